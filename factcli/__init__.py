@@ -1,0 +1,26 @@
+"""factcli: compress transformers by matrix factorization. The commands are functions of the same names."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_API = {
+    "convert": "convert",
+    "inspect": "inspection",
+    "load": "checkpoint",
+    "FactcliError": "errors",
+}
+__all__ = ["FactcliError", "convert", "inspect", "load"]
+
+if TYPE_CHECKING:
+    from .checkpoint import load
+    from .convert import convert
+    from .errors import FactcliError
+    from .inspection import inspect
+
+
+def __getattr__(name: str) -> Any:  # torch and transformers are imported when first needed
+    if name in _API:
+        return getattr(import_module(f".{_API[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

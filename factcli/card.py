@@ -1,0 +1,68 @@
+"""The model card of an export."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import __version__
+from .plan import Plan, format_count
+from .recipe import FILE_NAME, Recipe
+from .source import Source
+from .structures import structures
+
+_CARRIED = ("license", "license_name", "license_link", "language", "pipeline_tag", "datasets")
+
+
+def card(source: Source, recipe: Recipe, plan: Plan, auto_class: str, sizes: tuple[int, int]) -> str:
+    """README.md: metadata carried over from the source's card, sizes, how to load it, what was done."""
+    structure = structures[recipe.method]
+    metadata = {k: v for k, v in _metadata(source.path / "README.md").items() if k in _CARRIED}
+    metadata |= {"library_name": "transformers", "tags": ["factcli", "factorized", recipe.method]}
+    if source.repo_id:
+        metadata["base_model"] = source.repo_id
+    name = source.provenance()["model"]
+    before, after = plan.parameters_before, plan.parameters_after
+    kept = plan.targets_after / plan.targets_before
+    return f"""---
+{yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True).strip()}
+---
+
+# {name}, factorized ({structure.title})
+
+{len(plan.factorized)} of {len(plan.layers)} weight matrices of `{name}` are {structure.title} products.
+
+| | before | after | ratio |
+|---|---|---|---|
+| parameters | {format_count(before)} | {format_count(after)} | {after / before:.1%} |
+| of the targeted matrices | {format_count(plan.targets_before)} | {format_count(plan.targets_after)} | {kept:.1%} |
+| bytes | {sizes[0]:,} | {sizes[1]:,} | {sizes[1] / sizes[0]:.1%} |
+
+The model has not been trained since: its quality must be measured, and usually restored by fine-tuning.
+
+## Load
+
+```python
+from transformers import {auto_class}, AutoTokenizer
+
+model = {auto_class}.from_pretrained("PATH_OR_ID", trust_remote_code=True)
+tokenizer = AutoTokenizer.from_pretrained("PATH_OR_ID", trust_remote_code=True)
+```
+
+`trust_remote_code=True` runs `modeling_factorized.py` and `configuration_factorized.py` of this repository; they need
+nothing but torch and transformers. On the Hub, pin them with `revision="<commit>"`.
+
+## Made with
+
+factcli {__version__}; `{FILE_NAME}` in this repository repeats the conversion. Structure: {structure.paper}.
+"""
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    try:
+        match = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", path.read_text(encoding="utf-8"), re.DOTALL)
+        values = yaml.safe_load(match[1]) if match else {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return {}  # a source without a readable card has no metadata to carry over
+    return values if isinstance(values, dict) else {}

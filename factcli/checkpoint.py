@@ -1,0 +1,250 @@
+"""An export: a directory that reloads anywhere. Written beside its final name, checked, then renamed."""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from huggingface_hub import save_torch_state_dict
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
+
+from . import remote_code
+from .errors import FactcliError
+from .plan import Plan
+from .remote_code import modeling_factorized
+from .remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
+from .source import Dense, Source, read_config, weight_files
+
+_SMALL = {".json", ".txt", ".model", ".jinja", ".vocab", ".tiktoken", ".spm", ".merges", ".bpe"}
+_OWN = {"config.json", "README.md", "factcli_recipe.yaml"}
+_SKIPPED_DIRECTORIES = {"onnx", "openvino", "coreml", ".git", ".cache", "__pycache__"}
+MAX_SHARD_SIZE = "5GB"
+
+
+@contextmanager
+def new_directory(output: Path, overwrite: bool) -> Iterator[Path]:
+    """A working directory that becomes `output` if the body succeeds and is removed if it fails.
+
+    Raises FactcliError where `output` exists (without `overwrite`) or cannot be made, and for a full disk. Left-overs
+    of killed processes are removed first.
+    """
+    output = output.absolute()
+    check_output(output, overwrite)
+    for left in output.parent.glob(f".{output.name}.*.partial"):
+        if not _alive(left.name.split(".")[-2]):
+            shutil.rmtree(left, ignore_errors=True)
+    work = output.parent / f".{output.name}.{os.getpid()}.partial"
+    try:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        yield work
+        if output.exists():
+            aside = output.parent / f".{output.name}.{os.getpid()}.old.partial"
+            output.rename(aside)
+            work.rename(output)
+            shutil.rmtree(aside)
+        else:
+            work.rename(output)
+    except (OSError, SafetensorError) as error:
+        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
+            raise FactcliError(
+                f"The disk of {output.parent} is full: free some space or choose another --output."
+            ) from error
+        raise
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Raises FactcliError where an export could not be written to `output`."""
+    output = output.absolute()
+    if output.exists() and not output.is_dir():
+        raise FactcliError(f"{output} is a file: choose another --output.")
+    if output.exists() and not overwrite:
+        raise FactcliError(f"{output} exists: give --overwrite to replace it, or another --output.")
+    if not output.parent.is_dir():
+        raise FactcliError(f"{output.parent} is not a directory: make it, or choose another --output.")
+    if not os.access(output.parent, os.W_OK | os.X_OK):
+        raise FactcliError(f"{output.parent} is not writable: choose another --output.")
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, PermissionError):
+        return True
+    return True
+
+
+def auto_map(config: PretrainedConfig) -> dict[str, str]:
+    """AutoConfig, AutoModel and every head that the architecture has -> `module.Class` in the exported files."""
+    entries = {"AutoConfig": f"configuration_factorized.{PREFIX}{type(config).__name__}"}
+    for name in sorted(dir(transformers)):
+        if not name.startswith("AutoModel") or not hasattr(auto := getattr(transformers, name), "_model_mapping"):
+            continue
+        found = auto._model_mapping._model_mapping.get(config.model_type)
+        native = found[0] if isinstance(found, (list, tuple)) else found
+        if native and hasattr(transformers, native):
+            entries[name] = f"modeling_factorized.{PREFIX}{native}"
+    return entries
+
+
+def auto_class(source: Source) -> str:
+    """The Auto class that gives the source's own class back."""
+    wanted = f"modeling_factorized.{PREFIX}{source.model_class.__name__}"
+    names = [name for name, reference in auto_map(source.config).items() if reference == wanted]
+    return next((n for n in names if n != "AutoModelForPreTraining"), "AutoModel")
+
+
+def export_config(source: Source, plan: Plan, dtype: str | None) -> dict[str, Any]:
+    """config.json: the source's, word for word, with our model type, auto_map and the plan."""
+    raw = dict(source.raw)
+    raw.pop("_name_or_path", None)
+    raw |= {
+        "model_type": f"factorized_{source.config.model_type}",
+        "architectures": [PREFIX + source.model_class.__name__],
+        "auto_map": auto_map(source.config),
+        "factorization": {
+            "format_version": FORMAT_VERSION,
+            "layers": [layer.to_json() for layer in plan.layers],
+        },
+    }
+    if dtype:
+        raw |= {"dtype": dtype} | ({"torch_dtype": dtype} if "torch_dtype" in raw else {})
+    return raw
+
+
+def write_weights(work: Path, dense: Dense) -> None:
+    """model.safetensors (sharded when large): each tensor once, tied ones under their own name only."""
+    model = dense.model
+    state: dict[str, Tensor] = dict(model.state_dict())
+    for tied, kept in getattr(model, "all_tied_weights_keys", {}).items():
+        if kept in state:
+            state.pop(tied, None)
+    state = {k: t.contiguous() for k, t in state.items() if k not in dense.absent} | dense.extra
+    save_torch_state_dict(state, work, max_shard_size=MAX_SHARD_SIZE, metadata={"format": "pt"})
+
+
+def write_code(work: Path) -> None:
+    """The two Python files, byte for byte."""
+    for file in remote_code.FILES:
+        shutil.copyfile(file, work / file.name)
+
+
+def copy_small_files(source: Source, work: Path) -> None:
+    """Tokenizer, generation configuration, chat template, pooling…: every small file that is not weights or code.
+
+    A tokenizer configuration without a class gets the one of the source's architecture, which the Auto class could
+    no longer guess from our model type.
+    """
+    for file in sorted(p for p in source.path.rglob("*") if p.is_file()):
+        relative = file.relative_to(source.path)
+        if relative.name in _OWN or relative.name.endswith(".index.json") or file.suffix not in _SMALL:
+            continue
+        if set(relative.parts[:-1]) & _SKIPPED_DIRECTORIES:
+            continue
+        (work / relative.parent).mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, work / relative)
+    tokenizer = work / "tokenizer_config.json"
+    named = TOKENIZER_MAPPING_NAMES.get(source.config.model_type)
+    has_vocabulary = any((work / n).is_file() for n in ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model"))
+    if named and (tokenizer.is_file() or has_vocabulary):
+        values = json.loads(tokenizer.read_text(encoding="utf-8")) if tokenizer.is_file() else {}
+        if not values.get("tokenizer_class"):
+            names = [n for n in (named if isinstance(named, (list, tuple)) else (named,)) if n]
+            values["tokenizer_class"] = names[0].removesuffix("Fast")
+            write_json(tokenizer, values)
+
+
+def write_json(file: Path, values: dict[str, Any]) -> None:
+    file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def verify(work: Path, dense: Dense, source: Source) -> None:
+    """Reload what was written and compare: every tensor and, for models of text, every output, bit for bit.
+
+    Raises FactcliError naming what differs.
+    """
+    expected = dense.model
+    factorized_class = getattr(modeling_factorized, PREFIX + source.model_class.__name__)
+    reloaded, info = factorized_class.from_pretrained(
+        work, dtype="auto", local_files_only=True, output_loading_info=True
+    )
+    lost = set(info["missing_keys"]) - dense.absent
+    if lost:
+        raise FactcliError(f"The export does not reload: {sorted(lost)[0]} is missing; please report this.")
+    _initialize_absent(reloaded, expected, dense.absent)
+    written = reloaded.state_dict()
+    for name, tensor in expected.state_dict().items():
+        if name not in dense.absent and not torch.equal(tensor, written[name]):
+            raise FactcliError(f"The export does not reload: {name} differs; please report this.")
+    inputs = sample_inputs(expected)
+    if inputs:
+        for parameter in (p for model in (expected, reloaded) for p in model.parameters()):
+            parameter.data = parameter.data.clone()  # mapped files are aligned as they come, and kernels differ by it
+        with torch.inference_mode():
+            for a, b in zip(_tensors(expected(**inputs)), _tensors(reloaded.eval()(**inputs)), strict=True):
+                if not torch.equal(a, b):
+                    raise FactcliError("The export does not reload: its outputs differ; please report this.")
+
+
+def _initialize_absent(reloaded: nn.Module, expected: nn.Module, absent: set[str]) -> None:
+    # Heads that the source itself lacks are random on both sides: compare them on the same values.
+    source, target = expected.state_dict(), reloaded.state_dict()
+    with torch.no_grad():
+        for name in absent & source.keys() & target.keys():
+            target[name].copy_(source[name])
+
+
+def sample_inputs(model: PreTrainedModel) -> dict[str, Tensor]:
+    """A fixed little batch for a model of text (1, 8); empty for other models."""
+    config = model.config.get_text_config()
+    if model.main_input_name != "input_ids" or not getattr(config, "vocab_size", None):
+        return {}
+    ids = torch.arange(8).unsqueeze(0) * 37 % config.vocab_size
+    eos = config.eos_token_id[0] if isinstance(config.eos_token_id, list) else config.eos_token_id
+    if eos is not None and eos < config.vocab_size:  # some heads pool at the one end-of-sequence token
+        ids[ids == eos] = (eos + 1) % config.vocab_size
+        ids[0, -1] = eos
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if config.is_encoder_decoder:
+        inputs["decoder_input_ids"] = ids
+    return inputs
+
+
+def _tensors(output: Any) -> list[Tensor]:
+    return [value for value in output.values() if isinstance(value, Tensor)]
+
+
+def load(path: str | Path) -> PreTrainedModel:
+    """A factorized model from a directory, in its own class, with factcli's code (no code of the directory is run).
+
+    Raises FactcliError where the directory is not an export, or of a newer format.
+    """
+    path = Path(path)
+    raw = read_config(path)
+    if "factorization" not in raw:
+        raise FactcliError(f"{path} is not a factorized model: make one with 'factcli convert'.")
+    if raw["factorization"].get("format_version", 0) > FORMAT_VERSION:
+        raise FactcliError(f"{path} was made by a newer factcli: upgrade to read it.")
+    weight_files(path, str(path))
+    model_class = getattr(modeling_factorized, raw["architectures"][0])
+    config_class = model_class.config_class
+    transformers.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+    for auto, reference in raw["auto_map"].items():
+        if auto != "AutoConfig":  # so that pipelines and heads know it too
+            head = getattr(modeling_factorized, reference.partition(".")[2])
+            getattr(transformers, auto).register(config_class, head, exist_ok=True)
+    model: PreTrainedModel = model_class.from_pretrained(path, local_files_only=True)
+    return model

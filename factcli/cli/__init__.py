@@ -1,0 +1,5 @@
+"""The command line: it declares options, calls the library and prints."""
+
+from .app import main
+
+__all__ = ["main"]

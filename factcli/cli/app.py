@@ -1,0 +1,57 @@
+"""The Typer application, and the one place where errors become exit codes."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..errors import FactcliError
+from . import convert, inspect
+from .console import fail
+
+app = typer.Typer(
+    name="factcli",
+    help="Compress transformers by matrix factorization: smaller, faster, and reloadable anywhere.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("convert")(convert.command)
+app.command("inspect")(inspect.command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"factcli {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 failed (one line on stderr), 2 wrong usage, 130 interrupted."""
+    try:
+        app()
+    except FactcliError as error:
+        if os.environ.get("FACTCLI_DEBUG") == "1":
+            raise
+        fail(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        fail("Interrupted.")
+        sys.exit(130)
+    except (Exception, MemoryError) as error:
+        if os.environ.get("FACTCLI_DEBUG") == "1":
+            raise
+        text = " ".join(str(error).split()) or "no message"
+        fail(f"Unexpected {type(error).__name__}: {text[:300]} (FACTCLI_DEBUG=1 shows the traceback).")
+        sys.exit(1)

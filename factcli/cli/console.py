@@ -1,0 +1,71 @@
+"""Results go to stdout, everything else to stderr; progress bars only for people."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ..convert import Progress
+
+
+def fail(message: str) -> None:
+    """The one line of a failure; a token never leaves through it."""
+    typer.echo(f"Error: {redact(message)}", err=True)
+
+
+def redact(text: str) -> str:
+    """`text` without anything that looks like an access token."""
+    token = os.environ.get("HF_TOKEN")
+    text = text.replace(token, "***") if token else text
+    return re.sub(r"hf_[A-Za-z0-9]{8,}", "***", text)
+
+
+def note(message: str) -> None:
+    typer.echo(redact(message), err=True)
+
+
+def result(values: Any) -> None:
+    """One JSON document on stdout."""
+    typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
+
+
+def quiet_libraries(verbose: bool) -> None:
+    """Other libraries' warnings and progress bars only with -v; nothing else may write to stdout or stderr."""
+    if verbose:
+        return
+    import logging
+    import warnings
+
+    import huggingface_hub
+    import transformers
+
+    warnings.filterwarnings("ignore")
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    huggingface_hub.utils.disable_progress_bars()
+
+
+@contextmanager
+def progress(what: str, shown: bool) -> Iterator["Progress | None"]:
+    """A bar on stderr where a person watches, else None."""
+    if not shown or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=f"{what} {name}")
+
+
+def line(text: str) -> None:
+    """One line of a result on stdout."""
+    typer.echo(text)

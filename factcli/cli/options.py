@@ -1,0 +1,47 @@
+"""Options that several commands share."""
+
+from typing import Annotated
+
+import typer
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A directory or Hub id; id@revision pins it.")]
+OutputOption = Annotated[str | None, typer.Option("--output", "-o", help="Directory to write.")]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+ConfigOption = Annotated[str | None, typer.Option("--config", "-c", help="A recipe (YAML); options win over it.")]
+RevisionOption = Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit on the Hub.")]
+TrustOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code of the source's repository.")]
+DtypeOption = Annotated[
+    str | None, typer.Option("--dtype", help="float32, float16 or bfloat16 to save in; default: the source's.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:0 or mps.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed of anything random; default 0.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show what other libraries say.")]
+
+BUDGET = "Budget (exactly one)"
+MethodOption = Annotated[
+    str | None, typer.Option("--method", help="low-rank (default), block-low-rank or monarch.", show_default=False)
+]
+ParamsOption = Annotated[
+    str | None, typer.Option("--params", help="Parameters of the whole model after: 44M, 1.2B.", rich_help_panel=BUDGET)
+]
+KeepOption = Annotated[
+    float | None, typer.Option("--keep", help="Fraction of the targets' parameters kept.", rich_help_panel=BUDGET)
+]
+RankOption = Annotated[int | None, typer.Option("--rank", help="Rank of every target.", rich_help_panel=BUDGET)]
+BlocksOption = Annotated[
+    int | None, typer.Option("--blocks", help="Blocks a side, for block-low-rank and monarch; default 4.")
+]
+CriterionOption = Annotated[str | None, typer.Option("--criterion", help="How an error is counted: frobenius.")]
+AllocationOption = Annotated[str | None, typer.Option("--allocation", help="Who gets how much: uniform.")]
+IncludeOption = Annotated[
+    list[str] | None, typer.Option("--include", help="Regular expression on target names; repeatable.")
+]
+ExcludeOption = Annotated[
+    list[str] | None, typer.Option("--exclude", help="Regular expression on target names; repeatable.")
+]
+ForceRankOption = Annotated[
+    bool, typer.Option("--force-rank", help="Factorize at --rank even where that is larger than dense.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop; needs config.json only.")]

@@ -1,0 +1,57 @@
+"""Results as tables for people."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..plan import format_count
+
+
+def plan_table(result: dict[str, Any]) -> None:
+    """The layers of a plan, then its totals, on stdout."""
+    layers_table(result["layers"])
+    Console().print()
+    totals(result)
+
+
+def layers_table(layers: list[dict[str, Any]]) -> None:
+    """One row a target, on stdout."""
+    table = Table(box=None, pad_edge=False)
+    for column, justify in (("target", "left"), ("shape", "right"), ("becomes", "left"), ("rank", "right"),
+                            ("blocks", "right"), ("parameters", "right")):  # fmt: skip
+        table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for layer in layers:
+        m, n = layer["shape"]
+        becomes = layer["structure"] + (f" ({layer['reason']})" if "reason" in layer else "")
+        table.add_row(layer["name"], f"{m} x {n}", becomes, str(layer["rank"] or ""), str(layer["blocks"] or ""),
+                      f"{layer['parameters']:,}")  # fmt: skip
+    Console(soft_wrap=True).print(table)
+
+
+def totals(result: dict[str, Any]) -> None:
+    """Both ratios, whole model and targets, and bytes, on stdout."""
+    out = Console(soft_wrap=True, highlight=False)
+    for name, key in (("model", "parameters"), ("targets", "targets")):
+        before, after = result[key]["before"], result[key]["after"]
+        out.print(f"{name:8} {format_count(before)} -> {format_count(after)} parameters ({after / before:.1%})")
+    before, after = result["bytes"]["before"], result["bytes"]["after"]
+    out.print(f"{'bytes':8} {before:,} -> {after:,} ({after / before:.1%})")
+
+
+def inspection(result: dict[str, Any]) -> None:
+    """An export: what it is, where it came from, what it holds."""
+    out = Console(soft_wrap=True, highlight=False)
+    made = result["made_with"]
+    out.print(f"{result['architectures'][0]} ({result['model_type']}, format {result['format_version']})")
+    out.print(f"source   {made.get('model', 'unknown')} @ {made.get('revision') or 'no revision (local directory)'}")
+    pins = ", ".join(f"{k} {v}" for k, v in made.items() if k not in ("model", "revision"))
+    out.print(f"made by  {pins or 'unknown'}")
+    out.print(f"recipe   {', '.join(f'{k}: {v}' for k, v in result['recipe'].items())}")
+    out.print(f"loads as {', '.join(result['auto_map'])}")
+    out.print(f"files    {', '.join(result['files'])}")
+    out.print(f"size     {format_count(result['parameters'])} parameters, {result['bytes']:,} bytes")
+    before, after = result["targets"]["before"], result["targets"]["after"]
+    out.print(f"targets  {format_count(before)} -> {format_count(after)} parameters ({after / before:.1%})")
+    out.print()
+    layers_table(result["layers"])

@@ -1,0 +1,18 @@
+"""Frobenius: all weights alike."""
+
+from ..metric import FROBENIUS, Metric
+from .base import Criterion, criteria
+
+
+class Frobenius(Criterion):
+    """The sum of squared differences; its projections are plain truncated SVDs."""
+
+    name = "frobenius"
+    title = "SVD"
+    paper = "Eckart and Young 1936, The approximation of one matrix by another of lower rank"
+
+    def metric(self) -> Metric:
+        return FROBENIUS
+
+
+criteria.register(Frobenius.name)(Frobenius())

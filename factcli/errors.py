@@ -1,0 +1,13 @@
+"""The one exception for what a user can put right."""
+
+
+class FactcliError(Exception):
+    """One sentence that says what is wrong and what to do; the command line prints it and exits with `exit_code`."""
+
+    exit_code = 1
+
+
+class UsageError(FactcliError):
+    """The options do not fit together, or a value cannot be read."""
+
+    exit_code = 2

@@ -1,0 +1,53 @@
+"""inspect: what is in an export."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import safe_open
+
+from .errors import FactcliError
+from .recipe import FILE_NAME
+from .source import read_config, weight_files
+
+
+def inspect(path: str | Path) -> dict[str, Any]:
+    """Plan, sizes, provenance and pins of an export, read from its files; no model is built.
+
+    Raises FactcliError where the directory is not an export.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise FactcliError(f"{path} is not a directory: give one that 'factcli convert' made.")
+    raw = read_config(path)
+    if "factorization" not in raw:
+        raise FactcliError(f"{path} is not a factorized model: make one with 'factcli convert'.")
+    files = weight_files(path, str(path))
+    parameters = 0
+    for file in files:
+        with safe_open(file, "pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118
+                size = 1
+                for length in tensors.get_slice(name).get_shape():
+                    size *= length
+                parameters += size
+    layers = raw["factorization"]["layers"]
+    recipe_file = path / FILE_NAME
+    recipe = yaml.safe_load(recipe_file.read_text(encoding="utf-8")) if recipe_file.is_file() else {}
+    return {
+        "model": str(path),
+        "model_type": raw["model_type"],
+        "architectures": raw["architectures"],
+        "auto_map": raw["auto_map"],
+        "format_version": raw["factorization"]["format_version"],
+        "parameters": parameters,
+        "targets": {
+            "before": sum(layer["shape"][0] * layer["shape"][1] for layer in layers),
+            "after": sum(layer["parameters"] for layer in layers),
+        },
+        "bytes": sum(file.stat().st_size for file in files),
+        "files": sorted(str(f.relative_to(path)) for f in path.rglob("*") if f.is_file()),
+        "made_with": recipe.pop("made_with", {}),
+        "recipe": recipe,
+        "layers": layers,
+    }

@@ -1,0 +1,35 @@
+"""What a criterion yields for one target: how an error in its matrix is counted."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class KroneckerMetric:
+    """error(D) = tr(G D C D^T) for an error D (m, n); G (m, m) and C (n, n) are symmetric, None is the identity."""
+
+    output: Tensor | None = None
+    input: Tensor | None = None
+
+    def error(self, difference: Tensor) -> float:
+        """The squared error of `difference` (m, n), float64."""
+        left = difference if self.output is None else self.output @ difference
+        right = difference if self.input is None else difference @ self.input
+        return float((left * right).sum())
+
+
+@dataclass(frozen=True)
+class ElementwiseMetric:
+    """error(D) = sum of weight * D^2, with a weight (m, n) >= 0 for each entry."""
+
+    weight: Tensor
+
+    def error(self, difference: Tensor) -> float:
+        """The squared error of `difference` (m, n), float64."""
+        return float((self.weight * torch.square(difference)).sum())
+
+
+Metric = KroneckerMetric | ElementwiseMetric
+FROBENIUS = KroneckerMetric()

@@ -1,0 +1,105 @@
+"""A recipe: what to do to a model. Saved with the model; run options (device, verbosity, overwrite) are apart."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import FactcliError, UsageError
+from .plan import Budget, parse_count
+
+FILE_NAME = "factcli_recipe.yaml"
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One point in the grid of structure, criterion, allocation and budget.
+
+    `params`, `keep` and `rank` are as in Budget; `include` and `exclude` are regular expressions on target names;
+    `dtype` is what is saved, None being the source's.
+    """
+
+    method: str = "low-rank"
+    blocks: int = 4
+    params: int | None = None
+    keep: float | None = None
+    rank: int | None = None
+    force_rank: bool = False
+    criterion: str = "frobenius"
+    allocation: str = "uniform"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    dtype: str | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.dtype not in (None, *DTYPES.values()):
+            raise UsageError(f"--dtype {self.dtype!r} is unknown: take {', '.join(DTYPES.values())}.")
+
+    @property
+    def budget(self) -> Budget:
+        return Budget(self.params, self.keep, self.rank)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Only what differs from nothing: unset values are left out."""
+        return {
+            k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if v not in (None, (), False)
+        }
+
+
+def make_recipe(config: str | Path | None, flags: dict[str, Any]) -> Recipe:
+    """Flags (None or empty: not given) over the file `config` over defaults; a budget given as a flag replaces the
+    file's. Raises UsageError for a value that cannot be read, FactcliError for a file that cannot."""
+    given = {k: v for k, v in flags.items() if v not in (None, (), [], False)}
+    values = read_recipe(config) if config is not None else {}
+    if given.keys() & {"params", "keep", "rank"}:
+        values = {k: v for k, v in values.items() if k not in ("params", "keep", "rank")}
+    values |= given
+    if "params" in values:
+        values["params"] = parse_count(values["params"])
+    if "dtype" in values:
+        values["dtype"] = DTYPES.get(values["dtype"], values["dtype"])
+    for name in ("include", "exclude"):
+        if name in values:
+            values[name] = (values[name],) if isinstance(values[name], str) else tuple(values[name])
+    return replace(Recipe(), **values)
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """The values of a recipe file; its section `made_with` (provenance) is not part of the recipe."""
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise FactcliError(f"Cannot read the recipe {path}: {getattr(error, 'strerror', None) or error}.") from error
+    except yaml.YAMLError as error:
+        raise FactcliError(f"The recipe {path} is not valid YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(values, dict):
+        raise FactcliError(f"The recipe {path} must be a mapping such as 'method: monarch'.")
+    values.pop("made_with", None)
+    kinds: dict[str, Any] = {f.name: f.type for f in fields(Recipe)}
+    for name, value in values.items():
+        if name not in kinds:
+            near = get_close_matches(str(name), kinds, n=1)
+            hint = f", did you mean {near[0]!r}?" if near else f": known are {', '.join(kinds)}."
+            raise FactcliError(f"The recipe {path} has an unknown key {name!r}{hint}")
+        if not _fits(value, kinds[name]) and name != "params":
+            raise FactcliError(f"The recipe {path} has {name}: {value!r}, which is not of the kind {kinds[name]}.")
+    return values
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    if "tuple" in str(kind):
+        return isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str) for v in value))
+    if "float" in str(kind):
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, kind)
+
+
+def dump_recipe(recipe: Recipe, made_with: dict[str, Any]) -> str:
+    """The file saved in an export: the resolved recipe, and where it was applied."""
+    return yaml.safe_dump(recipe.to_dict() | {"made_with": made_with}, sort_keys=False, allow_unicode=True)

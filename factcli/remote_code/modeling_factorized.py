@@ -1,0 +1,157 @@
+"""Factorized transformers: native models whose linear layers are products of smaller matrices.
+
+`FactorizedX` subclasses transformers' class `X` and is made when it is first asked for, so that this file serves every
+architecture and head. Its constructor builds `X`, then swaps the layers that `config.factorization` lists. Only torch
+and transformers are needed; nothing is downloaded, computed from weights or executed at load.
+"""
+
+import math
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+from . import configuration_factorized
+from .configuration_factorized import FORMAT_VERSION, PREFIX
+
+
+class LowRankLinear(nn.Module):
+    """`y = factor_out(factor_in(x))`: a linear layer of rank `rank`, as two plain `nn.Linear` children."""
+
+    def __init__(self, in_features: int, out_features: int, rank: int, bias: bool) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.factor_in = nn.Linear(in_features, rank, bias=False)
+        self.factor_out = nn.Linear(rank, out_features, bias=bias)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The first factor: native code looks at `.weight` for the dtype of the input that a layer wants."""
+        return self.factor_in.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.factor_out(self.factor_in(x))
+
+
+class BlockLinear(nn.Module):
+    """A linear layer whose matrix is `blocks` x `blocks` blocks of rank `rank` each, run as two batched products.
+
+    factor_in is (blocks, blocks * rank, in_features / blocks), the right factors by input block;
+    factor_out is (blocks, out_features / blocks, blocks * rank), the left factors by output block.
+    Block low-rank: output block j is the j-th run of outputs. Monarch (`interleaved`): output i is in block i mod blocks.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, rank: int, bias: bool, blocks: int, interleaved: bool
+    ) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.rank, self.blocks, self.interleaved = rank, blocks, interleaved
+        self.factor_in = nn.Parameter(torch.empty(blocks, blocks * rank, in_features // blocks))
+        self.factor_out = nn.Parameter(torch.empty(blocks, out_features // blocks, blocks * rank))
+        self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Scaled so that outputs have the variance that `nn.Linear` gives."""
+        bound = 1 / math.sqrt(self.in_features)
+        nn.init.uniform_(self.factor_in, -bound, bound)
+        bound = math.sqrt(3 / (self.blocks * self.rank))
+        nn.init.uniform_(self.factor_out, -bound, bound)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The first factor: native code looks at `.weight` for the dtype of the input that a layer wants."""
+        return self.factor_in
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        b, r = self.blocks, self.rank
+        lead = x.shape[:-1]
+        hidden = x.reshape(-1, b, self.in_features // b).transpose(0, 1)
+        hidden = torch.bmm(hidden, self.factor_in.transpose(1, 2))  # (input block, token, output block * rank)
+        hidden = hidden.reshape(b, -1, b, r).permute(2, 1, 0, 3).reshape(b, -1, b * r)
+        y = torch.bmm(hidden, self.factor_out.transpose(1, 2))  # (output block, token, row in block)
+        y = y.permute(1, 2, 0) if self.interleaved else y.transpose(0, 1)
+        y = y.reshape(*lead, self.out_features)
+        return y if self.bias is None else y + self.bias
+
+
+def build_layer(layer: dict[str, Any]) -> nn.Module:
+    """The module for one entry of the plan: `{"structure", "shape": [out, in], "rank", "blocks", "bias"}`."""
+    out_features, in_features = layer["shape"]
+    sizes = {"in_features": in_features, "out_features": out_features, "rank": layer["rank"], "bias": layer["bias"]}
+    match layer["structure"]:
+        case "low-rank":
+            return LowRankLinear(**sizes)
+        case "block-low-rank":
+            return BlockLinear(**sizes, blocks=layer["blocks"], interleaved=False)
+        case "monarch":
+            return BlockLinear(**sizes, blocks=layer["blocks"], interleaved=True)
+    raise ValueError(f"unknown structure {layer['structure']!r} in config.factorization")
+
+
+def swap_layers(model: nn.Module, layers: list[dict[str, Any]]) -> None:
+    """Replace, in place, every layer that the plan factorizes. Names are relative to the base model `model`."""
+    for layer in layers:
+        if layer["structure"] == "dense":
+            continue
+        # A class may hold only one side of the architecture (an encoder without its decoder).
+        if not hasattr(model, layer["name"].partition(".")[0]):
+            continue
+        parent, _, leaf = layer["name"].rpartition(".")
+        owner = model.get_submodule(parent)
+        if not isinstance(getattr(owner, leaf), (LowRankLinear, BlockLinear)):
+            setattr(owner, leaf, build_layer(layer))
+
+
+class FactorizedModel:
+    """Mixin before a native model class: build it, swap the layers of the plan, finish the initialization."""
+
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        plan = config.factorization
+        if plan["format_version"] > FORMAT_VERSION:
+            raise ValueError(
+                f"this model has format version {plan['format_version']}, this code reads up to {FORMAT_VERSION}: "
+                "use the Python files that came with the model"
+            )
+        swap_layers(self.base_model, plan["layers"])
+        self.post_init()
+
+
+def _auto_classes(native: type) -> list[str]:
+    """Names of transformers' Auto classes that lead to the native model class."""
+    names = []
+    for name in dir(transformers):
+        if name.startswith("AutoModel") and hasattr(auto := getattr(transformers, name), "_model_mapping"):
+            found = auto._model_mapping._model_mapping.get(native.config_class.model_type)
+            if native.__name__ in (found if isinstance(found, (list, tuple)) else (found,)):
+                names.append(name)
+    return names
+
+
+def __getattr__(name: str) -> Any:
+    native = getattr(transformers, name.removeprefix(PREFIX), None)
+    if not name.startswith(PREFIX) or not (isinstance(native, type) and hasattr(native, "base_model_prefix")):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    config_class = getattr(configuration_factorized, PREFIX + native.config_class.__name__)
+    attributes = {
+        "__module__": __name__,
+        "__doc__": f"{native.__name__} with factorized layers.",
+        "config_class": config_class,
+    }
+    model_class = type(name, (FactorizedModel, native), attributes)
+    globals()[name] = model_class
+    autos = _auto_classes(native)
+    if autos:
+        model_class.register_for_auto_class(autos[0])  # so that save_pretrained copies this code
+    if "AutoModel" in autos:
+        # Some native heads build their inner model with AutoModel.from_config.
+        transformers.AutoModel.register(config_class, model_class, exist_ok=True)
+    else:
+        base = transformers.AutoModel._model_mapping[native.config_class]
+        __getattr__(PREFIX + base.__name__) if PREFIX + base.__name__ not in globals() else None
+    return model_class

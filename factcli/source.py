@@ -1,0 +1,200 @@
+"""The model to work on: from a Hub id or a directory to a dense model."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from . import hub
+from .errors import FactcliError
+from .remote_code.configuration_factorized import PREFIX
+
+INDEX = "model.safetensors.index.json"
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model by name: `path` is a local directory with its files, `raw` its config.json as written.
+
+    `repo_id` and `revision` (a commit) are set where it came from the Hub.
+    """
+
+    name: str
+    path: Path
+    raw: dict[str, Any]
+    config: PretrainedConfig
+    model_class: type[PreTrainedModel]
+    repo_id: str | None = None
+    revision: str | None = None
+
+    @property
+    def dtype(self) -> str:
+        """What the weights are saved in, as far as the configuration says."""
+        return str(self.raw.get("dtype") or self.raw.get("torch_dtype") or "float32").removeprefix("torch.")
+
+    def provenance(self) -> dict[str, Any]:
+        """Where it came from, without paths of this machine."""
+        if self.repo_id:
+            return {"model": self.repo_id, "revision": self.revision}
+        return {"model": self.path.resolve().name, "revision": None}
+
+
+@dataclass
+class Dense:
+    """A loaded dense model. `absent` are tensors that the checkpoint lacks, `extra` those that only it has."""
+
+    model: PreTrainedModel
+    absent: set[str] = field(default_factory=set)
+    extra: dict[str, Tensor] = field(default_factory=dict)
+
+
+def find_source(
+    name: str, revision: str | None = None, trust_remote_code: bool = False, weights: bool = True
+) -> Source:
+    """Resolve MODEL (a directory, a Hub id, `id@revision`); with `weights`, its weight files are there and whole.
+
+    Raises FactcliError for whatever a user can put right.
+    """
+    path, repo_id, commit = Path(name).expanduser(), None, None
+    if not path.is_dir():
+        if name.startswith((".", "/", "~")) or path.exists():
+            raise FactcliError(f"{name} is not a directory: give one that holds config.json, or a Hub id.")
+        repo_id, _, at = name.partition("@")
+        path, commit = hub.fetch(repo_id, at or revision, weights)
+    raw = read_config(path)
+    kind = raw.get("model_type", "")
+    if str(kind).startswith("factorized_"):
+        raise FactcliError(f"{name} is already factorized: convert the dense model it came from.")
+    if "quantization_config" in raw:
+        raise FactcliError(f"{name} is quantized: convert the full-precision model it came from.")
+    if kind not in CONFIG_MAPPING:
+        raise FactcliError(_unknown_type(name, raw, trust_remote_code))
+    try:
+        config = AutoConfig.from_pretrained(path, local_files_only=True)
+    except Exception as error:  # a configuration is refused by whatever class reads it
+        raise FactcliError(f"{name} has a config.json that transformers refuses: {_line(error)}") from error
+    if weights:
+        weight_files(path, name)
+    return Source(name, path, raw, config, _model_class(raw, config, name), repo_id, commit)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """config.json of a model directory. Raises FactcliError where there is none that can be read."""
+    try:
+        raw = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise FactcliError(f"{path} has no config.json: give a directory saved by save_pretrained.") from error
+    except (OSError, ValueError) as error:
+        raise FactcliError(f"{path / 'config.json'} cannot be read as JSON: {_line(error)}") from error
+    if not isinstance(raw, dict):
+        raise FactcliError(f"{path / 'config.json'} is not a JSON object.")
+    return raw
+
+
+def _unknown_type(name: str, raw: dict[str, Any], trusted: bool) -> str:
+    kind = raw.get("model_type")
+    if "auto_map" not in raw:
+        return f"{name} has model_type {kind!r}, which transformers {transformers.__version__} does not know."
+    if not trusted:
+        return (
+            f"{name} needs code of its own repository, which is not run without --trust-remote-code; "
+            "note that only architectures within transformers can be exported."
+        )
+    return f"{name} is an architecture outside transformers ({kind!r}): an export cannot subclass it."
+
+
+def _model_class(raw: dict[str, Any], config: PretrainedConfig, name: str) -> type[PreTrainedModel]:
+    for architecture in raw.get("architectures") or []:
+        found = getattr(transformers, str(architecture).removeprefix(PREFIX), None)
+        if isinstance(found, type) and issubclass(found, PreTrainedModel):
+            return found
+    try:
+        return base_class(config)
+    except KeyError as error:
+        raise FactcliError(f"{name} has model_type {config.model_type!r}, which has no base model class.") from error
+
+
+def base_class(config: PretrainedConfig) -> type[PreTrainedModel]:
+    """The class that AutoModel takes for a native configuration. Raises KeyError where there is none."""
+    found = AutoModel._model_mapping[type(config)]
+    return found[0] if isinstance(found, (list, tuple)) else found  # type: ignore[no-any-return]
+
+
+def weight_files(path: Path, name: str) -> list[Path]:
+    """The safetensors files of a model directory, each opened once. Raises FactcliError if any is missing or cut."""
+    if (path / INDEX).is_file():
+        try:
+            index = json.loads((path / INDEX).read_text(encoding="utf-8"))
+            files = [path / f for f in sorted(set(index["weight_map"].values()))]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FactcliError(f"{path / INDEX} cannot be read: fetch the model again.") from error
+    else:
+        files = [path / "model.safetensors"]
+    for file in files:
+        if not file.is_file():
+            if any(f.suffix in _PICKLES for f in path.iterdir()) and len(files) == 1:
+                raise FactcliError(
+                    f"{name} has only pickled weights, which are not read: save it again with safe_serialization, "
+                    "or use a revision with model.safetensors."
+                )
+            raise FactcliError(f"{name} has no weights: {file.name} is missing.")
+        try:
+            with safe_open(file, "pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise FactcliError(f"{file} is damaged or cut short ({_line(error)}): fetch it again.") from error
+    return files
+
+
+def load_dense(source: Source) -> Dense:
+    """The model of `source` in its own class and dtype, on the CPU, in evaluation mode.
+
+    Raises FactcliError for missing targets' weights, wrong shapes, and a NaN or infinity in any tensor.
+    """
+    try:
+        model, info = source.model_class.from_pretrained(
+            source.path, config=source.config, dtype="auto", local_files_only=True, output_loading_info=True
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise FactcliError(f"{source.name} cannot be loaded as {source.model_class.__name__}: {_line(error)}") from error
+    absent = set(info["missing_keys"])
+    prefix = f"{model.base_model_prefix}."
+    in_blocks = sorted(k for k in absent if any(p.isdigit() for p in k.removeprefix(prefix).split(".")))
+    if in_blocks:
+        raise FactcliError(
+            f"{source.name} lacks {len(in_blocks)} weights of its blocks, such as {in_blocks[0]}: fetch it again."
+        )
+    unexpected = set(info["unexpected_keys"])
+    extra: dict[str, Tensor] = {}
+    for file in weight_files(source.path, source.name) if unexpected else []:
+        with safe_open(file, "pt") as tensors:
+            extra |= {k: tensors.get_tensor(k) for k in tensors.keys() if k in unexpected}  # noqa: SIM118
+    extra = {k: t for k, t in extra.items() if t.is_floating_point()}
+    for name, tensor in [*model.state_dict().items(), *extra.items()]:
+        if name not in absent and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise FactcliError(f"{source.name} has NaN or infinite values in {name}: repair or retrain it first.")
+    return Dense(model.eval(), absent, extra)
+
+
+def load_meta(source: Source) -> PreTrainedModel:
+    """The model of `source` without weights, on the meta device."""
+    with torch.device("meta"):
+        return source.model_class(source.config)
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    """Parameters of a model, shared ones once."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def _line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:297] + "..."
