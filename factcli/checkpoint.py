@@ -134,6 +134,9 @@ def write_weights(work: Path, dense: Dense) -> None:
             state.pop(tied, None)
     state = {k: t.contiguous() for k, t in state.items() if k not in dense.absent} | dense.extra
     save_torch_state_dict(state, work, max_shard_size=MAX_SHARD_SIZE, metadata={"format": "pt"})
+    mode = (work / "config.json").stat().st_mode
+    for file in work.glob("*.safetensors"):
+        file.chmod(mode)  # safetensors writes for the owner alone
 
 
 def write_code(work: Path) -> None:
@@ -150,7 +153,7 @@ def copy_small_files(source: Source, work: Path) -> None:
     """
     for file in sorted(p for p in source.path.rglob("*") if p.is_file()):
         relative = file.relative_to(source.path)
-        if relative.name in _OWN or relative.name.endswith(".index.json") or file.suffix not in _SMALL:
+        if str(relative) in _OWN or relative.name.endswith(".index.json") or file.suffix not in _SMALL:
             continue
         if set(relative.parts[:-1]) & _SKIPPED_DIRECTORIES:
             continue

@@ -166,10 +166,11 @@ def factorize(
         owner = base.get_submodule(parent)
         module = getattr(owner, leaf)
         weight = matrix(module)
-        w = weight.to(device, torch.float64)
-        factors = project(w, structure, layer.rank, layer.blocks or 1, metric)
-        lost += float((w - structure.dense(factors)).square().sum())
-        total += float(w.square().sum())
+        w = weight.to(device)
+        factors = project(w.double(), structure, layer.rank, layer.blocks or 1, metric)
+        difference = structure.dense(factors.float()).sub_(w)
+        lost += float(torch.linalg.vector_norm(difference)) ** 2
+        total += float(torch.linalg.vector_norm(w.float())) ** 2
         swapped = structure.module(layer.to_json(), factors, module.bias, weight.dtype, weight.device)
         setattr(owner, leaf, swapped.train(module.training))
         if progress:

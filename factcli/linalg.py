@@ -7,8 +7,8 @@ from torch import Tensor
 def truncated_svd(w: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     """The first `rank` singular triplets of `w` (..., m, n), float64: u (..., m, r), s (..., r), vh (..., r, n).
 
-    Works from the eigenvectors of the smaller Gram matrix, two to four times as fast as an SVD. Their error in the
-    captured energy is of the order of the machine precision times the total energy; where what is left out is not
+    Works from the eigenvectors of the smaller Gram matrix, two to four times as fast as an SVD. Their error in
+    the captured energy is of the order of the machine precision times the total energy; where what is left out is not
     far above that, or the spectrum kept spans too much, the full SVD is taken instead.
     """
     if w.shape[-2] < w.shape[-1]:
@@ -16,8 +16,8 @@ def truncated_svd(w: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
         return vh.mT, s, u.mT
     v = torch.linalg.eigh(w.mT @ w).eigenvectors[..., -rank:].flip(-1)
     wv = w @ v
-    s = wv.norm(dim=-2)
-    energy = w.square().sum((-2, -1))
+    s = torch.linalg.vector_norm(wv, dim=-2)
+    energy = torch.linalg.vector_norm(w, dim=(-2, -1)).square()
     left_out = energy - s.square().sum(-1)
     exact = torch.full_like(energy, rank == w.shape[-1], dtype=torch.bool)
     if bool(((s[..., -1] > 1e-6 * s[..., 0]) & ((left_out > 1e-8 * energy) | exact)).all()):

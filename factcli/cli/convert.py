@@ -30,9 +30,10 @@ def command(
     verbose: o.VerboseOption = False,
 ) -> None:
     """Replace a model's weight matrices by structured products under a budget, and save the result."""
-    from ..convert import convert
+    with console.importing():
+        from ..convert import convert
 
-    console.quiet_libraries(verbose)
+        console.quiet_libraries(verbose)
     with console.progress("Factorizing", not (quiet or as_json or dry_run)) as progress:
         result = convert(
             model, output, config=config, method=method, params=params, keep=keep, rank=rank, blocks=blocks,

@@ -13,7 +13,8 @@ def command(
     as_json: o.JsonOption = False,
 ) -> None:
     """Show what is in an export: plan, sizes, provenance, pins."""
-    from ..inspection import inspect
+    with console.importing():
+        from ..inspection import inspect
 
     result = inspect(model)
     if as_json:

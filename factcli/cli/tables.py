@@ -18,15 +18,14 @@ def plan_table(result: dict[str, Any]) -> None:
 def layers_table(layers: list[dict[str, Any]]) -> None:
     """One row a target, on stdout."""
     table = Table(box=None, pad_edge=False)
-    for column, justify in (("target", "left"), ("shape", "right"), ("becomes", "left"), ("rank", "right"),
-                            ("blocks", "right"), ("parameters", "right")):  # fmt: skip
-        table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for column in ("target", "shape", "becomes", "rank", "blocks", "parameters"):
+        table.add_column(column, justify="left" if column in ("target", "becomes") else "right", no_wrap=True)
     for layer in layers:
         m, n = layer["shape"]
         becomes = layer["structure"] + (f" ({layer['reason']})" if "reason" in layer else "")
         table.add_row(layer["name"], f"{m} x {n}", becomes, str(layer["rank"] or ""), str(layer["blocks"] or ""),
                       f"{layer['parameters']:,}")  # fmt: skip
-    Console(soft_wrap=True).print(table)
+    Console(width=max(200, Console().width)).print(table, soft_wrap=True, crop=False)
 
 
 def totals(result: dict[str, Any]) -> None:

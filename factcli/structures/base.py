@@ -17,6 +17,10 @@ class Factors:
     left: Tensor
     right: Tensor
 
+    def float(self) -> "Factors":
+        """In float32."""
+        return Factors(self.left.float(), self.right.float())
+
 
 class Structure:
     """Block low-rank in general (seed paper, section 2.2): W (m, n) with its rows in `row_order` is cut into b x b
@@ -39,14 +43,15 @@ class Structure:
         """The rank at which a factorized (m, n) matrix has as many parameters as the dense one."""
         return shape[0] * shape[1] / (blocks * sum(shape))
 
-    def row_order(self, rows: int, blocks: int) -> Tensor:
-        """Index of shape (rows,): the rows of W, output block after output block."""
-        return torch.arange(rows)
+    def row_order(self, rows: int, blocks: int) -> Tensor | None:
+        """Index of shape (rows,): the rows of W, output block after output block; None where they are in order."""
+        return None
 
     def split(self, w: Tensor, blocks: int) -> Tensor:
         """W (m, n) as its grid of blocks (b, b, m/b, n/b)."""
         m, n = w.shape
-        w = w[self.row_order(m, blocks).to(w.device)]
+        order = self.row_order(m, blocks)
+        w = w if order is None else w[order.to(w.device)]
         return w.view(blocks, m // blocks, blocks, n // blocks).transpose(1, 2)
 
     def dense(self, factors: Factors) -> Tensor:
@@ -54,9 +59,8 @@ class Structure:
         grid = factors.left @ factors.right
         b, _, rows, columns = grid.shape
         ordered = grid.transpose(1, 2).reshape(b * rows, b * columns)
-        w = torch.empty_like(ordered)
-        w[self.row_order(b * rows, b).to(w.device)] = ordered
-        return w
+        order = self.row_order(b * rows, b)
+        return ordered if order is None else torch.empty_like(ordered).index_copy_(0, order.to(ordered.device), ordered)
 
     def module(
         self, spec: dict[str, Any], factors: Factors, bias: Tensor | None, dtype: torch.dtype, device: torch.device

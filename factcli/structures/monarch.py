@@ -15,7 +15,7 @@ class Monarch(Structure):
     paper = "Dao et al. 2022, Monarch: Expressive Structured Matrices for Efficient and Accurate Training"
     uses_blocks = True
 
-    def row_order(self, rows: int, blocks: int) -> Tensor:
+    def row_order(self, rows: int, blocks: int) -> Tensor | None:
         return torch.arange(rows).view(-1, blocks).T.reshape(-1)
 
 
