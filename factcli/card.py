@@ -15,7 +15,7 @@ from .structures import structures
 _CARRIED = ("license", "license_name", "license_link", "language", "pipeline_tag", "datasets")
 
 
-def card(source: Source, recipe: Recipe, plan: Plan, auto_class: str, sizes: tuple[int, int]) -> str:
+def make_card(source: Source, recipe: Recipe, plan: Plan, auto_class: str, sizes: tuple[int, int]) -> str:
     """README.md: metadata carried over from the source's card, sizes, how to load it, what was done."""
     structure = structures[recipe.method]
     metadata = {k: v for k, v in _metadata(source.path / "README.md").items() if k in _CARRIED}

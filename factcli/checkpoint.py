@@ -22,7 +22,7 @@ from .errors import FactcliError
 from .plan import Plan
 from .remote_code import modeling_factorized
 from .remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
-from .source import Dense, Source, read_config, weight_files
+from .source import Loaded, Source, factorized_class, find_source
 
 _SMALL = {".json", ".txt", ".model", ".jinja", ".vocab", ".tiktoken", ".spm", ".merges", ".bpe"}
 _OWN = {"config.json", "README.md", "factcli_recipe.yaml"}
@@ -87,62 +87,87 @@ def _alive(pid: str) -> bool:
     return True
 
 
-def auto_map(config: PretrainedConfig) -> dict[str, str]:
-    """AutoConfig, AutoModel and every head that the architecture has -> `module.Class` in the exported files."""
-    entries = {"AutoConfig": f"configuration_factorized.{PREFIX}{type(config).__name__}"}
+def auto_map(config_class: type[PretrainedConfig]) -> dict[str, str]:
+    """AutoConfig, AutoModel and every head of a native architecture -> `module.Class` in the exported files."""
+    entries = {"AutoConfig": f"configuration_factorized.{PREFIX}{config_class.__name__}"}
     for name in sorted(dir(transformers)):
         if not name.startswith("AutoModel") or not hasattr(auto := getattr(transformers, name), "_model_mapping"):
             continue
-        found = auto._model_mapping._model_mapping.get(config.model_type)
+        found = auto._model_mapping._model_mapping.get(config_class.model_type)
         native = found[0] if isinstance(found, (list, tuple)) else found
         if native and hasattr(transformers, native):
             entries[name] = f"modeling_factorized.{PREFIX}{native}"
     return entries
 
 
-def auto_class(source: Source) -> str:
-    """The Auto class that gives the source's own class back."""
-    wanted = f"modeling_factorized.{PREFIX}{source.model_class.__name__}"
-    names = [name for name, reference in auto_map(source.config).items() if reference == wanted]
+def auto_class(source: Source, model_class: type[PreTrainedModel]) -> str:
+    """The Auto class that gives a model of `model_class` (native or ours) back."""
+    wanted = f"modeling_factorized.{PREFIX}{model_class.__name__.removeprefix(PREFIX)}"
+    names = [name for name, reference in auto_map(source.native_config_class).items() if reference == wanted]
     return next((n for n in names if n != "AutoModelForPreTraining"), "AutoModel")
 
 
-def export_config(source: Source, plan: Plan, dtype: str | None) -> dict[str, Any]:
-    """config.json: the source's, word for word, with our model type, auto_map and the plan."""
+def export_config(
+    source: Source, plan: Plan, model_class: type[PreTrainedModel], changes: dict[str, Any]
+) -> dict[str, Any]:
+    """config.json: the source's, word for word, with our model type, auto_map, the plan, and `changes`."""
     raw = dict(source.raw)
     raw.pop("_name_or_path", None)
-    raw |= {
-        "model_type": f"factorized_{source.config.model_type}",
-        "architectures": [PREFIX + source.model_class.__name__],
-        "auto_map": auto_map(source.config),
+    return raw | {
+        "model_type": f"factorized_{source.native_config_class.model_type}",
+        "architectures": [PREFIX + model_class.__name__.removeprefix(PREFIX)],
+        "auto_map": auto_map(source.native_config_class),
         "factorization": {
             "format_version": FORMAT_VERSION,
             "layers": [layer.to_json() for layer in plan.layers],
         },
+        **changes,
     }
+
+
+def write_export(
+    work: Path,
+    loaded: Loaded,
+    source: Source,
+    plan: Plan,
+    texts: dict[str, str],
+    changes: dict[str, Any] | None = None,
+    dtype: str | None = None,
+) -> None:
+    """A whole export in the empty directory `work`, reloaded and compared.
+
+    `loaded.model` is a native or factorized model whose layers are as in `plan`; `texts` are more files by name (card,
+    recipe); `changes` go into config.json (labels of a new head); `dtype` converts the weights.
+
+    Raises FactcliError where what was written does not come back.
+    """
+    changes = dict(changes or {})
     if dtype:
-        raw |= {"dtype": dtype} | ({"torch_dtype": dtype} if "torch_dtype" in raw else {})
-    return raw
+        loaded.model.to(getattr(torch, dtype))
+        loaded.extra = {k: t.to(getattr(torch, dtype)) for k, t in loaded.extra.items()}
+        changes |= {"dtype": dtype} | ({"torch_dtype": dtype} if "torch_dtype" in source.raw else {})
+    copy_small_files(source, work)
+    write_json(work / "config.json", export_config(source, plan, type(loaded.model), changes))
+    write_weights(work, loaded)
+    for file in remote_code.FILES:
+        shutil.copyfile(file, work / file.name)
+    for name, text in texts.items():
+        (work / name).write_text(text, encoding="utf-8")
+    verify(work, loaded)
 
 
-def write_weights(work: Path, dense: Dense) -> None:
+def write_weights(work: Path, loaded: Loaded) -> None:
     """model.safetensors (sharded when large): each tensor once, tied ones under their own name only."""
-    model = dense.model
+    model = loaded.model
     state: dict[str, Tensor] = dict(model.state_dict())
     for tied, kept in getattr(model, "all_tied_weights_keys", {}).items():
         if kept in state:
             state.pop(tied, None)
-    state = {k: t.contiguous() for k, t in state.items() if k not in dense.absent} | dense.extra
+    state = {k: t.contiguous() for k, t in state.items() if k not in loaded.absent} | loaded.extra
     save_torch_state_dict(state, work, max_shard_size=MAX_SHARD_SIZE, metadata={"format": "pt"})
     mode = (work / "config.json").stat().st_mode
     for file in work.glob("*.safetensors"):
         file.chmod(mode)  # safetensors writes for the owner alone
-
-
-def write_code(work: Path) -> None:
-    """The two Python files, byte for byte."""
-    for file in remote_code.FILES:
-        shutil.copyfile(file, work / file.name)
 
 
 def copy_small_files(source: Source, work: Path) -> None:
@@ -160,7 +185,7 @@ def copy_small_files(source: Source, work: Path) -> None:
         (work / relative.parent).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, work / relative)
     tokenizer = work / "tokenizer_config.json"
-    named = TOKENIZER_MAPPING_NAMES.get(source.config.model_type)
+    named = TOKENIZER_MAPPING_NAMES.get(source.native_config_class.model_type)
     has_vocabulary = any((work / n).is_file() for n in ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model"))
     if named and (tokenizer.is_file() or has_vocabulary):
         values = json.loads(tokenizer.read_text(encoding="utf-8")) if tokenizer.is_file() else {}
@@ -174,23 +199,25 @@ def write_json(file: Path, values: dict[str, Any]) -> None:
     file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def verify(work: Path, dense: Dense, source: Source) -> None:
+def verify(work: Path, loaded: Loaded) -> None:
     """Reload what was written and compare: every tensor and, for models of text, every output, bit for bit.
 
     Raises FactcliError naming what differs.
     """
-    expected = dense.model
-    factorized_class = getattr(modeling_factorized, PREFIX + source.model_class.__name__)
-    reloaded, info = factorized_class.from_pretrained(
-        work, dtype="auto", local_files_only=True, output_loading_info=True
+    expected = loaded.model
+    model_class = (
+        type(expected)
+        if isinstance(expected, modeling_factorized.FactorizedModel)
+        else factorized_class(type(expected))
     )
-    lost = set(info["missing_keys"]) - dense.absent
+    reloaded, info = model_class.from_pretrained(work, dtype="auto", local_files_only=True, output_loading_info=True)
+    lost = set(info["missing_keys"]) - loaded.absent
     if lost:
         raise FactcliError(f"The export does not reload: {sorted(lost)[0]} is missing; please report this.")
-    _initialize_absent(reloaded, expected, dense.absent)
+    _initialize_absent(reloaded, expected, loaded.absent)
     written = reloaded.state_dict()
     for name, tensor in expected.state_dict().items():
-        if name not in dense.absent and not torch.equal(tensor, written[name]):
+        if name not in loaded.absent and not torch.equal(tensor, written[name]):
             raise FactcliError(f"The export does not reload: {name} differs; please report this.")
     inputs = sample_inputs(expected)
     if inputs:
@@ -231,23 +258,23 @@ def _tensors(output: Any) -> list[Tensor]:
 
 
 def load(path: str | Path) -> PreTrainedModel:
-    """A factorized model from a directory, in its own class, with factcli's code (no code of the directory is run).
+    """A factorized model (a directory or Hub id) in its own class, with factcli's code: none of its own is run.
 
-    Raises FactcliError where the directory is not an export, or of a newer format.
+    Raises FactcliError where it is not a factorized model, or of a newer format.
     """
-    path = Path(path)
-    raw = read_config(path)
-    if "factorization" not in raw:
+    source = find_source(str(path), accept_factorized=True)
+    if not source.factorized:
         raise FactcliError(f"{path} is not a factorized model: make one with 'factcli convert'.")
-    if raw["factorization"].get("format_version", 0) > FORMAT_VERSION:
-        raise FactcliError(f"{path} was made by a newer factcli: upgrade to read it.")
-    weight_files(path, str(path))
-    model_class = getattr(modeling_factorized, raw["architectures"][0])
-    config_class = model_class.config_class
+    register(source)
+    model: PreTrainedModel = source.model_class.from_pretrained(source.path, local_files_only=True)
+    return model
+
+
+def register(source: Source) -> None:
+    """Make the Auto classes and pipelines of this process know a factorized architecture."""
+    config_class = type(source.config)
     transformers.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
-    for auto, reference in raw["auto_map"].items():
-        if auto != "AutoConfig":  # so that pipelines and heads know it too
+    for auto, reference in auto_map(source.native_config_class).items():
+        if auto != "AutoConfig":
             head = getattr(modeling_factorized, reference.partition(".")[2])
             getattr(transformers, auto).register(config_class, head, exist_ok=True)
-    model: PreTrainedModel = model_class.from_pretrained(path, local_files_only=True)
-    return model

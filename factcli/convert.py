@@ -10,23 +10,13 @@ import transformers
 from torch import nn
 
 from . import __version__
-from .card import card
-from .checkpoint import (
-    auto_class,
-    check_output,
-    copy_small_files,
-    export_config,
-    new_directory,
-    verify,
-    write_code,
-    write_json,
-    write_weights,
-)
+from .card import make_card
+from .checkpoint import auto_class, check_output, new_directory, write_export
 from .criteria import criteria
 from .errors import FactcliError, UsageError
 from .plan import Plan, format_count, make_plan
 from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe
-from .source import Source, count_parameters, find_source, load_dense, load_meta
+from .source import Source, count_parameters, find_source, load_meta, load_model
 from .structures import structures
 from .structures.projection import project
 from .targets import find_targets, matrix
@@ -84,7 +74,8 @@ def convert(
             "include": tuple(include), "exclude": tuple(exclude), "dtype": dtype, "seed": seed,
         },
     )  # fmt: skip
-    budget, structure = recipe.budget, structures[recipe.method]
+    recipe.budget  # refused here if it is not exactly one
+    structures[recipe.method]
     criteria[recipe.criterion]
     if not dry_run and output is not None:
         check_output(Path(output), overwrite)
@@ -96,21 +87,14 @@ def convert(
     target_device = pick_device(device)
     folder = Path(output) if output is not None else Path(default_output(source, recipe, plan))
     with new_directory(folder, overwrite) as work:
-        dense = load_dense(source)
-        error = factorize(dense.model, plan, recipe, target_device, progress)
-        if recipe.dtype:
-            dense.model.to(getattr(torch, recipe.dtype))
-            dense.extra = {k: t.to(getattr(torch, recipe.dtype)) for k, t in dense.extra.items()}
-        copy_small_files(source, work)
-        write_json(work / "config.json", export_config(source, plan, recipe.dtype))
-        write_weights(work, dense)
-        write_code(work)
-        made_with = source.provenance() | {"factcli": __version__, "torch": torch.__version__.partition("+")[0],
-                                           "transformers": transformers.__version__}  # fmt: skip
-        (work / FILE_NAME).write_text(dump_recipe(recipe, made_with), encoding="utf-8")
+        loaded = load_model(source)
+        error = factorize(loaded.model, plan, recipe, target_device, progress)
         sizes = (result["bytes"]["before"], result["bytes"]["after"])
-        (work / "README.md").write_text(card(source, recipe, plan, auto_class(source), sizes), encoding="utf-8")
-        verify(work, dense, source)
+        texts = {
+            FILE_NAME: dump_recipe(recipe, made_with(source)),
+            "README.md": make_card(source, recipe, plan, auto_class(source, source.model_class), sizes),
+        }
+        write_export(work, loaded, source, plan, texts, dtype=recipe.dtype)
     return result | {
         "output": str(folder),
         "seconds": round(time.perf_counter() - started, 2),
@@ -127,6 +111,12 @@ def plan_for(source: Source, recipe: Recipe) -> Plan:
         targets, count_parameters(meta), structures[recipe.method], recipe.blocks, recipe.budget,
         recipe.allocation, recipe.force_rank,
     )  # fmt: skip
+
+
+def made_with(source: Source) -> dict[str, Any]:
+    """Provenance for the recipe file: source, commit, versions."""
+    versions = {"factcli": __version__, "torch": torch.__version__.partition("+")[0]}
+    return source.provenance() | versions | {"transformers": transformers.__version__}
 
 
 def describe(source: Source, recipe: Recipe, plan: Plan) -> dict[str, Any]:

@@ -91,7 +91,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9}
 
 
 def parse_count(text: str | int | float) -> int:
-    """"44M", "1.2B", "44400000" or a number -> a count."""
+    """ "44M", "1.2B", "44400000" or a number -> a count."""
     match = re.fullmatch(r"\s*([0-9][0-9_]*\.?[0-9]*(?:e[0-9]+)?)\s*([kmbg]?)\s*", str(text).lower())
     if not match:
         raise UsageError(f"--params {text!r} is not a count of parameters: write 44M, 1.2B or 44400000.")

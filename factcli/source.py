@@ -9,12 +9,13 @@ import torch
 import transformers
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from . import hub
 from .errors import FactcliError
-from .remote_code.configuration_factorized import PREFIX
+from .remote_code import configuration_factorized, modeling_factorized
+from .remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
 
 INDEX = "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -24,7 +25,8 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 class Source:
     """A model by name: `path` is a local directory with its files, `raw` its config.json as written.
 
-    `repo_id` and `revision` (a commit) are set where it came from the Hub.
+    `model_class` is the native class of a dense model, ours of a factorized one. `repo_id` and `revision` (a commit)
+    are set where it came from the Hub.
     """
 
     name: str
@@ -34,6 +36,16 @@ class Source:
     model_class: type[PreTrainedModel]
     repo_id: str | None = None
     revision: str | None = None
+
+    @property
+    def factorized(self) -> bool:
+        return "factorization" in self.raw
+
+    @property
+    def native_config_class(self) -> type[PretrainedConfig]:
+        """transformers' own configuration class, also of a factorized model."""
+        found: type[PretrainedConfig] = CONFIG_MAPPING[native_type(self.raw)]
+        return found
 
     @property
     def dtype(self) -> str:
@@ -48,8 +60,8 @@ class Source:
 
 
 @dataclass
-class Dense:
-    """A loaded dense model. `absent` are tensors that the checkpoint lacks, `extra` those that only it has."""
+class Loaded:
+    """A loaded model. `absent` are tensors that the checkpoint lacks, `extra` those that only it has."""
 
     model: PreTrainedModel
     absent: set[str] = field(default_factory=set)
@@ -57,9 +69,15 @@ class Dense:
 
 
 def find_source(
-    name: str, revision: str | None = None, trust_remote_code: bool = False, weights: bool = True
+    name: str,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    weights: bool = True,
+    accept_factorized: bool = False,
 ) -> Source:
     """Resolve MODEL (a directory, a Hub id, `id@revision`); with `weights`, its weight files are there and whole.
+
+    A factorized model is read with this package's code, never with code of its own directory.
 
     Raises FactcliError for whatever a user can put right.
     """
@@ -70,20 +88,32 @@ def find_source(
         repo_id, _, at = name.partition("@")
         path, commit = hub.fetch(repo_id, at or revision, weights)
     raw = read_config(path)
-    kind = raw.get("model_type", "")
-    if str(kind).startswith("factorized_"):
+    kind = native_type(raw)
+    factorized = "factorization" in raw
+    if factorized and not accept_factorized:
         raise FactcliError(f"{name} is already factorized: convert the dense model it came from.")
+    if factorized and raw["factorization"].get("format_version", 0) > FORMAT_VERSION:
+        raise FactcliError(f"{name} was made by a newer factcli: upgrade to read it.")
     if "quantization_config" in raw:
-        raise FactcliError(f"{name} is quantized: convert the full-precision model it came from.")
+        raise FactcliError(f"{name} is quantized: take the full-precision model it came from.")
     if kind not in CONFIG_MAPPING:
         raise FactcliError(_unknown_type(name, raw, trust_remote_code))
     try:
-        config = AutoConfig.from_pretrained(path, local_files_only=True)
+        if factorized:
+            config_class = getattr(configuration_factorized, PREFIX + CONFIG_MAPPING[kind].__name__)
+            config = config_class.from_pretrained(path, local_files_only=True)
+        else:
+            config = AutoConfig.from_pretrained(path, local_files_only=True)
     except Exception as error:  # a configuration is refused by whatever class reads it
         raise FactcliError(f"{name} has a config.json that transformers refuses: {_line(error)}") from error
     if weights:
         weight_files(path, name)
     return Source(name, path, raw, config, _model_class(raw, config, name), repo_id, commit)
+
+
+def native_type(raw: dict[str, Any]) -> str:
+    """transformers' own model type in a config.json, also of a factorized model."""
+    return str(raw.get("model_type", "")).removeprefix("factorized_")
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -115,17 +145,24 @@ def _model_class(raw: dict[str, Any], config: PretrainedConfig, name: str) -> ty
     for architecture in raw.get("architectures") or []:
         found = getattr(transformers, str(architecture).removeprefix(PREFIX), None)
         if isinstance(found, type) and issubclass(found, PreTrainedModel):
-            return found
-    try:
-        return base_class(config)
-    except KeyError as error:
-        raise FactcliError(f"{name} has model_type {config.model_type!r}, which has no base model class.") from error
+            break
+    else:
+        found = native_head(CONFIG_MAPPING[native_type(raw)], "AutoModel")
+        if found is None:
+            raise FactcliError(f"{name} has model_type {config.model_type!r}, which has no base model class.")
+    return factorized_class(found) if "factorization" in raw else found
 
 
-def base_class(config: PretrainedConfig) -> type[PreTrainedModel]:
-    """The class that AutoModel takes for a native configuration. Raises KeyError where there is none."""
-    found = AutoModel._model_mapping[type(config)]
-    return found[0] if isinstance(found, (list, tuple)) else found  # type: ignore[no-any-return]
+def native_head(config_class: type[PretrainedConfig], auto: str) -> type[PreTrainedModel] | None:
+    """The class that an Auto class (such as "AutoModelForSequenceClassification") takes for a native configuration."""
+    found = getattr(transformers, auto)._model_mapping.get(config_class)
+    return found[0] if isinstance(found, (list, tuple)) else found
+
+
+def factorized_class(native: type[PreTrainedModel]) -> type[PreTrainedModel]:
+    """Our subclass of a native model class."""
+    found: type[PreTrainedModel] = getattr(modeling_factorized, PREFIX + native.__name__)
+    return found
 
 
 def weight_files(path: Path, name: str) -> list[Path]:
@@ -154,17 +191,18 @@ def weight_files(path: Path, name: str) -> list[Path]:
     return files
 
 
-def load_dense(source: Source) -> Dense:
-    """The model of `source` in its own class and dtype, on the CPU, in evaluation mode.
+def load_model(source: Source, model_class: type[PreTrainedModel] | None = None) -> Loaded:
+    """The model of `source` in its own class (or `model_class`, another head) and dtype, on the CPU, in evaluation mode.
 
     Raises FactcliError for missing targets' weights, wrong shapes, and a NaN or infinity in any tensor.
     """
+    model_class = model_class or source.model_class
     try:
-        model, info = source.model_class.from_pretrained(
+        model, info = model_class.from_pretrained(
             source.path, config=source.config, dtype="auto", local_files_only=True, output_loading_info=True
         )
     except (RuntimeError, ValueError, OSError) as error:
-        raise FactcliError(f"{source.name} cannot be loaded as {source.model_class.__name__}: {_line(error)}") from error
+        raise FactcliError(f"{source.name} cannot be loaded as {model_class.__name__}: {_line(error)}") from error
     absent = set(info["missing_keys"])
     prefix = f"{model.base_model_prefix}."
     in_blocks = sorted(k for k in absent if any(p.isdigit() for p in k.removeprefix(prefix).split(".")))
@@ -181,7 +219,7 @@ def load_dense(source: Source) -> Dense:
     for name, tensor in [*model.state_dict().items(), *extra.items()]:
         if name not in absent and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise FactcliError(f"{source.name} has NaN or infinite values in {name}: repair or retrain it first.")
-    return Dense(model.eval(), absent, extra)
+    return Loaded(model.eval(), absent, extra)
 
 
 def load_meta(source: Source) -> PreTrainedModel:
