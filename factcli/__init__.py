@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+# name -> module; a module may not have the name of what it exports, or importing it would hide the function
 _API = {
-    "convert": "convert",
+    "convert": "conversion",
     "inspect": "inspection",
     "load": "checkpoint",
     "FactcliError": "errors",
@@ -15,7 +16,7 @@ __all__ = ["FactcliError", "convert", "inspect", "load"]
 
 if TYPE_CHECKING:
     from .checkpoint import load
-    from .convert import convert
+    from .conversion import convert
     from .errors import FactcliError
     from .inspection import inspect
 

@@ -238,7 +238,7 @@ def _initialize_absent(reloaded: nn.Module, expected: nn.Module, absent: set[str
 
 
 def sample_inputs(model: PreTrainedModel) -> dict[str, Tensor]:
-    """A fixed little batch for a model of text (1, 8); empty for other models."""
+    """A fixed little batch for a model of text, (1, 8); empty for other models."""
     config = model.config.get_text_config()
     if model.main_input_name != "input_ids" or not getattr(config, "vocab_size", None):
         return {}
@@ -247,6 +247,8 @@ def sample_inputs(model: PreTrainedModel) -> dict[str, Tensor]:
     if eos is not None and eos < config.vocab_size:  # some heads pool at the one end-of-sequence token
         ids[ids == eos] = (eos + 1) % config.vocab_size
         ids[0, -1] = eos
+    if type(model).__name__.endswith("ForMultipleChoice"):
+        ids = ids.unsqueeze(1)  # (1, choices, tokens)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if config.is_encoder_decoder:
         inputs["decoder_input_ids"] = ids

@@ -6,12 +6,22 @@ import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KroneckerMetric:
-    """error(D) = tr(G D C D^T) for an error D (m, n); G (m, m) and C (n, n) are symmetric, None is the identity."""
+    """error(D) = tr(G D C D^T) for an error D (m, n); G (m, m) and C (n, n) are symmetric, None is the identity.
+
+    `mean` (n,) is the mean input of the target where C is centred: the metric then holds for a layer whose bias takes
+    up D mean, the mean of the change in its outputs.
+    """
 
     output: Tensor | None = None
     input: Tensor | None = None
+    mean: Tensor | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the error is the squared Frobenius norm."""
+        return self.output is None and self.input is None
 
     def error(self, difference: Tensor) -> float:
         """The squared error of `difference` (m, n), float64."""
@@ -20,7 +30,7 @@ class KroneckerMetric:
         return float((left * right).sum())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ElementwiseMetric:
     """error(D) = sum of weight * D^2, with a weight (m, n) >= 0 for each entry."""
 

@@ -31,7 +31,7 @@ def command(
 ) -> None:
     """Replace a model's weight matrices by structured products under a budget, and save the result."""
     with console.importing():
-        from ..convert import convert
+        from ..conversion import convert
 
         console.quiet_libraries(verbose)
     with console.progress("Factorizing", not (quiet or as_json or dry_run)) as progress:

@@ -1,7 +1,7 @@
 """convert: a dense model in, a factorized export out."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from .card import make_card
 from .checkpoint import auto_class, check_output, new_directory, write_export
 from .criteria import criteria
 from .errors import FactcliError, UsageError
-from .plan import Plan, format_count, make_plan
+from .plan import Layer, Plan, format_count, make_plan
 from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe
 from .source import Source, count_parameters, find_source, load_meta, load_model
 from .structures import structures
@@ -88,7 +88,7 @@ def convert(
     folder = Path(output) if output is not None else Path(default_output(source, recipe, plan))
     with new_directory(folder, overwrite) as work:
         loaded = load_model(source)
-        error = factorize(loaded.model, plan, recipe, target_device, progress)
+        error = factorize(loaded.model, plan.factorized, recipe, target_device, progress)
         sizes = (result["bytes"]["before"], result["bytes"]["after"])
         texts = {
             FILE_NAME: dump_recipe(recipe, made_with(source)),
@@ -140,17 +140,17 @@ def _itemsize(dtype: str) -> int:
 
 @torch.no_grad()
 def factorize(
-    model: nn.Module, plan: Plan, recipe: Recipe, device: torch.device, progress: Progress | None = None
+    model: nn.Module, layers: Sequence[Layer], recipe: Recipe, device: torch.device, progress: Progress | None = None
 ) -> float:
-    """Swap, in place, every target that the plan factorizes; returns the relative Frobenius error of them all.
+    """Swap, in place, the targets `layers` (all that a plan factorizes, or the ones of a stage of training).
 
-    One matrix at a time is held in float64.
+    One matrix at a time is held in float64. Returns the relative Frobenius error of them all.
     """
     base = model.base_model
     metric = criteria[recipe.criterion].metric()
     structure = structures[recipe.method]
     lost = total = 0.0
-    for done, layer in enumerate(plan.factorized, 1):
+    for done, layer in enumerate(layers, 1):
         assert layer.rank is not None
         parent, _, leaf = layer.name.rpartition(".")
         owner = base.get_submodule(parent)
@@ -164,7 +164,7 @@ def factorize(
         swapped = structure.module(layer.to_json(), factors, module.bias, weight.dtype, weight.device)
         setattr(owner, leaf, swapped.train(module.training))
         if progress:
-            progress(done, len(plan.factorized), layer.name)
+            progress(done, len(layers), layer.name)
     return (lost / total) ** 0.5
 
 

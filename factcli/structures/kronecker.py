@@ -1,0 +1,91 @@
+"""Low-rank approximation under a Kronecker metric tr(G D C D^T): in closed form for one block, by descent for a grid.
+
+All tensors are float64 and may have leading batch dimensions.
+"""
+
+import torch
+from torch import Tensor
+
+from ..metric import KroneckerMetric
+from .base import Structure
+
+SWEEPS = 200
+TOLERANCE = 1e-4  # of the error, over one sweep
+RIDGE = 1e-9  # of the mean of the diagonal: breaks ties where a metric is singular
+
+
+def ridged(c: Tensor) -> Tensor:
+    """`c` (..., n, n), symmetric, with a ridge far below what matters: directions that never occur in the data are
+    then approximated as plain SVD would, instead of at random."""
+    mean = c.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(torch.finfo(c.dtype).tiny)
+    return (c + c.mT) / 2 + RIDGE * mean[..., None, None] * torch.eye(c.shape[-1], dtype=c.dtype, device=c.device)
+
+
+def root(g: Tensor) -> tuple[Tensor, Tensor]:
+    """L and L^-T with G = L L^T for a symmetric G (..., m, m); negative eigenvalues, which are rounding, are raised."""
+    low, info = torch.linalg.cholesky_ex(g)
+    if not bool(info.any()):
+        eye = torch.eye(g.shape[-1], dtype=g.dtype, device=g.device).expand_as(g)
+        return low, torch.linalg.solve_triangular(low, eye, upper=False).mT
+    values, vectors = torch.linalg.eigh(g)
+    values = values.clamp_min(RIDGE * values[..., -1:].clamp_min(torch.finfo(g.dtype).tiny)).sqrt()
+    return vectors * values.unsqueeze(-2), vectors / values.unsqueeze(-2)
+
+
+def _gram(w: Tensor, g: Tensor | None, c: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """L^T W C W^T L (m, m), whose eigenvalues are the squared singular values of L^T W S with C = S S^T; and L^-T."""
+    a = (w if c is None else w @ c) @ w.mT
+    if g is None:
+        return a, None
+    low, inverse = root(g)
+    return low.mT @ a @ low, inverse
+
+
+def weighted_spectrum(w: Tensor, g: Tensor | None, c: Tensor | None) -> Tensor:
+    """What each unit of rank takes off tr(G W C W^T), largest first: (..., min(m, n))."""
+    if w.shape[-2] > w.shape[-1]:
+        return weighted_spectrum(w.mT, c, g)
+    return torch.linalg.eigvalsh(_gram(w, g, c)[0]).flip(-1).clamp_min(0)
+
+
+def weighted_svd(w: Tensor, rank: int, g: Tensor | None, c: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Factors (..., m, r) and (..., r, n) of the matrix of rank r nearest to `w` (..., m, n) in tr(G D C D^T).
+
+    With G = L L^T and C = S S^T the error is |L^T D S|_F^2, so that the truncated SVD U s V^T of L^T W S is optimal:
+    W' = L^-T U s V^T S^-1 (the optimum under a Kronecker-factored second-order loss; activation-aware methods such as
+    DRONE, Chen et al. 2021, are G = I). Nothing is inverted on the input side: U are eigenvectors of L^T W C W^T L and
+    W' = L^-T U U^T L^T W. For m > n the roles are exchanged, and with Z = S V / s both sides are free of inverses:
+    W' = W Z Z^T W^T G W.
+    """
+    m, n = w.shape[-2:]
+    if m <= n:
+        a, inverse = _gram(w, g, c)
+        u = torch.linalg.eigh(a).eigenvectors[..., -rank:]
+        if g is None or inverse is None:
+            return u, u.mT @ w
+        left = inverse @ u
+        return left, left.mT @ g @ w  # L^-1 G = L^T
+    h = w.mT @ (w if g is None else g @ w)
+    s, _ = root(c) if c is not None else (None, None)
+    values, v = torch.linalg.eigh(h if s is None else s.mT @ h @ s)
+    values, v = values[..., -rank:], v[..., -rank:]
+    # Below this the eigenvalues are rounding, and so is what they would add.
+    scale = values.clamp_min(1e-15 * values[..., -1:].clamp_min(torch.finfo(w.dtype).tiny)).sqrt()
+    z = (v if s is None else s @ v) / scale.unsqueeze(-2)
+    return w @ z, z.mT @ h
+
+
+def grid_metric(metric: KroneckerMetric, structure: Structure, rows: int, blocks: int) -> tuple[Tensor | None, ...]:
+    """G with its rows and columns in the structure's order, and C; each with its ridge."""
+    g, c = metric.output, metric.input
+    order = structure.row_order(rows, blocks)
+    if g is not None and order is not None:
+        order = order.to(g.device)
+        g = g[order][:, order]
+    return None if g is None else ridged(g), None if c is None else ridged(c)
+
+
+def diagonal_blocks(g: Tensor, blocks: int) -> Tensor:
+    """(b, m/b, m/b): the blocks on the diagonal of `g` (m, m)."""
+    size = g.shape[0] // blocks
+    return torch.stack([g[i * size : (i + 1) * size, i * size : (i + 1) * size] for i in range(blocks)])

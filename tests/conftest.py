@@ -1,0 +1,65 @@
+"""Fixtures: an offline world of its own for every test, and an interpreter that has no factcli."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false")
+os.environ.pop("HF_TOKEN", None)
+
+import torch  # after the environment: offline mode and threads are read at import
+
+torch.set_num_threads(1)
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment for processes: private caches, no network, one thread."""
+    home = tmp_path_factory.mktemp("home")
+    keep = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and k != "PYTHONPATH"}
+    return keep | {"HF_HOME": str(home), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory: pytest.TempPathFactory, world: dict[str, str]) -> Run:
+    """Runs a Python script in an interpreter that has torch and transformers, and cannot import factcli.
+
+    A bare virtual environment sees this one's packages through a path file; path files are not followed twice, so the
+    editable install of factcli stays out.
+    """
+    folder = tmp_path_factory.mktemp("stranger") / "env"
+    venv.create(folder, with_pip=False, symlinks=True)
+    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
+    (site / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    python = folder / "bin" / "python"
+
+    def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(python), *args], cwd=folder, env=world | env, capture_output=True, text=True, stdin=subprocess.DEVNULL,
+            timeout=600,
+        )  # fmt: skip
+
+    probe = run("-c", "import torch, transformers, importlib.util as u; assert u.find_spec('factcli') is None")
+    assert probe.returncode == 0, probe.stderr
+    return run
+
+
+@pytest.fixture(scope="session")
+def factcli(world: dict[str, str]) -> Run:
+    """Runs the command as a user would, in its own process."""
+
+    def run(*args: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "factcli", *map(str, args)], env=world | env, capture_output=True, text=True,
+            stdin=subprocess.DEVNULL, timeout=600,
+        )  # fmt: skip
+
+    return run
