@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from huggingface_hub import EvalResult, ModelCard
 
 from . import __version__
 from .plan import Plan, format_count
 from .recipe import FILE_NAME, Recipe
 from .source import Source
 from .structures import structures
+from .tasks import GLUE
 
 _CARRIED = ("license", "license_name", "license_link", "language", "pipeline_tag", "datasets")
 
@@ -66,3 +68,44 @@ def _metadata(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return {}  # a source without a readable card has no metadata to carry over
     return values if isinstance(values, dict) else {}
+
+
+_RESULTS = ("<!-- factcli eval: begin -->", "<!-- factcli eval: end -->")
+
+
+def update_results(card: Path, results: list[dict[str, Any]]) -> None:
+    """Put evaluation results (as `eval --json` prints them, fractions of one) into a card, as a table and as
+    model-index metadata, in place of those that an earlier call put there. A card that is not there is made."""
+    text = (
+        card.read_text(encoding="utf-8")
+        if card.is_file()
+        else f"---\nlibrary_name: transformers\n---\n\n# {card.parent.name}\n"
+    )
+    rows = [
+        "| {task} | {split} | {examples} | {scores} | {majority} |".format(
+            task=r["task"], split=r["split"], examples=r["examples"],
+            scores=", ".join(f"{name} {value:.4f}" for name, value in r["metrics"].items()),
+            majority="" if r["majority"] is None else f"{r['majority']:.4f}",
+        )
+        for r in results
+    ]  # fmt: skip
+    table = "\n".join(["| task | split | examples | metrics | majority class |", "|---|---|---|---|---|", *rows])
+    section = f"{_RESULTS[0]}\n## Results\n\n{table}\n{_RESULTS[1]}"
+    pattern = re.escape(_RESULTS[0]) + ".*?" + re.escape(_RESULTS[1])
+    if re.search(pattern, text, re.DOTALL):
+        text = re.sub(pattern, lambda _: section, text, count=1, flags=re.DOTALL)
+    else:
+        text = text.rstrip("\n") + f"\n\n{section}\n"
+    parsed = ModelCard(text, ignore_metadata_errors=True)
+    data: Any = parsed.data
+    data.model_name = data.model_name or card.parent.resolve().name
+    data.eval_results = [
+        EvalResult(
+            task_type="text-classification", dataset_type="glue" if r["task"] in GLUE else r["task"],
+            dataset_name=r["task"], dataset_split=r["split"], metric_type=name, metric_value=value,
+        )
+        for r in results for name, value in r["metrics"].items()
+    ]  # fmt: skip
+    part = card.with_name(f"{card.name}.partial")
+    part.write_text(str(parsed), encoding="utf-8")
+    part.replace(card)

@@ -21,6 +21,11 @@ def model_labels(config: PretrainedConfig) -> list[str]:
     return [names[i] for i in sorted(names)]
 
 
+def head_size(config: PretrainedConfig) -> int:
+    """The number of a model's outputs: its classes, or 1 for a regression."""
+    return int(config.num_labels or 0)
+
+
 def unnamed(names: Sequence[str]) -> bool:
     """True for LABEL_0, LABEL_1, …: transformers' names for classes that nobody named."""
     return all(re.fullmatch(r"LABEL_\d+", name) for name in names)
