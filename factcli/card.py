@@ -14,11 +14,15 @@ from .source import Source
 from .structures import structures
 from .tasks import GLUE
 
+_UNTRAINED = "The model has not been trained since: its quality must be measured, and usually restored by fine-tuning."
 _CARRIED = ("license", "license_name", "license_link", "language", "pipeline_tag", "datasets")
 
 
-def make_card(source: Source, recipe: Recipe, plan: Plan, auto_class: str, sizes: tuple[int, int]) -> str:
-    """README.md: metadata carried over from the source's card, sizes, how to load it, what was done."""
+def make_card(
+    source: Source, recipe: Recipe, plan: Plan, auto_class: str, sizes: tuple[int, int], trained: str = ""
+) -> str:
+    """README.md: metadata carried over from the source's card, sizes, how to load it, what was done. `trained` says how
+    it was trained since, if it was."""
     structure = structures[recipe.method]
     metadata = {k: v for k, v in _metadata(source.path / "README.md").items() if k in _CARRIED}
     metadata |= {"library_name": "transformers", "tags": ["factcli", "factorized", recipe.method]}
@@ -41,7 +45,7 @@ def make_card(source: Source, recipe: Recipe, plan: Plan, auto_class: str, sizes
 | of the targeted matrices | {format_count(plan.targets_before)} | {format_count(plan.targets_after)} | {kept:.1%} |
 | bytes | {sizes[0]:,} | {sizes[1]:,} | {sizes[1] / sizes[0]:.1%} |
 
-The model has not been trained since: its quality must be measured, and usually restored by fine-tuning.
+{trained or _UNTRAINED}
 
 ## Load
 

@@ -79,6 +79,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise FactcliError(f"The recipe {path} must be a mapping such as 'method: monarch'.")
     values.pop("made_with", None)
+    values.pop("training", None)  # how to train: training/settings.py reads it
     kinds: dict[str, Any] = {f.name: f.type for f in fields(Recipe)}
     for name, value in values.items():
         if name not in kinds:
@@ -100,6 +101,8 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
-def dump_recipe(recipe: Recipe, made_with: dict[str, Any]) -> str:
-    """The file saved in an export: the resolved recipe, and where it was applied."""
-    return yaml.safe_dump(recipe.to_dict() | {"made_with": made_with}, sort_keys=False, allow_unicode=True)
+def dump_recipe(recipe: Recipe | None, made_with: dict[str, Any], training: dict[str, Any] | None = None) -> str:
+    """The file saved in an export: the resolved recipe (None: nothing was factorized), how it was trained, and where it
+    was applied."""
+    values = (recipe.to_dict() if recipe else {}) | ({"training": training} if training else {})
+    return yaml.safe_dump(values | {"made_with": made_with}, sort_keys=False, allow_unicode=True)
