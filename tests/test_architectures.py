@@ -28,7 +28,7 @@ def test_every_head_reloads_without_factcli(kind: str, tmp_path: Path, stranger:
         inputs = sample_inputs(dense)
         with torch.inference_mode():
             outputs = [v for v in model(**inputs).values() if isinstance(v, torch.Tensor)]
-        tensors = {f"in.{k}": v for k, v in inputs.items()}
+        tensors = {f"in.{k}": v.clone() for k, v in inputs.items()}
         tensors |= {f"out.{i:02}": v.contiguous().clone() for i, v in enumerate(outputs)}
         save_file(tensors, case / "tensors.safetensors")
         autos = {v.split(".")[1]: k for k, v in auto_map(type(dense.config)).items()}
@@ -44,7 +44,7 @@ def test_every_head_reloads_without_factcli(kind: str, tmp_path: Path, stranger:
 
 
 @pytest.mark.parametrize("kind", tiny.CONFIGS)
-@pytest.mark.parametrize("method", structures)
+@pytest.mark.parametrize("method", list(structures))
 def test_full_rank_gives_the_dense_outputs(kind: str, method: str, tmp_path: Path) -> None:
     """Native code that used a swapped layer in another way than calling it would show here."""
     dense = tiny.make(kind)

@@ -39,7 +39,7 @@ class BlockLinear(nn.Module):
 
     factor_in is (blocks, blocks * rank, in_features / blocks), the right factors by input block;
     factor_out is (blocks, out_features / blocks, blocks * rank), the left factors by output block.
-    Block low-rank: output block j is the j-th run of outputs. Monarch (`interleaved`): output i is in block i mod blocks.
+    Block low-rank: output block j is the j-th run of outputs. Monarch (`interleaved`): output i in block i mod blocks.
     """
 
     def __init__(
@@ -111,6 +111,8 @@ class FactorizedModel:
     """Mixin before a native model class: build it, swap the layers of the plan, finish the initialization."""
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        # Some native heads build their inner model with AutoModel.from_config, which must know our base class.
+        transformers.AutoModel.register(type(config), type(self)._factorized_base(), exist_ok=True)
         super().__init__(config, *args, **kwargs)
         plan = config.factorization
         if plan["format_version"] > FORMAT_VERSION:
@@ -120,6 +122,13 @@ class FactorizedModel:
             )
         swap_layers(self.base_model, plan["layers"])
         self.post_init()
+
+    @classmethod
+    def _factorized_base(cls) -> Any:
+        native_config = getattr(transformers, cls.config_class.__name__.removeprefix(PREFIX))
+        base = transformers.AutoModel._model_mapping[native_config]
+        base = base[0] if isinstance(base, (list, tuple)) else base
+        return globals().get(PREFIX + base.__name__) or __getattr__(PREFIX + base.__name__)
 
 
 def _auto_classes(native: type) -> list[str]:
@@ -148,10 +157,4 @@ def __getattr__(name: str) -> Any:
     autos = _auto_classes(native)
     if autos:
         model_class.register_for_auto_class(autos[0])  # so that save_pretrained copies this code
-    if "AutoModel" in autos:
-        # Some native heads build their inner model with AutoModel.from_config.
-        transformers.AutoModel.register(config_class, model_class, exist_ok=True)
-    else:
-        base = transformers.AutoModel._model_mapping[native.config_class]
-        __getattr__(PREFIX + base.__name__) if PREFIX + base.__name__ not in globals() else None
     return model_class

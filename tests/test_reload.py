@@ -1,0 +1,75 @@
+"""What strangers do with an export; the features themselves are in fresh/features.py."""
+
+import ast
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from transformers import PreTrainedModel
+
+from factcli import convert
+
+from . import tiny
+from .conftest import Run
+from .fresh import __file__ as _fresh
+
+FEATURES = Path(_fresh).parent / "features.py"
+NAMES = [
+    node.name
+    for node in ast.parse(FEATURES.read_text()).body
+    if isinstance(node, ast.FunctionDef) and any(getattr(d, "id", "") == "feature" for d in node.decorator_list)
+]
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(5, 99))]
+
+
+def save_with_tokenizer(model: PreTrainedModel, folder: Path, tokenizer_config: dict[str, str]) -> None:
+    """A checkpoint as on the Hub: vocabulary and tokenizer configuration beside the weights."""
+    model.save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    dense, out = tmp_path_factory.mktemp("dense"), tmp_path_factory.mktemp("exports")
+    cls = tiny.make("bert", "BertForSequenceClassification", num_labels=3)
+    save_with_tokenizer(cls, dense / "cls", {"tokenizer_class": "BertTokenizer"})
+    save_with_tokenizer(tiny.make("bert", "BertForMaskedLM"), dense / "mlm", {})
+    for kind, head in (("t5", "T5ForConditionalGeneration"), ("gpt2", "GPT2LMHeadModel"), ("llama", "LlamaForCausalLM")):
+        tiny.make(kind, head).save_pretrained(dense / kind)
+        convert(str(dense / kind), out / kind, method="monarch", keep=0.6, blocks=2)
+    convert(str(dense / "cls"), out / "bert-cls", method="block-low-rank", keep=0.6, blocks=2)
+    convert(str(dense / "mlm"), out / "bert-mlm", method="monarch", keep=0.6, blocks=2)
+    convert(str(dense / "cls"), out / "low-rank-cls", keep=0.6)
+    shutil.copytree(out / "bert-cls", out / "a path.v1 0")
+    return out
+
+
+@pytest.fixture(scope="module")
+def outcome(exports: Path, stranger: Run) -> dict[str, str | None]:
+    done = stranger(str(FEATURES), str(exports))
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_feature(name: str, outcome: dict[str, str | None]) -> None:
+    assert name in outcome
+    assert outcome[name] is None, outcome[name]
+
+
+def test_exported_code_is_ours_and_imports_only_torch_and_transformers(exports: Path) -> None:
+    import factcli.remote_code
+
+    assert len(factcli.remote_code.FILES) == 2
+    for file in factcli.remote_code.FILES:
+        assert (exports / "bert-cls" / file.name).read_bytes() == file.read_bytes()
+        assert len(file.read_text().splitlines()) < 300
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                names = {alias.name.split(".")[0] for alias in node.names}
+                assert names <= {"math", "torch", "transformers"}
+            elif isinstance(node, ast.ImportFrom):
+                siblings = {"configuration_factorized", None}
+                assert (node.level == 1 and node.module in siblings) or node.module in ("torch", "typing")
