@@ -8,17 +8,21 @@ __version__ = "0.1.0"
 # name -> module; a module may not have the name of what it exports, or importing it would hide the function
 _API = {
     "convert": "conversion",
+    "evaluate": "evaluation",
+    "finetune": "training.finetune",
     "inspect": "inspection",
     "load": "checkpoint",
     "FactcliError": "errors",
 }
-__all__ = ["FactcliError", "convert", "inspect", "load"]
+__all__ = ["FactcliError", "convert", "evaluate", "finetune", "inspect", "load"]
 
 if TYPE_CHECKING:
     from .checkpoint import load
     from .conversion import convert
     from .errors import FactcliError
+    from .evaluation import evaluate
     from .inspection import inspect
+    from .training.finetune import finetune
 
 
 def __getattr__(name: str) -> Any:  # torch and transformers are imported when first needed

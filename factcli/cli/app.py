@@ -8,7 +8,7 @@ import typer
 
 from .. import __version__
 from ..errors import FactcliError
-from . import convert, inspect
+from . import convert, eval, finetune, inspect
 from .console import fail
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app = typer.Typer(
 )
 app.command("convert")(convert.command)
 app.command("inspect")(inspect.command)
+app.command("finetune")(finetune.command)
+app.command("eval")(eval.command)
 
 
 def _version(wanted: bool) -> None:

@@ -45,3 +45,32 @@ ForceRankOption = Annotated[
     bool, typer.Option("--force-rank", help="Factorize at --rank even where that is larger than dense.")
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop; needs config.json only.")]
+
+DATA = "Data"
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        "--task", help="GLUE: sst2, mrpc, rte, qnli, qqp, mnli, mnli-mm, cola, stsb, wnli.", rich_help_panel=DATA
+    ),
+]
+DataDirOption = Annotated[
+    str | None,
+    typer.Option("--data-dir", help="Holds TASK/SPLIT.parquet; default: nyu-mll/glue, Hub.", rich_help_panel=DATA),
+]
+ValidationOption = Annotated[
+    str | None,
+    typer.Option("--validation", help="Your validation file: csv, tsv, jsonl or parquet.", rich_help_panel=DATA),
+]
+TextColumnOption = Annotated[
+    list[str] | None, typer.Option("--text-column", help="Column of texts; twice for pairs.", rich_help_panel=DATA)
+]
+LabelColumnOption = Annotated[str, typer.Option("--label-column", help="Column of labels.", rich_help_panel=DATA)]
+LabelNamesOption = Annotated[
+    str | None,
+    typer.Option("--label-names", help="The labels in the order of the model's outputs: no,yes.", rich_help_panel=DATA),
+]
+
+
+def names(text: str | None) -> list[str]:
+    """ "no,yes" -> the names."""
+    return [name.strip() for name in text.split(",")] if text else []

@@ -1,0 +1,1 @@
+"""Training: a factorized model back to strength. transformers.Trainer inside; what is ours is the staging."""

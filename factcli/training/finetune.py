@@ -1,0 +1,195 @@
+"""finetune: train a model on a task, factorizing it at once, in stages, or not at all."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint import check_output
+from ..conversion import pick_device, plan_for
+from ..criteria import criteria
+from ..errors import UsageError
+from ..plan import Budget
+from ..recipe import Recipe, make_recipe, read_recipe
+from ..source import Source, find_source
+from ..structures import structures
+from ..tasks import GLUE, Task, load_split, user_task
+from .events import Watch
+from .job import Job, existing_plan, prepare
+from .run import Options, check_reporter
+from .runner import Runner
+from .schedules import default_schedule, schedules
+from .settings import Settings, make_settings, parse_seeds
+
+
+def finetune(
+    model: str,
+    output: str | Path | None = None,
+    *,
+    task: str | None = None,
+    data_dir: str | Path | None = None,
+    train: str | Path | None = None,
+    validation: str | Path | None = None,
+    text_column: Sequence[str] = (),
+    label_column: str = "label",
+    label_names: Sequence[str] = (),
+    limit: int | None = None,
+    config: str | Path | None = None,
+    method: str | None = None,
+    params: str | int | None = None,
+    keep: float | None = None,
+    rank: int | None = None,
+    blocks: int | None = None,
+    force_rank: bool = False,
+    criterion: str | None = None,
+    allocation: str | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    dtype: str | None = None,
+    schedule: str | None = None,
+    order: str | None = None,
+    stage_steps: int | None = None,
+    stages: int | None = None,
+    batch_size: int | None = None,
+    epochs: float | None = None,
+    max_steps: int | None = None,
+    learning_rate: float | str | None = None,
+    warmup_ratio: float | None = None,
+    weight_decay: float | None = None,
+    max_length: int | None = None,
+    text_to_text: bool = False,
+    new_head: bool = False,
+    seed: int | None = None,
+    seeds: str | None = None,
+    device: str = "auto",
+    gradient_checkpointing: bool = False,
+    torch_compile: bool = False,
+    report_to: str = "none",
+    save_steps: int = 500,
+    resume: bool = False,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    overwrite: bool = False,
+    watch: Watch | None = None,
+) -> dict[str, Any]:
+    """Train `model` (a directory or Hub id, dense or factorized) on a task and save the result to `output`.
+
+    Args:
+        task: A GLUE task, its data from `data_dir` or the Hub; or else `train` and `validation`, files.
+        method, params, keep, rank and so on: As for `convert`; they factorize a dense model, by `schedule`. Without
+            them a dense model stays dense.
+        limit: Only the first training examples.
+        learning_rate: A rate, or "search" for the seed paper's six, an epoch each.
+        seeds: "1-6": a run each, exported to `output`/seed-1 and so on.
+        resume: Continue the run that left `output`-checkpoints from its last whole checkpoint.
+        watch: Called with every Event of the run.
+
+    Returns:
+        The result object of the command's --json. `failed_run` says that the accuracy on the validation data is at or
+        below `majority`: that of always answering the training set's commonest label (seed paper, section 3). With
+        `seeds`, an object with `runs` (one such object each) and `summary`.
+
+    Raises:
+        UsageError: Options that do not fit together.
+        FactcliError: Anything else that a user can put right, a training that diverges included.
+    """
+    flags = {
+        "method": method, "params": params, "keep": keep, "rank": rank, "blocks": blocks, "force_rank": force_rank,
+        "criterion": criterion, "allocation": allocation, "include": tuple(include), "exclude": tuple(exclude),
+    }  # fmt: skip
+    settings = make_settings(
+        config,
+        {
+            "schedule": schedule, "order": order, "stage_steps": stage_steps, "stages": stages,
+            "batch_size": batch_size, "epochs": epochs, "max_steps": max_steps, "learning_rate": learning_rate,
+            "warmup_ratio": warmup_ratio, "weight_decay": weight_decay, "max_length": max_length,
+            "text_to_text": text_to_text or None,
+        },
+    )  # fmt: skip
+    check_reporter(report_to)
+    if save_steps < 0:
+        raise UsageError("--save-steps is the steps between checkpoints, or 0 for none.")
+    seed_list = parse_seeds(seeds) if seeds is not None else [0 if seed is None else seed]
+    if seeds is not None and seed is not None:
+        raise UsageError("Give --seed or --seeds, not both.")
+    recipe = _recipe(config, flags, dtype)
+    if settings.schedule is not None:
+        schedules[settings.schedule]
+    where = pick_device(device)
+    source = find_source(model, revision, trust_remote_code, accept_factorized=True)
+    if source.factorized and (recipe is not None or settings.schedule not in (None, "direct")):
+        raise UsageError(
+            f"{model} is factorized already: leave out --method, the budget and --schedule, or start from the dense "
+            "model it came from."
+        )
+    chosen = _task(task, train, validation, text_column, label_column, label_names)
+    folder = Path(output) if output is not None else Path(_default_output(source, chosen, recipe))
+    several = seeds is not None
+    if not (several and resume):
+        check_output(folder, overwrite)
+    train_data = load_split(chosen, "train", data_dir, limit)
+    validation_data = load_split(chosen, None, data_dir)
+    job = prepare(source, chosen, settings, train_data, validation_data, new_head, list(label_names))
+    job = _planned(job, recipe)
+    options = Options(
+        where, save_steps=save_steps, resume=resume, gradient_checkpointing=gradient_checkpointing,
+        torch_compile=torch_compile, report_to=report_to, reports=folder.with_name(f"{folder.name}-runs"),
+    )  # fmt: skip
+    run = Runner(job, options, watch or (lambda event: None), overwrite)
+    if not several:
+        return run.one(folder, seed_list[0])
+    return run.many(folder, seed_list)
+
+
+def _recipe(config: str | Path | None, flags: dict[str, Any], dtype: str | None) -> Recipe | None:
+    """The recipe of the factorization; None where neither options nor file ask for one."""
+    given = {k: v for k, v in flags.items() if v not in (None, (), False)}
+    from_file = read_recipe(config) if config is not None else {}
+    if not given and not from_file.keys() & {"method", "params", "keep", "rank"}:
+        return None
+    recipe = make_recipe(config, flags | {"dtype": dtype})
+    Budget(recipe.params, recipe.keep, recipe.rank)  # refused here if it is not exactly one
+    structures[recipe.method]
+    criteria[recipe.criterion]
+    return recipe
+
+
+def _task(
+    name: str | None,
+    train_file: str | Path | None,
+    validation: str | Path | None,
+    text_column: Sequence[str],
+    label_column: str,
+    label_names: Sequence[str],
+) -> Task:
+    if name is not None:
+        if train_file is not None or validation is not None:
+            raise UsageError("Give either --task, for GLUE, or --train and --validation.")
+        return GLUE[name]
+    if train_file is None or validation is None:
+        raise UsageError("Give --task, for GLUE, or both --train FILE and --validation FILE.")
+    files = {"train": train_file, "validation": validation}
+    return user_task(files, text_column, label_column, label_names)
+
+
+def _planned(job: Job, recipe: Recipe | None) -> Job:
+    """The job with its plan and its schedule resolved."""
+    settings: Settings = job.settings
+    if job.source.factorized:
+        plan, made = existing_plan(job.source)
+        return replace(job, plan=plan, recipe=made, settings=replace(settings, schedule="direct"))
+    if recipe is None:
+        if settings.schedule is not None:
+            raise UsageError("--schedule is for factorizing: give --method and a budget with it.")
+        return job
+    settings = replace(settings, schedule=settings.schedule or default_schedule(recipe.method))
+    planned = replace(job, plan=plan_for(job.source, recipe), recipe=recipe, settings=settings)
+    assert planned.plan is not None
+    assert settings.schedule is not None
+    schedules[settings.schedule].stages(planned.plan.factorized, settings.stage_options)  # refused here if need be
+    return planned
+
+
+def _default_output(source: Source, task: Task, recipe: Recipe | None) -> str:
+    name = source.provenance()["model"].split("/")[-1]
+    return "-".join([name, *([recipe.method] if recipe else []), task.name]).replace(".", "_")

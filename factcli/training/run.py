@@ -1,0 +1,198 @@
+"""One run: a job, a seed, a learning rate -> a trained model."""
+
+import importlib.util
+import math
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import DataCollatorForSeq2Seq, DataCollatorWithPadding, TrainingArguments, set_seed
+
+from ..errors import FactcliError
+from ..evaluation import BATCH_SIZE, measure
+from ..memory import memory_advice
+from ..metrics import compute_metrics
+from ..prediction import labels_of
+from ..remote_code.modeling_factorized import swap_layers
+from ..source import Loaded
+from .checkpoints import factorized_layers, last_checkpoint
+from .events import Event, Watch
+from .job import Job, build_model
+from .schedules import Stage, schedules
+from .trainer import StagedTrainer
+
+REPORTERS = ("none", "tensorboard", "trackio", "wandb")
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is run: nothing here changes what comes out. `checkpoints` is a folder, None keeps none."""
+
+    device: torch.device
+    checkpoints: Path | None = None
+    save_steps: int = 500
+    resume: bool = False
+    gradient_checkpointing: bool = False
+    torch_compile: bool = False
+    report_to: str = "none"
+    reports: Path | None = None
+
+
+@dataclass
+class Outcome:
+    """A trained model. `losses` are (step, mean training loss since the last entry); `final_loss` is the mean over the
+    main phase, infinite if the run diverged."""
+
+    loaded: Loaded
+    steps: int
+    losses: list[tuple[int, float]]
+    final_loss: float
+    diverged: bool
+
+
+def processes() -> int:
+    """Processes that train together, as `accelerate launch` or torchrun set them up."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def is_main() -> bool:
+    """True in the process that writes and prints."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def make_stages(job: Job) -> tuple[Stage, ...]:
+    """The stages of a job; none where there is nothing (more) to factorize."""
+    if job.plan is None or job.source.factorized:
+        return ()
+    assert job.settings.schedule is not None
+    return schedules[job.settings.schedule].stages(job.plan.factorized, job.settings.stage_options)
+
+
+def steps_of(job: Job, epochs: float | None = None) -> int:
+    """Training steps in all: those of the stages, then the main phase (`epochs` shortens it)."""
+    stages = make_stages(job)
+    per_epoch = math.ceil(len(job.train) / job.settings.batch_size)
+    steps = job.settings.max_steps or math.ceil(job.settings.epochs * per_epoch)
+    if epochs is not None:
+        steps = min(steps, math.ceil(epochs * per_epoch))
+    return (stages[-1].step if stages else 0) + steps
+
+
+def train(
+    job: Job, seed: int, learning_rate: float, options: Options, watch: Watch, epochs: float | None = None
+) -> Outcome:
+    """Train the model of `job`. Raises FactcliError for want of memory or disk."""
+    stages, total = make_stages(job), steps_of(job, epochs)
+    args = training_arguments(job, seed, learning_rate, total, options)
+    set_seed(seed)
+    loaded = build_model(job)
+    checkpoint = None
+    if options.resume and options.checkpoints is not None:
+        checkpoint = last_checkpoint(options.checkpoints, processes())
+    done = 0
+    if checkpoint is not None:
+        layers = factorized_layers(checkpoint)
+        if stages:
+            swap_layers(loaded.model.base_model, layers)
+            loaded.model.config.factorization["layers"] = layers
+            factorized = {layer["name"] for layer in layers if layer["structure"] != "dense"}
+            done = sum(all(layer.name in factorized for layer in stage.layers) for stage in stages)
+        if is_main():
+            watch(Event("resume", f"resuming from {checkpoint.name}", int(checkpoint.name.rpartition("-")[2]), total))
+    elif options.resume and is_main():
+        watch(Event("resume", "no checkpoint yet: starting from the beginning", 0, total))
+    if job.settings.text_to_text:
+        collator: Any = DataCollatorForSeq2Seq(job.tokenizer, loaded.model)
+    else:
+        collator = DataCollatorWithPadding(job.tokenizer)
+    trainer = StagedTrainer(
+        job, args, loaded.model, collator, stages, done, lambda model: validation_metrics(job, model), watch
+    )  # fmt: skip
+    with memory_advice(job.settings.batch_size):
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    losses = [(int(log["step"]), float(log["loss"])) for log in trainer.state.log_history if "loss" in log]
+    diverged = trainer.diverged or not all(bool(torch.isfinite(p).all()) for p in loaded.model.parameters())
+    final = math.inf if diverged else _mean_loss(losses, trainer.main_steps_from)
+    torch.nn.Module.to(loaded.model, "cpu" if options.device.type == "mps" else args.device)
+    return Outcome(loaded, trainer.state.global_step, losses, final, diverged)
+
+
+def _mean_loss(losses: list[tuple[int, float]], since: int) -> float:
+    """The mean over the steps after `since`, of means over runs of steps."""
+    total = weight = 0.0
+    before = 0
+    for step, loss in losses:
+        if step > since:
+            total, weight = total + loss * (step - before), weight + step - before
+        before = step
+    return total / weight if weight else math.inf
+
+
+def validation_metrics(job: Job, model: Any) -> dict[str, float]:
+    """The task's metrics on the validation data; the same numbers as `factcli eval` gives."""
+    settings = job.settings
+    predictions = measure(
+        model, job.tokenizer, job.task, job.validation, BATCH_SIZE, settings.max_length, settings.text_to_text
+    )
+    if not (job.task.regression or settings.text_to_text):
+        predictions = np.argsort(job.outputs)[predictions]
+    return compute_metrics(job.task, labels_of(job.validation), predictions)
+
+
+def training_arguments(job: Job, seed: int, learning_rate: float, total: int, options: Options) -> TrainingArguments:
+    """Trainer's arguments for a run of `total` steps."""
+    settings, world = job.settings, processes()
+    if settings.batch_size % world:
+        raise FactcliError(f"--batch-size {settings.batch_size} is not divisible by the {world} processes.")
+    check_reporter(options.report_to)
+    if options.report_to == "tensorboard" and options.reports is not None:
+        os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(options.reports))
+    if options.device.type == "cuda" and options.device.index is not None and world == 1:
+        os.environ["ACCELERATE_TORCH_DEVICE"] = str(options.device)
+    on_gpu = options.device.type == "cuda"
+    known = {f.name for f in fields(TrainingArguments)}
+    recompute = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    values: dict[str, Any] = {
+        "output_dir": str(options.checkpoints or "unused"),
+        "per_device_train_batch_size": settings.batch_size // world,
+        "max_steps": total,
+        "learning_rate": learning_rate,
+        "lr_scheduler_type": "linear",
+        "warmup_steps": math.ceil(settings.warmup_ratio * total),
+        "weight_decay": settings.weight_decay,
+        "seed": seed,
+        "data_seed": seed,
+        "use_cpu": options.device.type == "cpu",
+        "ddp_backend": "gloo" if options.device.type == "cpu" and world > 1 else None,
+        "ddp_find_unused_parameters": False,
+        "bf16": on_gpu and torch.cuda.is_bf16_supported(),
+        "optim": "adamw_torch_fused" if on_gpu else "adamw_torch",
+        recompute: options.gradient_checkpointing,
+        "torch_compile": options.torch_compile,
+        "save_strategy": "steps" if options.checkpoints is not None and options.save_steps else "no",
+        "save_steps": options.save_steps or 500,
+        "save_total_limit": 2,  # should the newest be half written, there is the one before
+        "logging_strategy": "steps",
+        "logging_steps": 10,
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "no",
+        "report_to": options.report_to,
+        "disable_tqdm": True,
+        "remove_unused_columns": False,
+        "dataloader_pin_memory": on_gpu,
+    }
+    args = TrainingArguments(**values)
+    if args.device.type == "cuda" and args.n_gpu > 1:
+        args._n_gpu = 1  # one process, one GPU: several are for `accelerate launch`
+    return args
+
+
+def check_reporter(name: str) -> None:
+    """Raises FactcliError for a reporter that is unknown or not installed."""
+    if name not in REPORTERS:
+        raise FactcliError(f"--report-to {name!r} is unknown: take {', '.join(REPORTERS)}.")
+    if name != "none" and importlib.util.find_spec(name) is None:
+        raise FactcliError(f"--report-to {name} needs a package: pip install {name}.")

@@ -1,0 +1,106 @@
+"""How to train: what the recipe's section `training` holds."""
+
+from dataclasses import asdict, dataclass, fields, replace
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import FactcliError, UsageError
+from .schedules import StageOptions
+
+RATES = (1e-4, 5e-4, 1e-5, 5e-5, 1e-6, 5e-6)  # of the seed paper's search, section 4.1
+SEARCH = "search"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Hyperparameters. Defaults are the seed paper's (section 4.1) where it gives them.
+
+    `schedule` None: by structure. `batch_size` is the whole batch, over all processes. `epochs`, or `max_steps`
+    instead, are the length of the main phase; the steps of the stages before it are in addition. `warmup_ratio` is of
+    all steps; after it the learning rate falls linearly to 0 at the last step. `learning_rate` may be "search".
+    """
+
+    schedule: str | None = None
+    order: str = "high-to-low"
+    stage_steps: int = 500
+    stages: int | None = None
+    batch_size: int = 32
+    epochs: float = 5.0
+    max_steps: int | None = None
+    learning_rate: float | str = 5e-5
+    warmup_ratio: float = 0.06
+    weight_decay: float = 0.01
+    max_length: int = 128
+    text_to_text: bool = False
+
+    def __post_init__(self) -> None:
+        for name, low in (("batch_size", 1), ("epochs", 0.001), ("max_steps", 1), ("max_length", 2)):
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise UsageError(f"--{name.replace('_', '-')} {value} is below {low:g}.")
+        if not 0 <= self.warmup_ratio < 1:
+            raise UsageError(f"--warmup-ratio {self.warmup_ratio} is not a fraction from 0 to below 1.")
+        if self.weight_decay < 0:
+            raise UsageError(f"--weight-decay {self.weight_decay} is below 0.")
+        if isinstance(self.learning_rate, str) and self.learning_rate != SEARCH:
+            raise UsageError(f"--learning-rate {self.learning_rate!r} is neither a number nor {SEARCH!r}.")
+        if not isinstance(self.learning_rate, str) and not 0 < self.learning_rate < 1:
+            raise UsageError(f"--learning-rate {self.learning_rate} is not between 0 and 1.")
+
+    @property
+    def stage_options(self) -> StageOptions:
+        return StageOptions(self.stage_steps, self.stages, self.order)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {k: v for k, v in asdict(self).items() if v not in (None, False)}
+
+
+def make_settings(config: str | Path | None, flags: dict[str, Any]) -> Settings:
+    """Flags (None: not given) over the section `training` of the recipe file `config` over defaults."""
+    values = _read(config) if config is not None else {}
+    values |= {k: v for k, v in flags.items() if v is not None}
+    rate = values.get("learning_rate")
+    if isinstance(rate, str) and rate != SEARCH:
+        try:
+            values["learning_rate"] = float(rate)
+        except ValueError as error:
+            raise UsageError(f"--learning-rate {rate!r} is neither a number nor {SEARCH!r}.") from error
+    if "max_steps" in flags and flags["max_steps"] is None and flags.get("epochs") is not None:
+        values.pop("max_steps", None)  # epochs given as a flag win over the file's steps
+    return replace(Settings(), **values)
+
+
+def _read(path: str | Path) -> dict[str, Any]:
+    try:
+        whole = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise FactcliError(f"Cannot read the recipe {path}: {' '.join(str(error).split())}.") from error
+    values = whole.get("training", {}) if isinstance(whole, dict) else {}
+    if not isinstance(values, dict):
+        raise FactcliError(f"The recipe {path} has a section 'training' that is not a mapping such as 'epochs: 3'.")
+    kinds = {f.name: f.type for f in fields(Settings)}
+    for name, value in values.items():
+        if name not in kinds:
+            near = get_close_matches(str(name), kinds, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(kinds)}."
+            raise FactcliError(f"The recipe {path} has an unknown key {name!r} in 'training': {hint}")
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if "str" not in str(kinds[name]) and kinds[name] is not bool and not number:
+            raise FactcliError(f"The recipe {path} has training: {name}: {value!r}, which is not a number.")
+    return values
+
+
+def parse_seeds(text: str) -> list[int]:
+    """ "1-6" or "1,2,5" -> the seeds."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()) or (dash and int(last) < int(first)):
+            raise UsageError(f"--seeds {text!r} is not a list such as 1-6 or 1,2,5.")
+        seeds += range(int(first), int(last or first) + 1)
+    if len(set(seeds)) != len(seeds):
+        raise UsageError(f"--seeds {text!r} names a seed twice.")
+    return seeds

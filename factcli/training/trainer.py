@@ -1,0 +1,216 @@
+"""transformers.Trainer with three things more: layers factorized between steps, checkpoints that carry their code, and
+an order of examples that a resumed run repeats."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import Sampler
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_pt_utils import get_length_grouped_indices
+
+from .. import remote_code
+from ..checkpoint import auto_map, write_json
+from ..conversion import factorize
+from ..errors import FactcliError, UsageError
+from ..targets import matrix
+from .events import Event, Watch
+from .job import Job
+from .schedules import Stage
+
+
+class LengthGroups(Sampler[int]):
+    """Examples of like length together, batches in random order; each epoch's order follows from seed and epoch
+    alone, so that a resumed run sees what an uninterrupted one sees."""
+
+    def __init__(self, lengths: list[int], batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch())
+        grouped: Any = get_length_grouped_indices
+        return iter(grouped(self.lengths, self.batch_size, generator=generator))
+
+
+class StagedTrainer(Trainer):
+    """Trains the model of a job through its stages.
+
+    Stages that begin with step 0 are done before training; `done` are those that the model has already. `measure` gives
+    the metrics of the validation data, in the main process.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        args: TrainingArguments,
+        model: Any,
+        collator: Any,
+        stages: tuple[Stage, ...],
+        done: int,
+        measure: Callable[[Any], dict[str, float]],
+        watch: Watch,
+    ) -> None:
+        self.job, self.stages, self.stages_done, self._measure, self._watch = job, stages, done, measure, watch
+        self.network: Any = model  # what Trainer calls `model`, which it may wrap
+        self.diverged = False
+        self.main_steps_from = stages[-1].step if stages else 0
+        super().__init__(
+            model, args, data_collator=collator, train_dataset=job.train, processing_class=job.tokenizer,
+            callbacks=[_Stages(self)],
+        )  # fmt: skip
+        self.begin_stages(0)
+
+    # --- stages
+
+    def begin_stages(self, step: int) -> None:
+        """Factorize what is due before training step `step` and not done yet."""
+        while self.stages_done < len(self.stages) and self.stages[self.stages_done].step <= step:
+            stage = self.stages[self.stages_done]
+            if not self._swap(stage):
+                return
+            self.stages_done += 1
+            text = f"stage {self.stages_done} of {len(self.stages)}: {len(stage.layers)} matrices factorized"
+            self.tell("stage", text)
+
+    def _swap(self, stage: Stage) -> bool:
+        recipe, base = self.job.recipe, self.network.base_model
+        assert recipe is not None
+        if not all(bool(torch.isfinite(matrix(base.get_submodule(x.name))).all()) for x in stage.layers):
+            self.diverge()
+            return False
+        device = self.args.device if self.args.device.type != "mps" else torch.device("cpu")  # float64 is needed
+        factorize(self.network, stage.layers, recipe, device)
+        entries = self.network.config.factorization["layers"]
+        now = {layer.name: layer.to_json() for layer in stage.layers}
+        self.network.config.factorization["layers"] = [now.get(entry["name"], entry) for entry in entries]
+        if self.optimizer is not None:
+            self._renew_optimizer()
+            self._renew_wrapper()
+        return True
+
+    def _renew_optimizer(self) -> None:
+        """The optimizer gets the new parameters and drops the old ones; what it knows of the others stays, and so does
+        its place in the learning-rate schedule. The order is that of a new optimizer, for checkpoints."""
+        optimizer: Any = getattr(self.optimizer, "optimizer", self.optimizer)
+        decayed = set(self.get_decay_parameter_names(self.network))
+        named = [(name, p) for name, p in self.network.named_parameters() if p.requires_grad]
+        optimizer.param_groups[0]["params"] = [p for name, p in named if name in decayed]
+        optimizer.param_groups[1]["params"] = [p for name, p in named if name not in decayed]
+        alive = {p for _, p in named}
+        for gone in [p for p in optimizer.state if p not in alive]:
+            del optimizer.state[gone]
+
+    def _renew_wrapper(self) -> None:
+        """DistributedDataParallel averages the gradients of the parameters that it saw when it was made."""
+        old = self.model_wrapped
+        if isinstance(old, DistributedDataParallel):
+            self.model_wrapped = DistributedDataParallel(
+                self.network, device_ids=old.device_ids, output_device=old.output_device,
+                find_unused_parameters=old.find_unused_parameters,
+            )  # fmt: skip
+            models = self.accelerator._models
+            models[:] = [self.model_wrapped if m is old else m for m in models]
+        elif old is not self.network and self.args.world_size > 1:
+            raise UsageError("--torch-compile over several processes needs --schedule direct.")
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
+        """As Trainer's, on the wrapper of the current stage."""
+        return super().training_step(self.model_wrapped, inputs, num_items_in_batch)
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted: Trainer's estimate knows dense layers only and costs time at every step."""
+        return 0
+
+    # --- data and measuring
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
+        lengths = [len(features["input_ids"]) for features in self.job.train]
+        batch = self.args.per_device_train_batch_size * self.args.world_size
+        per_epoch = -(-len(lengths) // batch)
+        return LengthGroups(lengths, batch, self.args.seed, lambda: self.state.global_step // per_epoch)
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """The validation metrics, measured by the main process."""
+        metrics: dict[str, float] = {}
+        if self.args.process_index == 0:
+            metrics = self._measure(self.network)
+            self.tell("evaluation", "validation", metrics=metrics)
+        self.accelerator.wait_for_everyone()
+        self.log({f"eval_{name}": value for name, value in metrics.items()})
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def diverge(self) -> None:
+        """The loss is not finite any more: stop."""
+        self.diverged = True
+        self.control.should_training_stop = True
+        self.tell("failed", "the loss is not finite any more, so the run stops")
+
+    def tell(
+        self, kind: str, text: str = "", loss: float | None = None, metrics: dict[str, float] | None = None
+    ) -> None:
+        """An event for whoever watches; the main process speaks."""
+        if self.args.process_index == 0:
+            self._watch(
+                Event(kind, text, self.state.global_step, self.args.max_steps, self.stages_done, len(self.stages), loss,
+                      metrics or {})
+            )  # fmt: skip
+
+    # --- checkpoints
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        super()._save(output_dir, state_dict)
+        folder = Path(output_dir or str(self.args.output_dir))
+        if not self.args.should_save or self.job.plan is None:
+            return
+        for file in remote_code.FILES:
+            shutil.copyfile(file, folder / file.name)
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        write_json(folder / "config.json", config | {"auto_map": auto_map(self.job.source.native_config_class)})
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise FactcliError(
+                f"The checkpoint {folder} cannot be written ({' '.join(str(error).split())[:150]}): free some space, "
+                "then --resume continues from the one before."
+            ) from error
+        self.tell("checkpoint", f"checkpoint {folder.name}")
+
+
+class _Stages(TrainerCallback):
+    """Begins stages on time, stops a run that diverged, measures after each epoch of the main phase."""
+
+    def __init__(self, trainer: StagedTrainer) -> None:
+        self.trainer = trainer
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.trainer.begin_stages(state.global_step)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.trainer.tell("step")
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
+    ) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is None:
+            return
+        self.trainer.tell("loss", loss=loss)
+        if not abs(loss) < float("inf"):
+            self.trainer.diverge()
+
+    def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.trainer.main_steps_from < state.global_step < args.max_steps and not self.trainer.diverged:
+            control.should_evaluate = True
