@@ -155,7 +155,7 @@ def _model_class(raw: dict[str, Any], config: PretrainedConfig, name: str) -> ty
 
 def native_head(config_class: type[PretrainedConfig], auto: str) -> type[PreTrainedModel] | None:
     """The class that an Auto class (such as "AutoModelForSequenceClassification") takes for a native configuration."""
-    found = getattr(transformers, auto)._model_mapping.get(config_class)
+    found = getattr(transformers, auto)._model_mapping.get(config_class, None)
     return found[0] if isinstance(found, (list, tuple)) else found
 
 
