@@ -77,9 +77,12 @@ def _metadata(path: Path) -> dict[str, Any]:
 _RESULTS = ("<!-- factcli eval: begin -->", "<!-- factcli eval: end -->")
 
 
-def update_results(card: Path, results: list[dict[str, Any]]) -> None:
+def update_results(
+    card: Path, results: list[dict[str, Any]], name: str | None = None, pipeline_tag: str | None = None
+) -> None:
     """Put evaluation results (as `eval --json` prints them, fractions of one) into a card, as a table and as
-    model-index metadata, in place of those that an earlier call put there. A card that is not there is made."""
+    model-index metadata, in place of those that an earlier call put there. A card that is not there is made. `name` of
+    the model is the directory's by default."""
     text = (
         card.read_text(encoding="utf-8")
         if card.is_file()
@@ -102,7 +105,8 @@ def update_results(card: Path, results: list[dict[str, Any]]) -> None:
         text = text.rstrip("\n") + f"\n\n{section}\n"
     parsed = ModelCard(text, ignore_metadata_errors=True)
     data: Any = parsed.data
-    data.model_name = data.model_name or card.parent.resolve().name
+    data.model_name = name or data.model_name or card.parent.resolve().name
+    data.pipeline_tag = pipeline_tag or data.pipeline_tag
     data.eval_results = [
         EvalResult(
             task_type="text-classification", dataset_type="glue" if r["task"] in GLUE else r["task"],

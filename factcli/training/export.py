@@ -48,7 +48,8 @@ def export(
         else:
             _write_dense(work, job, loaded, texts | {"README.md": _dense_card(source, result)}, dtype)
         write_json(work / RESULTS, result | {"losses": [list(pair) for pair in losses]})
-        update_results(work / "README.md", [entry])
+        tag = "text2text-generation" if job.settings.text_to_text else "text-classification"
+        update_results(work / "README.md", [entry], output.name, tag)
 
 
 def whole_plan(plan: Plan, loaded: Loaded) -> Plan:

@@ -55,7 +55,10 @@ class Settings:
         return StageOptions(self.stage_steps, self.stages, self.order)
 
     def to_dict(self) -> dict[str, Any]:
-        return {k: v for k, v in asdict(self).items() if v not in (None, False)}
+        """What matters to a run: stages only where there are any, epochs only where steps are not given."""
+        unused = {"epochs"} if self.max_steps else set()
+        unused |= {"order", "stage_steps", "stages"} if self.schedule in (None, "direct") else set()
+        return {k: v for k, v in asdict(self).items() if v not in (None, False) and k not in unused}
 
 
 def make_settings(config: str | Path | None, flags: dict[str, Any]) -> Settings:

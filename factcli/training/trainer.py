@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Sampler
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from .. import remote_code
@@ -66,6 +66,7 @@ class StagedTrainer(Trainer):
             model, args, data_collator=collator, train_dataset=job.train, processing_class=job.tokenizer,
             callbacks=[_Stages(self)],
         )  # fmt: skip
+        self.remove_callback(PrinterCallback)  # stdout is for results
         self.begin_stages(0)
 
     # --- stages
