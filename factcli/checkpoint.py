@@ -45,7 +45,7 @@ def new_directory(output: Path, overwrite: bool) -> Iterator[Path]:
     work = output.parent / f".{output.name}.{os.getpid()}.partial"
     try:
         shutil.rmtree(work, ignore_errors=True)
-        work.mkdir()
+        _make(work)
         yield work
         if output.exists():
             aside = output.parent / f".{output.name}.{os.getpid()}.old.partial"
@@ -62,6 +62,15 @@ def new_directory(output: Path, overwrite: bool) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _make(work: Path) -> None:
+    try:
+        work.mkdir()
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise FactcliError(f"{work.parent} is not writable ({error.strerror}): choose another --output.") from error
 
 
 def check_output(output: Path, overwrite: bool) -> None:

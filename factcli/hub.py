@@ -41,19 +41,27 @@ def fetch(repo_id: str, revision: str | None, weights: bool) -> tuple[Path, str 
         raise FactcliError(f"{repo_id} has no revision {revision!r}.") from error
     except errors.RemoteEntryNotFoundError as error:
         raise FactcliError(f"{repo_id} has no config.json: it is not a transformers model.") from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else f"{_endpoint()} cannot be reached"
-        raise FactcliError(
-            f"{repo_id} is not in the local cache and {why}: connect, or give the path of a directory."
-        ) from error
-    except (errors.HfHubHTTPError, OSError) as error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        raise FactcliError(
-            f"The Hub did not deliver {repo_id}"
-            + (f" (HTTP {status}" + (": set HF_TOKEN)" if status in (401, 403) else ")") if status else "")
-            + ": try again, or give the path of a directory."
-        ) from error
+    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled, errors.HfHubHTTPError, OSError) as error:
+        status = _http_status(error)
+        if constants.HF_HUB_OFFLINE:
+            why = "is not in the local cache and HF_HUB_OFFLINE is set"
+        elif status:
+            why = f"was not delivered: {_endpoint()} answered with HTTP {status}"
+        else:
+            why = f"is not in the local cache and {_endpoint()} cannot be reached"
+        token = ", set HF_TOKEN" if status in (401, 403) else ""
+        raise FactcliError(f"{repo_id} {why}: try again{token}, or give the path of a directory.") from error
     return path, path.name if len(path.name) == 40 else None
+
+
+def _http_status(error: BaseException | None) -> int | None:
+    """The status in an error or its causes: the client wraps what the server answered."""
+    while error is not None:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status:
+            return int(status)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _endpoint() -> str:

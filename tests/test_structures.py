@@ -1,0 +1,134 @@
+"""Projections are exact, and the modules compute what the factors say."""
+
+import pytest
+import torch
+
+from factcli.linalg import balance, truncated_svd
+from factcli.structures import Factors, Structure, structures
+from factcli.structures.projection import project
+
+SHAPES = [(12, 20), (20, 12), (24, 24), (8, 64)]
+ALL = pytest.mark.parametrize("structure", [structures[name] for name in structures], ids=list(structures))
+
+
+def matrix(shape: tuple[int, int], seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def blocks_of(structure: Structure) -> int:
+    return 4 if structure.uses_blocks else 1
+
+
+@ALL
+@pytest.mark.parametrize("shape", SHAPES)
+def test_full_rank_is_exact(structure: Structure, shape: tuple[int, int]) -> None:
+    w, b = matrix(shape), blocks_of(structure)
+    factors = project(w, structure, structure.max_rank(shape, b), b)
+    assert (structure.dense(factors) - w).abs().max() < 1e-10
+
+
+@ALL
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("rank", [1, 2])
+def test_error_is_the_tail_of_the_singular_values(structure: Structure, shape: tuple[int, int], rank: int) -> None:
+    w, b = matrix(shape), blocks_of(structure)
+    error = (structure.dense(project(w, structure, rank, b)) - w).square().sum()
+    tail = torch.linalg.svdvals(structure.split(w, b))[..., rank:].square().sum()
+    assert abs(error.sqrt() - tail.sqrt()) < 1e-10
+
+
+@ALL
+def test_projection_of_a_structured_matrix_is_itself(structure: Structure) -> None:
+    b = blocks_of(structure)
+    once = structure.dense(project(matrix((24, 40)), structure, 1, b))
+    assert (structure.dense(project(once, structure, 1, b)) - once).abs().max() < 1e-10
+
+
+def monarch_by_definition(l_blocks: torch.Tensor, r_blocks: torch.Tensor, m: int, n: int) -> torch.Tensor:
+    """M[l*j + jj, k*i + ii] = sum over r of L[k, jj, l, r] R[k, jj, r, ii], entry by entry: input blocks contiguous,
+    the output block of row i is i mod b (Dao et al. 2022, rectangular and of rank r)."""
+    b = l_blocks.shape[0]
+    dense = torch.zeros(m, n, dtype=torch.float64)
+    for row in range(m):
+        for column in range(n):
+            k, ii = divmod(column, n // b)
+            ll, jj = divmod(row, b)
+            dense[row, column] = l_blocks[jj, k, ll] @ r_blocks[jj, k, :, ii]
+    return dense
+
+
+@pytest.mark.parametrize("shape", [(12, 20), (20, 12), (8, 8)])
+def test_monarch_equals_its_definition(shape: tuple[int, int]) -> None:
+    monarch = structures["monarch"]
+    factors = project(matrix(shape), monarch, 1, 4)
+    by_definition = monarch_by_definition(factors.left, factors.right, *shape)
+    assert (monarch.dense(factors) - by_definition).abs().max() < 1e-14
+
+
+def test_monarch_is_a_product_of_two_block_diagonal_matrices_and_permutations() -> None:
+    """M = P1 L P2 R with the matrices of the exported layer, for 4 blocks of rank 2 on 12 x 20."""
+    b, r, m, n = 4, 2, 12, 20
+    monarch = structures["monarch"]
+    factors = project(matrix((m, n)), monarch, r, b)
+    state = monarch.state(factors)
+    right = torch.block_diag(*state["factor_in"])  # (b*b*r, n)
+    left = torch.block_diag(*state["factor_out"])  # (m, b*b*r)
+    swap = torch.arange(b * b * r).view(b, b, r).transpose(0, 1).reshape(-1)
+    product = left @ right[swap]
+    rows = torch.arange(m).view(b, m // b).T.reshape(-1)  # block-major -> row i in block i mod b
+    assert (product[rows] - monarch.dense(factors)).abs().max() < 1e-12
+
+
+@ALL
+def test_parameters_are_counted(structure: Structure) -> None:
+    b = blocks_of(structure)
+    factors = project(matrix((24, 40)), structure, 3, b)
+    assert sum(t.numel() for t in structure.state(factors).values()) == structure.parameters((24, 40), 3, b)
+
+
+@ALL
+@pytest.mark.parametrize("bias", [True, False])
+def test_module_computes_the_dense_product(structure: Structure, bias: bool) -> None:
+    b, (m, n) = blocks_of(structure), (24, 40)
+    factors = project(matrix((m, n)), structure, 3, b)
+    spec = {"structure": structure.name, "shape": [m, n], "rank": 3, "blocks": b, "bias": bias}
+    vector = matrix((1, m), 1)[0] if bias else None
+    layer = structure.module(spec, factors, vector, torch.float64, torch.device("cpu"))
+    for lead in [(5,), (2, 3), ()]:
+        x = torch.randn(*lead, n, dtype=torch.float64)
+        expected = x @ structure.dense(factors).T + (vector if bias else 0)
+        torch.testing.assert_close(layer(x), expected, atol=1e-12, rtol=1e-12)
+
+
+@ALL
+def test_factors_are_balanced(structure: Structure) -> None:
+    factors = project(matrix((24, 40)), structure, 2, blocks_of(structure))
+    left = factors.left.mT @ factors.left
+    right = factors.right @ factors.right.mT
+    torch.testing.assert_close(left, right, atol=1e-9, rtol=1e-9)
+
+
+def test_balance_keeps_the_product() -> None:
+    left, right = 100 * matrix((3, 12, 4)[1:]), 0.01 * matrix((4, 20), 1)
+    a, c = balance(left, right)
+    torch.testing.assert_close(a @ c, left @ right, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(a.T @ a, c @ c.T, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize("decay", [0.0, 3.0, 12.0, 40.0])
+def test_truncated_svd_of_hard_spectra(decay: float) -> None:
+    """Singular values from flat to far below the machine precision; the Gram matrix alone would lose the small ones."""
+    u, _, vh = torch.linalg.svd(matrix((30, 30)))
+    s = 10 ** (-decay * torch.linspace(0, 1, 30, dtype=torch.float64))
+    w = u * s @ vh
+    for rank in (1, 7, 29, 30):
+        a, b, c = truncated_svd(w, rank)
+        error = torch.linalg.matrix_norm(w - a * b @ c)
+        assert abs(error - s[rank:].square().sum().sqrt()) < 1e-10
+
+
+@ALL
+def test_zero_matrix(structure: Structure) -> None:
+    factors = project(torch.zeros(8, 8, dtype=torch.float64), structure, 1, blocks_of(structure))
+    assert torch.equal(structure.dense(factors), torch.zeros(8, 8, dtype=torch.float64))
+    assert isinstance(factors, Factors)
