@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,19 @@ import transformers
 from torch import nn
 
 from . import __version__
+from .allocations import allocations
+from .calibration.measure import Measured, measure, needs_weights, options_of
 from .card import make_card
 from .checkpoint import auto_class, check_output, new_directory, write_export
 from .criteria import criteria
 from .errors import FactcliError, UsageError
+from .metric import FROBENIUS, KroneckerMetric
 from .plan import Layer, Plan, format_count, make_plan
 from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe
-from .source import Source, count_parameters, find_source, load_meta, load_model
+from .source import Loaded, Source, count_parameters, find_source, load_meta, load_model
 from .structures import structures
 from .structures.projection import project
-from .targets import find_targets, matrix
+from .targets import Target, find_targets, matrix
 
 Progress = Callable[[int, int, str], None]
 
@@ -37,6 +41,14 @@ def convert(
     force_rank: bool = False,
     criterion: str | None = None,
     allocation: str | None = None,
+    rank_multiple: int | None = None,
+    calibration: str | None = None,
+    calibration_samples: int | None = None,
+    max_length: int | None = None,
+    fisher: str | None = None,
+    text_column: tuple[str, ...] | list[str] = (),
+    label_column: str | None = None,
+    data_dir: str | Path | None = None,
     include: tuple[str, ...] | list[str] = (),
     exclude: tuple[str, ...] | list[str] = (),
     revision: str | None = None,
@@ -54,12 +66,18 @@ def convert(
         config: A recipe file; arguments given here win over it.
         params, keep, rank: The budget, exactly one: parameters of the whole model after ("44M"), fraction of the
             targets' parameters kept, or the rank of every target.
-        dry_run: Plan from config.json alone; nothing is loaded or written.
+        calibration: What a criterion that looks at data reads: a GLUE task (its files below `data_dir`, or from the
+            Hub), a file, or a data set on the Hub. `calibration_samples` rows of its training split are used.
+        fisher: "sampled" from the model's own predictions, or "empirical", from the labels.
+        dry_run: Plan only, and write nothing; from config.json alone where neither criterion nor allocation look at
+            weights.
         progress: Called with (done, total, name) after each target.
 
     Returns:
         The result object of the command's --json: plan, totals and, unless `dry_run`, output, seconds and error (the
-        relative Frobenius error over all targets, the square root of the summed squares).
+        relative Frobenius error over all targets, the square root of the summed squares). A criterion that needs data
+        adds `calibration` (examples, tokens, seconds, cached, bytes) and `metric_error`, the same error in its own
+        metric; `notes` are sentences for the user.
 
     Raises:
         UsageError: Options that do not fit together.
@@ -71,24 +89,33 @@ def convert(
         {
             "method": method, "params": params, "keep": keep, "rank": rank, "blocks": blocks,
             "force_rank": force_rank, "criterion": criterion, "allocation": allocation,
-            "include": tuple(include), "exclude": tuple(exclude), "dtype": dtype, "seed": seed,
+            "rank_multiple": rank_multiple, "calibration": calibration, "calibration_samples": calibration_samples,
+            "max_length": max_length, "fisher": fisher, "text_column": tuple(text_column),
+            "label_column": label_column, "include": tuple(include), "exclude": tuple(exclude), "dtype": dtype,
+            "seed": seed,
         },
     )  # fmt: skip
-    recipe.budget  # refused here if it is not exactly one
+    _ = recipe.budget  # refused here if it is not exactly one
     structures[recipe.method]
-    criteria[recipe.criterion]
+    looks = needs_weights(recipe)
+    if criteria[recipe.criterion].needs:
+        options_of(recipe, data_dir)  # refused here if it names no data
     if not dry_run and output is not None:
         check_output(Path(output), overwrite)
-    source = find_source(model, revision, trust_remote_code, weights=not dry_run)
-    plan = plan_for(source, recipe)
-    result = describe(source, recipe, plan)
+    source = find_source(model, revision, trust_remote_code, weights=looks or not dry_run)
+    target_device = pick_device(device)
+    loaded = measured = None
+    if looks:
+        loaded = load_model(source)
+        measured = measure(source, loaded, recipe, data_dir=data_dir, device=target_device, progress=progress)
+    plan = plan_for(source, recipe, loaded, measured, target_device)
+    result = describe(source, recipe, plan) | (_about(measured) if measured else {})
     if dry_run:
         return result
-    target_device = pick_device(device)
     folder = Path(output) if output is not None else Path(default_output(source, recipe, plan))
     with new_directory(folder, overwrite) as work:
-        loaded = load_model(source)
-        error = factorize(loaded.model, plan.factorized, recipe, target_device, progress)
+        loaded = loaded or load_model(source)
+        errors = factorize(loaded.model, plan.factorized, recipe, target_device, progress, measured)
         sizes = (result["bytes"]["before"], result["bytes"]["after"])
         texts = {
             FILE_NAME: dump_recipe(recipe, made_with(source)),
@@ -98,18 +125,39 @@ def convert(
     return result | {
         "output": str(folder),
         "seconds": round(time.perf_counter() - started, 2),
-        "error": error,
+        "error": errors.frobenius,
+        **({"metric_error": errors.metric} if measured and measured.calibration else {}),
         "pushed": None,
     }
 
 
-def plan_for(source: Source, recipe: Recipe) -> Plan:
-    """The plan of a recipe for a source, from its configuration alone."""
+def _about(measured: Measured) -> dict[str, Any]:
+    """What the result says about the data and the metrics."""
+    calibration = measured.to_json()
+    return ({"calibration": calibration} if calibration else {}) | ({"notes": measured.notes} if measured.notes else {})
+
+
+def plan_for(
+    source: Source,
+    recipe: Recipe,
+    loaded: Loaded | None = None,
+    measured: Measured | None = None,
+    device: torch.device | None = None,
+) -> Plan:
+    """The plan of a recipe for a source, from its configuration alone unless the allocation looks at the weights: then
+    with them in `loaded` and their metrics `measured`."""
     meta = load_meta(source)
     targets = find_targets(meta.base_model, recipe.include, recipe.exclude)
+    structure = structures[recipe.method]
+    gains = None
+    if allocations[recipe.allocation].needs_gains:
+        assert loaded is not None
+        assert measured is not None
+        blocks = recipe.blocks if structure.uses_blocks else 1
+        gains = measured.gains(loaded.model, structure, blocks, device or torch.device("cpu"))
     return make_plan(
-        targets, count_parameters(meta), structures[recipe.method], recipe.blocks, recipe.budget,
-        recipe.allocation, recipe.force_rank,
+        targets, count_parameters(meta), structure, recipe.blocks, recipe.budget,
+        recipe.allocation, recipe.force_rank, recipe.rank_multiple, gains,
     )  # fmt: skip
 
 
@@ -138,34 +186,56 @@ def _itemsize(dtype: str) -> int:
     return int(getattr(torch, dtype, torch.float32).itemsize)
 
 
+@dataclass(frozen=True)
+class Errors:
+    """Relative errors over several targets, each the root of summed squares over summed squares: in the Frobenius norm,
+    and in the metrics of the criterion."""
+
+    frobenius: float
+    metric: float
+
+
 @torch.no_grad()
 def factorize(
-    model: nn.Module, layers: Sequence[Layer], recipe: Recipe, device: torch.device, progress: Progress | None = None
-) -> float:
+    model: nn.Module,
+    layers: Sequence[Layer],
+    recipe: Recipe,
+    device: torch.device,
+    progress: Progress | None = None,
+    measured: Measured | None = None,
+) -> Errors:
     """Swap, in place, the targets `layers` (all that a plan factorizes, or the ones of a stage of training).
 
-    One matrix at a time is held in float64. Returns the relative Frobenius error of them all.
+    `measured` has the metrics of a criterion that needs data. A bias takes up the mean error of the outputs where the
+    metric knows the mean of the inputs. One matrix at a time is held in float64.
     """
     base = model.base_model
-    metric = criteria[recipe.criterion].metric()
+    measured = measured or Measured(criteria[recipe.criterion])
     structure = structures[recipe.method]
-    lost = total = 0.0
+    lost = total = metric_lost = metric_total = 0.0
     for done, layer in enumerate(layers, 1):
         assert layer.rank is not None
         parent, _, leaf = layer.name.rpartition(".")
         owner = base.get_submodule(parent)
         module = getattr(owner, leaf)
-        weight = matrix(module)
+        weight, bias = matrix(module), module.bias
         w = weight.to(device)
+        metric = measured.metric(Target(layer.name, layer.shape, layer.bias))
         factors = project(w.double(), structure, layer.rank, layer.blocks or 1, metric)
         difference = structure.dense(factors.float()).sub_(w)
         lost += float(torch.linalg.vector_norm(difference)) ** 2
         total += float(torch.linalg.vector_norm(w.float())) ** 2
-        swapped = structure.module(layer.to_json(), factors, module.bias, weight.dtype, weight.device)
+        if metric is not FROBENIUS:
+            metric_lost += metric.error(difference.double())
+            metric_total += metric.error(w.double())
+            if bias is not None and isinstance(metric, KroneckerMetric) and metric.mean is not None:
+                bias = bias.double() - (difference.double() @ metric.mean.to(device)).to(bias.device)
+        swapped = structure.module(layer.to_json(), factors, bias, weight.dtype, weight.device)
         setattr(owner, leaf, swapped.train(module.training))
         if progress:
             progress(done, len(layers), layer.name)
-    return (lost / total) ** 0.5
+    frobenius = (lost / total) ** 0.5
+    return Errors(frobenius, (metric_lost / metric_total) ** 0.5 if metric_total > 0 else frobenius)
 
 
 def pick_device(device: str) -> torch.device:

@@ -2,10 +2,10 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from .allocations import Request, allocations
+from .allocations import Gains, Request, allocations
 from .errors import FactcliError, UsageError
 from .structures import Structure
 from .targets import Target
@@ -114,8 +114,11 @@ def make_plan(
     budget: Budget,
     allocation: str = "uniform",
     force_rank: bool = False,
+    multiple: int = 1,
+    gains: Gains | None = None,
 ) -> Plan:
-    """The plan for `targets` of a model with `parameters` in all.
+    """The plan for `targets` of a model with `parameters` in all; ranks are multiples of `multiple`. `gains` is for the
+    allocations that look at the weights.
 
     Never above the budget, and the nearest such plan that the allocation knows. Raises FactcliError for a budget that
     cannot be met (with the feasible range), UsageError for blocks that do not divide.
@@ -125,14 +128,15 @@ def make_plan(
     free = [t for t in targets if t.kept is None]
     dense = sum(t.size for t in targets)
     kept = dense - sum(t.size for t in free)
-    request = Request(tuple(free), structure, blocks, limit=0)
+    request = Request(tuple(free), structure, blocks, 0, multiple if budget.rank is None else 1, gains)
     if budget.rank is not None:
+        if allocations[allocation].needs_gains:
+            raise UsageError(f"--rank is one rank for all: give --keep or --params with --allocation {allocation}.")
         ranks = {t.name: _fixed_rank(request, t, budget.rank, force_rank) for t in free}
     else:
         smallest = kept + sum(request.cost(t, request.cap(t, 1)) for t in free)
         limit = _limit(budget, smallest, dense, parameters)
-        allocate = allocations[allocation]
-        ranks = allocate(Request(tuple(free), structure, blocks, limit - kept))
+        ranks = allocations[allocation].ranks(replace(request, limit=limit - kept))
     layers = tuple(_layer(request, t, ranks.get(t.name), budget) for t in targets)
     plan = Plan(layers, parameters, dense)
     if not plan.factorized:

@@ -11,6 +11,7 @@ from .errors import FactcliError, UsageError
 from .plan import Budget, parse_count
 
 FILE_NAME = "factcli_recipe.yaml"
+DATA_KEYS = ("calibration", "calibration_samples", "max_length", "fisher", "text_column", "label_column")
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
@@ -18,8 +19,9 @@ DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 class Recipe:
     """One point in the grid of structure, criterion, allocation and budget.
 
-    `params`, `keep` and `rank` are as in Budget; `include` and `exclude` are regular expressions on target names;
-    `dtype` is what is saved, None being the source's.
+    `params`, `keep` and `rank` are as in Budget; ranks are multiples of `rank_multiple`; `include` and `exclude` are
+    regular expressions on target names; `dtype` is what is saved, None being the source's. The data of a criterion that
+    needs some are `calibration` (a GLUE task, a file or a Hub data set) and what follows it.
     """
 
     method: str = "low-rank"
@@ -30,6 +32,13 @@ class Recipe:
     force_rank: bool = False
     criterion: str = "frobenius"
     allocation: str = "uniform"
+    rank_multiple: int = 1
+    calibration: str | None = None
+    calibration_samples: int = 512
+    max_length: int = 128
+    fisher: str = "sampled"
+    text_column: tuple[str, ...] = ()
+    label_column: str = "label"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     dtype: str | None = None
@@ -38,22 +47,29 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.dtype not in (None, *DTYPES.values()):
             raise UsageError(f"--dtype {self.dtype!r} is unknown: take {', '.join(DTYPES.values())}.")
+        for option in ("rank_multiple", "calibration_samples", "max_length"):
+            if getattr(self, option) < 1:
+                raise UsageError(f"--{option.replace('_', '-')} {getattr(self, option)} is below 1.")
 
     @property
     def budget(self) -> Budget:
         return Budget(self.params, self.keep, self.rank)
 
     def to_dict(self) -> dict[str, Any]:
-        """Only what differs from nothing: unset values are left out."""
-        return {
-            k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items() if v not in (None, (), False)
-        }
+        """Only what differs from nothing: unset values are left out, and how to read data where none are. A file is
+        named without its directory, which belongs to one machine."""
+        values = asdict(self) | {"rank_multiple": None if self.rank_multiple == 1 else self.rank_multiple}
+        if self.calibration is None:
+            values |= dict.fromkeys(DATA_KEYS)
+        elif Path(self.calibration).is_file():
+            values["calibration"] = Path(self.calibration).name
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v not in (None, (), False)}
 
 
 def make_recipe(config: str | Path | None, flags: dict[str, Any]) -> Recipe:
     """Flags (None or empty: not given) over the file `config` over defaults; a budget given as a flag replaces the
     file's. Raises UsageError for a value that cannot be read, FactcliError for a file that cannot."""
-    given = {k: v for k, v in flags.items() if v not in (None, (), [], False)}
+    given = {k: v for k, v in flags.items() if v is not None and v is not False and v not in ((), [])}
     values = read_recipe(config) if config is not None else {}
     if given.keys() & {"params", "keep", "rank"}:
         values = {k: v for k, v in values.items() if k not in ("params", "keep", "rank")}
@@ -62,7 +78,7 @@ def make_recipe(config: str | Path | None, flags: dict[str, Any]) -> Recipe:
         values["params"] = parse_count(values["params"])
     if "dtype" in values:
         values["dtype"] = DTYPES.get(values["dtype"], values["dtype"])
-    for name in ("include", "exclude"):
+    for name in ("include", "exclude", "text_column"):
         if name in values:
             values[name] = (values[name],) if isinstance(values[name], str) else tuple(values[name])
     return replace(Recipe(), **values)

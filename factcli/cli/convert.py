@@ -15,6 +15,14 @@ def command(
     force_rank: o.ForceRankOption = False,
     criterion: o.CriterionOption = None,
     allocation: o.AllocationOption = None,
+    rank_multiple: o.MultipleOption = None,
+    calibration: o.CalibrationOption = None,
+    calibration_samples: o.SamplesOption = None,
+    max_length: o.CalibrationLengthOption = None,
+    fisher: o.FisherOption = None,
+    text_column: o.TextColumnOption = None,
+    label_column: o.CalibrationLabelOption = None,
+    data_dir: o.DataDirOption = None,
     include: o.IncludeOption = None,
     exclude: o.ExcludeOption = None,
     config: o.ConfigOption = None,
@@ -37,10 +45,14 @@ def command(
     with console.progress("Factorizing", not (quiet or as_json or dry_run)) as progress:
         result = convert(
             model, output, config=config, method=method, params=params, keep=keep, rank=rank, blocks=blocks,
-            force_rank=force_rank, criterion=criterion, allocation=allocation, include=include or (),
+            force_rank=force_rank, criterion=criterion, allocation=allocation, rank_multiple=rank_multiple,
+            calibration=calibration, calibration_samples=calibration_samples, max_length=max_length, fisher=fisher,
+            text_column=text_column or (), label_column=label_column, data_dir=data_dir, include=include or (),
             exclude=exclude or (), revision=revision, trust_remote_code=trust_remote_code, dtype=dtype, device=device,
             seed=seed, overwrite=overwrite, dry_run=dry_run, progress=progress,
         )  # fmt: skip
+    for text in result.get("notes", ()):
+        console.note(text)
     if as_json:
         console.result(result)
         return

@@ -33,8 +33,41 @@ RankOption = Annotated[int | None, typer.Option("--rank", help="Rank of every ta
 BlocksOption = Annotated[
     int | None, typer.Option("--blocks", help="Blocks a side, for block-low-rank and monarch; default 4.")
 ]
-CriterionOption = Annotated[str | None, typer.Option("--criterion", help="How an error is counted: frobenius.")]
-AllocationOption = Annotated[str | None, typer.Option("--allocation", help="Who gets how much: uniform.")]
+CriterionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--criterion",
+        help="How an error is counted: frobenius (default), fisher-rows, fisher, activation or kfac.",
+        show_default=False,
+    ),
+]
+AllocationOption = Annotated[
+    str | None, typer.Option("--allocation", help="Who gets how much: uniform (default) or global.", show_default=False)
+]
+MultipleOption = Annotated[int | None, typer.Option("--rank-multiple", help="Ranks are multiples of this; default 1.")]
+CALIBRATION = "Calibration (for a criterion that looks at data)"
+CalibrationOption = Annotated[
+    str | None,
+    typer.Option("--calibration", help="A GLUE task, a file of texts or a Hub data set.", rich_help_panel=CALIBRATION),
+]
+SamplesOption = Annotated[
+    int | None, typer.Option("--calibration-samples", help="Examples used; default 512.", rich_help_panel=CALIBRATION)
+]
+CalibrationLengthOption = Annotated[
+    int | None, typer.Option("--max-length", help="Tokens of a text; default 128.", rich_help_panel=CALIBRATION)
+]
+FisherOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fisher",
+        help="sampled (default): the model's own predictions; empirical: labels.",
+        rich_help_panel=CALIBRATION,
+    ),
+]
+CalibrationLabelOption = Annotated[
+    str | None,
+    typer.Option("--label-column", help="Column of labels, for --fisher empirical.", rich_help_panel=CALIBRATION),
+]
 IncludeOption = Annotated[
     list[str] | None, typer.Option("--include", help="Regular expression on target names; repeatable.")
 ]
@@ -44,7 +77,7 @@ ExcludeOption = Annotated[
 ForceRankOption = Annotated[
     bool, typer.Option("--force-rank", help="Factorize at --rank even where that is larger than dense.")
 ]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop; needs config.json only.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 
 DATA = "Data"
 TaskOption = Annotated[

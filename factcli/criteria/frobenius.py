@@ -1,6 +1,8 @@
 """Frobenius: all weights alike."""
 
+from ..calibration.statistics import Statistics
 from ..metric import FROBENIUS, Metric
+from ..targets import Target
 from .base import Criterion, criteria
 
 
@@ -11,7 +13,7 @@ class Frobenius(Criterion):
     title = "SVD"
     paper = "Eckart and Young 1936, The approximation of one matrix by another of lower rank"
 
-    def metric(self) -> Metric:
+    def metric(self, target: Target, statistics: Statistics | None = None) -> Metric:
         return FROBENIUS
 
 

@@ -6,11 +6,6 @@ All tensors are float64 and may have leading batch dimensions.
 import torch
 from torch import Tensor
 
-from ..metric import KroneckerMetric
-from .base import Structure
-
-SWEEPS = 200
-TOLERANCE = 1e-4  # of the error, over one sweep
 RIDGE = 1e-9  # of the mean of the diagonal: breaks ties where a metric is singular
 
 
@@ -73,19 +68,3 @@ def weighted_svd(w: Tensor, rank: int, g: Tensor | None, c: Tensor | None) -> tu
     scale = values.clamp_min(1e-15 * values[..., -1:].clamp_min(torch.finfo(w.dtype).tiny)).sqrt()
     z = (v if s is None else s @ v) / scale.unsqueeze(-2)
     return w @ z, z.mT @ h
-
-
-def grid_metric(metric: KroneckerMetric, structure: Structure, rows: int, blocks: int) -> tuple[Tensor | None, ...]:
-    """G with its rows and columns in the structure's order, and C; each with its ridge."""
-    g, c = metric.output, metric.input
-    order = structure.row_order(rows, blocks)
-    if g is not None and order is not None:
-        order = order.to(g.device)
-        g = g[order][:, order]
-    return None if g is None else ridged(g), None if c is None else ridged(c)
-
-
-def diagonal_blocks(g: Tensor, blocks: int) -> Tensor:
-    """(b, m/b, m/b): the blocks on the diagonal of `g` (m, m)."""
-    size = g.shape[0] // blocks
-    return torch.stack([g[i * size : (i + 1) * size, i * size : (i + 1) * size] for i in range(blocks)])

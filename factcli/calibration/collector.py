@@ -1,0 +1,185 @@
+"""Hooks that gather statistics of linear layers while batches run forward and backward."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from ..errors import FactcliError
+from .statistics import Kind, Statistics
+
+
+@dataclass(eq=False)
+class _Inputs:
+    """Sums over tokens; layers that read the same tensor (query, key and value) share one."""
+
+    total: Tensor
+    second: Tensor
+    shift: Tensor
+    tokens: int = 0
+
+
+@dataclass(eq=False)
+class _Layer:
+    inputs: _Inputs | None = None
+    gradients: Tensor | None = None
+    fisher: Tensor | None = None
+    tokens: int = 0
+    waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    calls: int = 0
+
+
+class Collector:
+    """Statistics of the layers `modules` (by target name), as they see batches; memory does not grow with their number.
+
+    Use: `with collector:`, and for each batch `collector.start(mask)`, forward, and backward where gradients are
+    needed. Only positions where `mask` is 1 count. Calls whose input has not the shape of the mask (relative position
+    embeddings) do not belong to tokens and are left out.
+
+    Sums are kept in float32 for a batch and in float64 over batches, so that their sizes hardly matter.
+    """
+
+    def __init__(self, modules: dict[str, nn.Module], kinds: Iterable[Kind]) -> None:
+        self.kinds = frozenset(kinds)
+        self.modules = modules
+        self.layers = {name: _Layer() for name in modules}
+        self.examples = 0
+        self._mask = torch.empty(0)
+        self._whole = False
+        self._seen: dict[int, tuple[Tensor, _Inputs]] = {}
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> "Collector":
+        for name, module in self.modules.items():
+            self._handles.append(module.register_forward_hook(self._hook(name)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def start(self, mask: Tensor) -> None:
+        """Before each batch: `mask` (B, T) is 1 where there is a token."""
+        self._mask = mask.bool()
+        self._whole = bool(self._mask.all())
+        self._seen = {}
+        self.examples += len(mask)
+
+    def _hook(self, name: str):  # type: ignore[no-untyped-def]
+        def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            x = args[0]
+            if x.shape[:-1] == self._mask.shape:
+                pass
+            elif x.ndim == 2 and len(x) == self._mask.numel():
+                x, output = x.view(*self._mask.shape, -1), output.view(*self._mask.shape, -1)
+            else:
+                return
+            layer = self.layers[name]
+            if Kind.INPUTS in self.kinds:
+                self._add_inputs(layer, x.detach())
+            if self.kinds & {Kind.GRADIENTS, Kind.FISHER} and output.requires_grad:
+                layer.calls += 1
+                kept = x.detach() if Kind.FISHER in self.kinds else x.new_empty(0)
+                output.register_hook(lambda g: self._add_gradient(layer, kept, g.detach()))
+
+        return hook
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        return x.reshape(-1, x.shape[-1]) if self._whole else x[self._mask]
+
+    def _add_inputs(self, layer: _Layer, x: Tensor) -> None:
+        key = x.data_ptr()
+        seen = self._seen.get(key)
+        if seen is not None and seen[0].shape == x.shape and (layer.inputs is None or layer.inputs is seen[1]):
+            layer.inputs = seen[1]
+            return
+        tokens = self._tokens(x).float()
+        sums = layer.inputs
+        if sums is None:
+            # About a mean of the first batch the second moment loses no digits to outlying features.
+            shift = tokens.mean(0)
+            zeros = torch.zeros(x.shape[-1], dtype=torch.float64, device=x.device)
+            sums = layer.inputs = _Inputs(zeros, torch.outer(zeros, zeros), shift)
+        self._seen[key] = (x, sums)
+        moved = tokens - sums.shift
+        sums.total += moved.sum(0, dtype=torch.float64)
+        sums.second += moved.T @ moved
+        sums.tokens += len(tokens)
+
+    def _add_gradient(self, layer: _Layer, x: Tensor, g: Tensor) -> None:
+        layer.calls -= 1
+        if g.ndim == 2:
+            g = g.view(*self._mask.shape, -1)
+        if Kind.GRADIENTS in self.kinds:
+            tokens = self._tokens(g).float()
+            if layer.gradients is None:
+                m = g.shape[-1]
+                layer.gradients = torch.zeros(m, m, dtype=torch.float64, device=g.device)
+            layer.gradients += tokens.T @ tokens
+            layer.tokens += len(tokens)
+        if Kind.FISHER in self.kinds:
+            layer.waiting.append((x, g))
+            if layer.calls == 0:  # a layer that runs more than once has one gradient an example, the sum of its calls'
+                self._add_fisher(layer)
+
+    def _add_fisher(self, layer: _Layer) -> None:
+        (x, g), *more = layer.waiting
+        if layer.fisher is None:
+            layer.fisher = torch.zeros(g.shape[-1], x.shape[-1], dtype=torch.float32, device=g.device)
+        for row, mask in enumerate(self._mask):
+            gradient = g[row, mask].float().T @ x[row, mask].float()
+            for x2, g2 in more:
+                gradient += g2[row, mask].float().T @ x2[row, mask].float()
+            layer.fisher.addcmul_(gradient, gradient)
+        layer.waiting.clear()
+
+    def finish(self) -> dict[str, Statistics]:
+        """The statistics by target; layers that read the same inputs share their tensors.
+
+        Raises FactcliError naming the first layer that saw no token, or values that are not finite.
+        """
+        moments: dict[int, tuple[Tensor, Tensor]] = {}
+        return {name: self._finish(name, layer, moments) for name, layer in self.layers.items()}
+
+    def _finish(self, name: str, layer: _Layer, moments: dict[int, tuple[Tensor, Tensor]]) -> Statistics:
+        mean = covariance = gradients = fisher = None
+        tokens = layer.tokens
+        if Kind.INPUTS in self.kinds:
+            if layer.inputs is None:
+                raise FactcliError(f"No token of the calibration data reaches {name}: leave it out with --exclude.")
+            if id(layer.inputs) not in moments:
+                moments[id(layer.inputs)] = _moments(layer.inputs, name)
+            mean, covariance = moments[id(layer.inputs)]
+            tokens = layer.inputs.tokens
+        if Kind.GRADIENTS in self.kinds:
+            gradients = _checked(layer.gradients, self.examples, name)
+        if Kind.FISHER in self.kinds:
+            fisher = _checked(layer.fisher, self.examples, name)
+        return Statistics(tokens, mean, covariance, gradients, fisher)
+
+
+def _moments(sums: _Inputs, name: str) -> tuple[Tensor, Tensor]:
+    """Mean and covariance, float32."""
+    offset = sums.total / sums.tokens
+    covariance = (sums.second / sums.tokens).sub_(torch.outer(offset, offset)).float()
+    _check(covariance, name, "inputs")
+    return (offset + sums.shift).float(), covariance
+
+
+def _checked(total: Tensor | None, examples: int, name: str) -> Tensor:
+    """The mean over the examples, float32."""
+    if total is None:
+        raise FactcliError(f"The loss does not depend on {name}: leave it out with --exclude.")
+    mean = (total / examples).float()
+    _check(mean, name, "gradients")
+    return mean
+
+
+def _check(values: Tensor, name: str, what: str) -> None:
+    if not bool(torch.isfinite(values).all()):
+        raise FactcliError(
+            f"The {what} of {name} are not finite on the calibration data: the model overflows; check its weights, or "
+            "leave the layer out with --exclude."
+        )

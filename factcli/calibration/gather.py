@@ -1,0 +1,164 @@
+"""One pass over the calibration data: from examples to statistics of every target."""
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..errors import FactcliError
+from ..prediction import batches
+from ..targets import Target
+from .collector import Collector
+from .losses import Example, Head, decoder_inputs, find_head, mask_tokens, pseudo_loss
+from .statistics import Kind, Statistics
+
+BATCH_SIZE = 16
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass
+class Calibration:
+    """Statistics by target, and what it took: examples, tokens, seconds, bytes held, whether they were cached."""
+
+    statistics: dict[str, Statistics]
+    examples: int
+    tokens: int
+    seconds: float = 0.0
+    cached: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the statistics; tensors that several targets share count once."""
+        tensors = {
+            t.data_ptr(): t.numel() * t.element_size()
+            for s in self.statistics.values()
+            for t in (s.mean, s.covariance, s.gradients, s.fisher)
+            if t is not None
+        }
+        return sum(tensors.values())
+
+
+def gather(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    targets: Iterable[Target],
+    kinds: Iterable[Kind],
+    *,
+    empirical: bool = False,
+    headless: bool = False,
+    seed: int = 0,
+    batch_size: int = BATCH_SIZE,
+    device: torch.device | None = None,
+    progress: Progress | None = None,
+) -> Calibration:
+    """The statistics `kinds` of `targets` over `examples`, in one pass in evaluation mode (without dropout).
+
+    The model is run in float32 and left as it was. Padding never counts, and the result is the same for any batch size
+    and order of the data, up to rounding. `headless` leaves out the head (one that was never trained).
+
+    Raises FactcliError for no data, a model whose loss cannot be formed, labels that it does not have, and activations
+    or gradients that are not finite, naming the layer.
+    """
+    if not any(len(e.ids) for e in examples):
+        raise FactcliError("The calibration data hold no tokens: give a file with some text.")
+    started = time.perf_counter()
+    kinds = frozenset(kinds)
+    backward = bool(kinds & {Kind.GRADIENTS, Kind.FISHER})
+    device = device or next(model.parameters()).device
+    # The copy shares no state with the model: hooks, precision and gradients of parameters stay as they are.
+    ran = copy.deepcopy(model.base_model if headless or not backward else model)
+    ran = nn.Module.to(ran, device=device, dtype=torch.float32).eval().requires_grad_(False)
+    if getattr(ran.config, "pad_token_id", None) is None:
+        ran.config.pad_token_id = tokenizer.pad_token_id
+    head = Head("none") if headless else find_head(ran) if backward else Head("none")
+    modules = {t.name: ran.base_model.get_submodule(t.name) for t in targets}
+    collector = Collector(modules, kinds)
+    lengths = [len(e.ids) for e in examples]
+    done = 0
+    with collector, torch.set_grad_enabled(backward), _differentiable_inputs(ran, backward):
+        for indices in batches(lengths, batch_size):
+            chosen = [examples[i] for i in indices]
+            _run(ran, head, tokenizer, chosen, collector, seed, empirical, backward, device)
+            done += len(indices)
+            if progress:
+                progress(done, len(examples), "")
+    calibration = Calibration(collector.finish(), len(examples), sum(lengths))
+    calibration.seconds = time.perf_counter() - started
+    return calibration
+
+
+def _run(
+    model: PreTrainedModel,
+    head: Head,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Example],
+    collector: Collector,
+    seed: int,
+    empirical: bool,
+    backward: bool,
+    device: torch.device,
+) -> None:
+    batch, special = collate(examples, tokenizer, device)
+    generators = [e.generator(seed) for e in examples]
+    chosen = None
+    if head.kind == "masked":
+        if tokenizer.mask_token_id is None:
+            raise FactcliError("The tokenizer has no mask token, so a masked-language head cannot predict any.")
+        true = batch["input_ids"]
+        masked, chosen = mask_tokens(true, batch["attention_mask"], special, tokenizer.mask_token_id, generators)
+        batch["input_ids"] = masked
+    collector.start(batch["attention_mask"])
+    output = model(**batch, **decoder_inputs(model, batch))
+    if not backward:
+        return
+    labels = None
+    if empirical:
+        labels = torch.tensor([float("nan") if e.label is None else e.label for e in examples], device=device)
+    if head.kind == "masked":
+        batch["labels"] = true
+    loss = pseudo_loss(head, output, batch, chosen, labels, generators)
+    if not bool(torch.isfinite(loss)):
+        collector.finish()  # names the first layer at fault
+        raise FactcliError("The loss is not finite on the calibration data: check the weights of the head.")
+    loss.backward()  # type: ignore[no-untyped-call]
+
+
+def collate(
+    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, device: torch.device
+) -> tuple[dict[str, Tensor], Tensor]:
+    """A batch padded on the right, and where its special tokens are; all (B, T)."""
+    length = max(len(e.ids) for e in examples)
+    ids = torch.full((len(examples), length), int(tokenizer.pad_token_id or 0))
+    mask, types = torch.zeros_like(ids), torch.zeros_like(ids)
+    for row, example in enumerate(examples):
+        size = len(example.ids)
+        ids[row, :size], mask[row, :size] = torch.tensor(example.ids, dtype=torch.long), 1
+        if example.types is not None:
+            types[row, :size] = torch.tensor(example.types)
+    special = torch.isin(ids, torch.tensor(tokenizer.all_special_ids or [-1]))
+    batch = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
+    if examples[0].types is not None:
+        batch["token_type_ids"] = types.to(device)
+    return batch, special.to(device)
+
+
+class _differentiable_inputs:
+    """Makes the embeddings' output a leaf that needs a gradient, so that gradients of outputs exist while the weights
+    need none (their gradients would cost as much again)."""
+
+    def __init__(self, model: PreTrainedModel, wanted: bool) -> None:
+        self.embeddings: nn.Module | None = model.get_input_embeddings() if wanted else None
+
+    def __enter__(self) -> None:
+        if self.embeddings is not None:
+            self.handle = self.embeddings.register_forward_hook(lambda m, a, output: output.requires_grad_())
+
+    def __exit__(self, *_: object) -> None:
+        if self.embeddings is not None:
+            self.handle.remove()

@@ -1,0 +1,33 @@
+"""K-FAC: the change of the loss, to second order, by the moments of inputs and of output gradients."""
+
+from ..calibration.statistics import Kind, Statistics
+from ..metric import KroneckerMetric, Metric
+from ..targets import Target
+from .base import Criterion, criteria, inputs, shrink
+
+SHRINK_INPUTS = 0.02
+SHRINK_GRADIENTS = 0.1
+
+
+class Kfac(Criterion):
+    """tr(G D C D^T) with G the second moment of the gradients of the outputs and C that of the inputs.
+
+    Twice the rise of the loss, to second order, where inputs and gradients are independent (Martens and Grosse 2015,
+    section 3): in one unit for all targets. C is about the mean where a bias takes it up. Both are shrunk towards a
+    multiple of the identity.
+    """
+
+    name = "kfac"
+    title = "two-sided (K-FAC) SVD"
+    paper = "Martens and Grosse 2015, Optimizing Neural Networks with Kronecker-factored Approximate Curvature"
+    needs = frozenset({Kind.INPUTS, Kind.GRADIENTS})
+    comparable = True
+
+    def metric(self, target: Target, statistics: Statistics | None = None) -> Metric:
+        assert statistics is not None
+        assert statistics.gradients is not None
+        moment, mean = inputs(target, statistics, SHRINK_INPUTS)
+        return KroneckerMetric(shrink(statistics.gradients.double(), SHRINK_GRADIENTS), moment, mean)
+
+
+criteria.register(Kfac.name)(Kfac())
