@@ -29,11 +29,8 @@ def export(
     source, dtype = job.source, (job.recipe.dtype if job.recipe else None) or job.source.dtype
     torch.nn.Module.to(loaded.model, "cpu")
     loaded.model.train(False)
-    training = {"task": job.task.name} | job.settings.to_dict() | {"learning_rate": result["learning_rate"]}
-    training |= {"schedule": result["schedule"], "seed": result["seed"]}
-    texts = {
-        FILE_NAME: dump_recipe(job.recipe, made_with(source), {k: v for k, v in training.items() if v is not None})
-    }
+    training = job.settings.to_dict() | {"learning_rate": result["learning_rate"], "seed": result["seed"]}
+    texts = {FILE_NAME: dump_recipe(job.recipe, made_with(source), training)}
     entry = {k: result[k] for k in ("task", "metrics", "majority")}
     entry |= {"split": job.task.validation, "examples": len(job.validation)}
     with new_directory(output, overwrite) as work:

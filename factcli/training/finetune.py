@@ -103,13 +103,13 @@ def finetune(
             "schedule": schedule, "order": order, "stage_steps": stage_steps, "stages": stages,
             "batch_size": batch_size, "epochs": epochs, "max_steps": max_steps, "learning_rate": learning_rate,
             "warmup_ratio": warmup_ratio, "weight_decay": weight_decay, "max_length": max_length,
-            "text_to_text": text_to_text or None,
+            "text_to_text": text_to_text or None, "task": task, "seed": seed,
         },
     )  # fmt: skip
     check_reporter(report_to)
     if save_steps < 0:
         raise UsageError("--save-steps is the steps between checkpoints, or 0 for none.")
-    seed_list = parse_seeds(seeds) if seeds is not None else [0 if seed is None else seed]
+    seed_list = parse_seeds(seeds) if seeds is not None else [settings.seed]
     if seeds is not None and seed is not None:
         raise UsageError("Give --seed or --seeds, not both.")
     recipe = _recipe(config, flags, dtype)
@@ -122,13 +122,16 @@ def finetune(
             f"{model} is factorized already: leave out --method, the budget and --schedule, or start from the dense "
             "model it came from."
         )
-    chosen = _task(task, train, validation, text_column, label_column, label_names)
+    chosen = _task(
+        task if train or validation else settings.task, train, validation, text_column, label_column, label_names
+    )
     folder = Path(output) if output is not None else Path(_default_output(source, chosen, recipe))
     several = seeds is not None
     if not (several and resume):
         check_output(folder, overwrite)
     train_data = load_split(chosen, "train", data_dir, limit)
     validation_data = load_split(chosen, None, data_dir)
+    settings = replace(settings, task=None if chosen.files else chosen.name)
     job = prepare(source, chosen, settings, train_data, validation_data, new_head, list(label_names))
     job = _planned(job, recipe)
     options = Options(

@@ -109,8 +109,7 @@ class Runner:
             "made_with": {k: v for k, v in made_with(job.source).items() if k not in ("model", "revision")},
             "task": [job.task.name, len(job.train), *job.task.labels],
             "recipe": job.recipe.to_dict() if job.recipe else None,
-            "training": job.settings.to_dict(),
-            "seed": seed,
+            "training": job.settings.to_dict() | {"seed": seed},
             "processes": processes(),
         }
 

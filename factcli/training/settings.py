@@ -21,6 +21,7 @@ class Settings:
     `schedule` None: by structure. `batch_size` is the whole batch, over all processes. `epochs`, or `max_steps`
     instead, are the length of the main phase; the steps of the stages before it are in addition. `warmup_ratio` is of
     all steps; after it the learning rate falls linearly to 0 at the last step. `learning_rate` may be "search".
+    `task` is a GLUE task, None for the user's files.
     """
 
     schedule: str | None = None
@@ -35,6 +36,8 @@ class Settings:
     weight_decay: float = 0.01
     max_length: int = 128
     text_to_text: bool = False
+    task: str | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         for name, low in (("batch_size", 1), ("epochs", 0.001), ("max_steps", 1), ("max_length", 2)):

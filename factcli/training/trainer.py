@@ -201,6 +201,8 @@ class _Stages(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.trainer.tell("step")
+        if state.global_step in (args.max_steps, self.trainer.main_steps_from):
+            control.should_log = True  # so that the losses of the main phase are all of its steps
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any

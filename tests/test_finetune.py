@@ -1,0 +1,232 @@
+"""finetune end to end: what can be learnt is learnt, in every structure and schedule, and exported as by convert."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+import factcli
+from factcli.structures import structures
+from factcli.training.events import Event
+from factcli.training.schedules import schedules
+
+from .training_helpers import rows, same, save_model, write_csv, write_glue
+
+FAST: dict[str, Any] = {"batch_size": 16, "learning_rate": 4e-3, "save_steps": 0, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("glue")
+    write_glue(folder, "sst2", train=256)
+    write_glue(folder, "mrpc", train=256, learnable=False, share=0.75)
+    return folder
+
+
+@pytest.mark.parametrize("schedule", list(schedules))
+@pytest.mark.parametrize("method", list(structures))
+def test_a_separable_task_is_learnt(method: str, schedule: str, base: Path, glue: Path, tmp_path: Path) -> None:
+    events: list[Event] = []
+    result = factcli.finetune(
+        str(base), tmp_path / "out", task="sst2", data_dir=glue, method=method, keep=0.5, blocks=2, schedule=schedule,
+        stage_steps=6, epochs=5, watch=events.append, **FAST,
+    )  # fmt: skip
+    assert result["metrics"]["accuracy"] > 0.9
+    assert not result["failed_run"]
+    assert result["schedule"] == schedule
+    assert result["steps"] == 80 + (6 if schedule == "staged" else 0)
+    begun = [e.step for e in events if e.kind == "stage"]
+    assert begun == ([0, 6] if schedule == "staged" else [0])
+    # The export is that of a conversion: the same layers, and anyone's transformers reads it.
+    factcli.convert(str(base), tmp_path / "converted", method=method, keep=0.5, blocks=2)
+    made, converted = (json.loads((tmp_path / d / "config.json").read_text()) for d in ("out", "converted"))
+    assert made["factorization"] == converted["factorization"]
+    assert made["auto_map"] == converted["auto_map"]
+    assert made["id2label"] == {"0": "negative", "1": "positive"}
+    files = {f.name for f in (tmp_path / "out").iterdir()}
+    assert files == {f.name for f in (tmp_path / "converted").iterdir()} | {"finetune_results.json"}
+    again = factcli.evaluate(str(tmp_path / "out"), task="sst2", data_dir=glue, device="cpu")[0]
+    assert again["metrics"] == result["metrics"]
+
+
+def test_the_export_serves_a_pipeline(base: Path, glue: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    factcli.finetune(str(base), out, task="sst2", data_dir=glue, method="monarch", keep=0.5, epochs=6, **FAST)
+    model = AutoModelForSequenceClassification.from_pretrained(out, trust_remote_code=True)
+    classify = pipeline(
+        "text-classification", model, tokenizer=AutoTokenizer.from_pretrained(out, trust_remote_code=True)
+    )
+    assert [answer["label"] for answer in classify(["w1 good w2", "w1 bad w2"])] == ["positive", "negative"]
+
+
+def test_random_labels_are_a_failed_run(base: Path, glue: Path, tmp_path: Path) -> None:
+    events: list[Event] = []
+    result = factcli.finetune(
+        str(base), tmp_path / "out", task="mrpc", data_dir=glue, method="low-rank", keep=0.3, schedule="direct",
+        epochs=1, watch=events.append, **(FAST | {"learning_rate": 1e-4}),
+    )  # fmt: skip
+    assert result["failed_run"]
+    assert result["metrics"]["accuracy"] <= result["majority"]
+    said = [e.text for e in events if e.kind == "failed"]
+    assert said
+    assert "--schedule staged" in said[0]
+    assert set(result["metrics"]) == {"accuracy", "f1"}
+
+
+def test_dense_stays_dense_and_native(base: Path, glue: Path, tmp_path: Path) -> None:
+    result = factcli.finetune(str(base), tmp_path / "out", task="sst2", data_dir=glue, epochs=4, **FAST)
+    assert result["metrics"]["accuracy"] > 0.9
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["model_type"] == "bert"
+    assert config["architectures"] == ["BertForSequenceClassification"]
+    assert factcli.evaluate(str(tmp_path / "out"), task="sst2", data_dir=glue)[0]["metrics"] == result["metrics"]
+    # and is then factorized without losing its head
+    factcli.convert(str(tmp_path / "out"), tmp_path / "small", method="low-rank", keep=0.9)
+    assert not factcli.evaluate(str(tmp_path / "small"), task="sst2", data_dir=glue)[0]["failed_run"]
+
+
+def test_factorized_in_is_trained_directly(base: Path, glue: Path, tmp_path: Path) -> None:
+    factcli.convert(str(base), tmp_path / "small", method="block-low-rank", keep=0.5, blocks=2)
+    out = tmp_path / "out"
+    result = factcli.finetune(str(tmp_path / "small"), out, task="sst2", data_dir=glue, epochs=5, **FAST)
+    assert result["schedule"] == "direct"
+    assert result["metrics"]["accuracy"] > 0.9
+    small, trained = (json.loads((tmp_path / d / "config.json").read_text()) for d in ("small", "out"))
+    assert trained["factorization"] == small["factorization"]
+    assert factcli.inspect(out)["recipe"]["method"] == "block-low-rank"
+
+
+def test_staging_factorizes_what_was_trained(base: Path, glue: Path, tmp_path: Path) -> None:
+    """The order of blocks, and that later blocks are factorized from weights as trained by then."""
+    events: list[Event] = []
+    common: dict[str, Any] = {
+        "task": "sst2", "data_dir": glue, "method": "low-rank", "keep": 0.5, "max_steps": 1, "stage_steps": 4, **FAST,
+    }  # fmt: skip
+    factcli.finetune(str(base), tmp_path / "high", watch=events.append, **common)
+    factcli.finetune(str(base), tmp_path / "low", order="low-to-high", **common)
+    factcli.finetune(str(base), tmp_path / "one", stages=1, **common)
+    factcli.finetune(str(base), tmp_path / "direct", schedule="direct", **common)
+    assert [(e.step, e.stage) for e in events if e.kind == "stage"] == [(0, 1), (4, 2)]
+    assert same(tmp_path / "one", tmp_path / "direct")
+    assert not same(tmp_path / "high", tmp_path / "low")
+    results = json.loads((tmp_path / "high" / "finetune_results.json").read_text())
+    assert results["steps"] == 5
+
+
+def test_two_runs_are_the_same_and_two_seeds_are_not(base: Path, glue: Path, tmp_path: Path) -> None:
+    common: dict[str, Any] = {
+        "task": "sst2",
+        "data_dir": glue,
+        "method": "monarch",
+        "keep": 0.5,
+        "max_steps": 5,
+        **FAST,
+    }
+    for name, seed in (("a", 3), ("b", 3), ("c", 4)):
+        factcli.finetune(str(base), tmp_path / name, seed=seed, **common)
+    assert same(tmp_path / "a", tmp_path / "b")
+    assert not same(tmp_path / "a", tmp_path / "c")
+
+
+def test_own_files_pairs_and_regression(base: Path, tmp_path: Path) -> None:
+    for name, count, seed in (("train", 200, 1), ("val", 60, 2)):
+        write_csv(tmp_path / f"{name}.csv", rows(count, seed), ("review", "verdict"))
+        graded = [(text, "w1", "3.5" if label == "yes" else "1.0") for text, label in rows(count, seed)]
+        write_csv(tmp_path / f"{name}-pairs.csv", graded, ("a", "b", "grade"))
+    result = factcli.finetune(
+        str(base), tmp_path / "out", train=tmp_path / "train.csv", validation=tmp_path / "val.csv",
+        text_column=["review"], label_column="verdict", method="low-rank", keep=0.6, epochs=6, **FAST,
+        schedule="direct",
+    )  # fmt: skip
+    assert result["metrics"]["accuracy"] > 0.9
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["id2label"] == {"0": "no", "1": "yes"}
+    evaluated = factcli.evaluate(
+        str(tmp_path / "out"), validation=tmp_path / "val.csv", text_column=["review"], label_column="verdict"
+    )[0]
+    assert evaluated["metrics"] == result["metrics"]
+    graded_result = factcli.finetune(
+        str(base), tmp_path / "graded", train=tmp_path / "train-pairs.csv", validation=tmp_path / "val-pairs.csv",
+        text_column=["a", "b"], label_column="grade", method="low-rank", keep=0.6, epochs=6, schedule="direct", **FAST,
+    )  # fmt: skip
+    assert graded_result["metrics"]["pearson"] > 0.6
+    assert graded_result["majority"] is None
+    assert not graded_result["failed_run"]
+
+
+def test_search_takes_the_smallest_loss_and_survives_divergence(
+    base: Path, glue: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rates = (1e-6, 1e-3, 1e30)
+    monkeypatch.setattr("factcli.training.search.RATES", rates)
+    result = factcli.finetune(
+        str(base), tmp_path / "out", task="sst2", data_dir=glue, method="low-rank", keep=0.5, schedule="direct",
+        max_steps=60, **(FAST | {"learning_rate": "search", "batch_size": 4}),
+    )  # fmt: skip
+    losses = {entry["learning_rate"]: entry["loss"] for entry in result["search"]}
+    assert tuple(losses) == rates
+    assert losses[1e30] is None
+    assert result["learning_rate"] == 1e-3
+    assert losses[1e-3] < losses[1e-6]
+
+
+def test_seeds_make_a_table_with_failed_runs(base: Path, glue: Path, tmp_path: Path) -> None:
+    result = factcli.finetune(
+        str(base), tmp_path / "out", task="mrpc", data_dir=glue, method="low-rank", keep=0.3, schedule="direct",
+        max_steps=3, seeds="1-3", **(FAST | {"learning_rate": 1e-4}),
+    )  # fmt: skip
+    summary = result["summary"]
+    assert summary["seeds"] == [1, 2, 3]
+    assert summary["failed_runs"] == 3
+    assert summary["mean_successful"] == {"accuracy": None, "f1": None}
+    accuracies = torch.tensor([run["metrics"]["accuracy"] for run in result["runs"]], dtype=torch.float64)
+    assert summary["mean"]["accuracy"] == pytest.approx(float(accuracies.mean()))
+    assert summary["deviation"]["accuracy"] == pytest.approx(float(accuracies.std()), abs=1e-12)
+    assert (tmp_path / "out" / "seed-2" / "model.safetensors").is_file()
+
+
+def test_a_diverging_run_says_so(base: Path, glue: Path, tmp_path: Path) -> None:
+    common: dict[str, Any] = {"task": "sst2", "data_dir": glue, "method": "low-rank", "keep": 0.5, "epochs": 2}
+    with pytest.raises(factcli.FactcliError, match=r"diverged at learning rate 0\.99"):
+        factcli.finetune(str(base), tmp_path / "out", **common, **(FAST | {"learning_rate": 0.99, "weight_decay": 1e9}))
+    assert not (tmp_path / "out").exists()
+    several = factcli.finetune(
+        str(base), tmp_path / "several", seeds="1,2", **common, **(FAST | {"learning_rate": 0.99, "weight_decay": 1e9})
+    )
+    assert several["summary"]["failed_runs"] == 2
+    assert several["runs"][0]["metrics"] == {}
+
+
+@pytest.mark.parametrize("in_words", [False, True])
+def test_t5_with_a_head_and_in_words(in_words: bool, glue: Path, tmp_path: Path) -> None:
+    write_csv(tmp_path / "train.csv", rows(256, 1))
+    write_csv(tmp_path / "val.csv", rows(64, 2))
+    model = save_model(tmp_path / "t5", "t5", "T5ForConditionalGeneration")
+    result = factcli.finetune(
+        str(model), tmp_path / "out", train=tmp_path / "train.csv", validation=tmp_path / "val.csv", method="low-rank",
+        keep=0.6, epochs=8, schedule="direct", text_to_text=in_words, **FAST,
+    )  # fmt: skip
+    assert result["metrics"]["accuracy"] > 0.9
+    again = factcli.evaluate(str(tmp_path / "out"), validation=tmp_path / "val.csv")[0]
+    assert again["metrics"] == result["metrics"]
+
+
+def test_recipes_carry_training(base: Path, glue: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "method: low-rank\nkeep: 0.5\ntraining:\n  schedule: staged\n  stage_steps: 2\n  max_steps: 3\n"
+        "  batch_size: 16\n  learning_rate: 1e-3\n"
+    )
+    common: dict[str, Any] = {"task": "sst2", "data_dir": glue, "save_steps": 0}
+    first = factcli.finetune(str(base), tmp_path / "a", config=recipe, **common)
+    assert first["steps"] == 5
+    assert first["learning_rate"] == 1e-3
+    factcli.finetune(str(base), tmp_path / "b", config=tmp_path / "a" / "factcli_recipe.yaml", **common)
+    assert same(tmp_path / "a", tmp_path / "b")
