@@ -201,8 +201,9 @@ class _Stages(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.trainer.tell("step")
-        if state.global_step in (args.max_steps, self.trainer.main_steps_from):
-            control.should_log = True  # so that the losses of the main phase are all of its steps
+        saving = args.save_strategy == "steps" and state.global_step % args.save_steps == 0
+        if saving or state.global_step in (args.max_steps, self.trainer.main_steps_from):
+            control.should_log = True  # no loss is lost with a checkpoint, or counted for another phase
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **_: Any
