@@ -23,15 +23,18 @@ def inspect(path: str | Path) -> dict[str, Any]:
     if "factorization" not in raw:
         raise FactcliError(f"{path} is not a factorized model: make one with 'factcli convert'.")
     files = weight_files(path, str(path))
+    layers = raw["factorization"]["layers"]
+    marks = tuple(f"{layer['name']}.weight" for layer in layers if layer["structure"] != "dense")
     parameters = 0
     for file in files:
         with safe_open(file, "pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118
+                if name.endswith(marks):  # one element without a part in the product
+                    continue
                 size = 1
                 for length in tensors.get_slice(name).get_shape():
                     size *= length
                 parameters += size
-    layers = raw["factorization"]["layers"]
     recipe_file = path / FILE_NAME
     recipe = yaml.safe_load(recipe_file.read_text(encoding="utf-8")) if recipe_file.is_file() else {}
     return {

@@ -242,3 +242,18 @@ def test_sigkill_at_any_moment(tmp_path: Path, factcli: Run, world: dict[str, st
     assert done.returncode == 0, done.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == ["dense", "out"]
     assert factcli("inspect", out).returncode == 0
+
+
+def test_interrupt(tmp_path: Path, world: dict[str, str]) -> None:
+    source, out = tmp_path / "dense", tmp_path / "out"
+    tiny.make("bert", hidden_size=512, intermediate_size=2048, num_hidden_layers=12).save_pretrained(source)
+    command = [sys.executable, "-m", "factcli", "convert", str(source), "--keep", "0.5", "-o", str(out), "-q"]
+    with subprocess.Popen(command, env=world, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while process.poll() is None and not list(tmp_path.glob(".out.*.partial")):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        printed, said = process.communicate()
+    assert process.returncode == 130, said
+    assert printed == ""
+    assert "Traceback" not in said
+    assert [p.name for p in tmp_path.iterdir()] == ["dense"]

@@ -1,6 +1,7 @@
 """Budgets and plans: the numbers of the papers, from configurations alone."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,13 @@ def test_sizes_of_the_paper(
         assert round(plan["parameters"]["before"] / 1e6, 2) == before
         assert round(plan["parameters"]["after"] / 1e6, 2) == millions
         assert sum(layer["parameters"] for layer in plan["layers"]) == plan["targets"]["after"]
+
+
+def test_a_dry_run_takes_under_three_seconds(tmp_path: Path) -> None:
+    model = config_only(tmp_path / "large", transformers.BertConfig(**BERT_LARGE))
+    started = time.perf_counter()
+    convert(model, params="100M", dry_run=True)
+    assert time.perf_counter() - started < 3
 
 
 @pytest.mark.parametrize("method", ["block-low-rank", "monarch"])

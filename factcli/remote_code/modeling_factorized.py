@@ -16,26 +16,35 @@ from . import configuration_factorized
 from .configuration_factorized import FORMAT_VERSION, PREFIX
 
 
-class LowRankLinear(nn.Module):
+class FactorizedLinear(nn.Module):
+    """What the layers below share.
+
+    Their `weight` has one element and no part in the product. Native code may read its dtype; a native class that is
+    given a factorized checkpoint stops at its shape, where it would else go on with random weights.
+    """
+
+    weight: torch.Tensor
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.in_features, self.out_features = in_features, out_features
+        self.register_buffer("weight", torch.zeros(1))
+
+
+class LowRankLinear(FactorizedLinear):
     """`y = factor_out(factor_in(x))`: a linear layer of rank `rank`, as two plain `nn.Linear` children."""
 
     def __init__(self, in_features: int, out_features: int, rank: int, bias: bool) -> None:
-        super().__init__()
-        self.in_features, self.out_features = in_features, out_features
+        super().__init__(in_features, out_features)
         self.factor_in = nn.Linear(in_features, rank, bias=False)
         self.factor_out = nn.Linear(rank, out_features, bias=bias)
-
-    @property
-    def weight(self) -> torch.Tensor:
-        """The first factor: native code looks at `.weight` for the dtype of the input that a layer wants."""
-        return self.factor_in.weight
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.factor_out(self.factor_in(x))
         return y
 
 
-class BlockLinear(nn.Module):
+class BlockLinear(FactorizedLinear):
     """A linear layer whose matrix is `blocks` x `blocks` blocks of rank `rank` each, run as two batched products.
 
     factor_in is (blocks, blocks * rank, in_features / blocks), the right factors by input block;
@@ -46,8 +55,7 @@ class BlockLinear(nn.Module):
     def __init__(
         self, in_features: int, out_features: int, rank: int, bias: bool, blocks: int, interleaved: bool
     ) -> None:
-        super().__init__()
-        self.in_features, self.out_features = in_features, out_features
+        super().__init__(in_features, out_features)
         self.rank, self.blocks, self.interleaved = rank, blocks, interleaved
         self.factor_in = nn.Parameter(torch.empty(blocks, blocks * rank, in_features // blocks))
         self.factor_out = nn.Parameter(torch.empty(blocks, out_features // blocks, blocks * rank))
@@ -62,11 +70,6 @@ class BlockLinear(nn.Module):
         nn.init.uniform_(self.factor_out, -bound, bound)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
-
-    @property
-    def weight(self) -> torch.Tensor:
-        """The first factor: native code looks at `.weight` for the dtype of the input that a layer wants."""
-        return self.factor_in
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, r = self.blocks, self.rank
@@ -104,7 +107,7 @@ def swap_layers(model: nn.Module, layers: list[dict[str, Any]]) -> None:
             continue
         parent, _, leaf = layer["name"].rpartition(".")
         owner = model.get_submodule(parent)
-        if not isinstance(getattr(owner, leaf), (LowRankLinear, BlockLinear)):
+        if not isinstance(getattr(owner, leaf), FactorizedLinear):
             setattr(owner, leaf, build_layer(layer))
 
 

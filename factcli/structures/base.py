@@ -69,6 +69,7 @@ class Structure:
         with torch.device("meta"):
             layer = build_layer(spec)
         state = {name: t.to(device, dtype).contiguous().clone() for name, t in self.state(factors).items()}
+        state["weight"] = torch.zeros(1, dtype=dtype, device=device)  # see FactorizedLinear
         if bias is not None:
             state[self.bias_name] = bias.to(device, dtype).clone()
         layer.load_state_dict(state, assign=True)

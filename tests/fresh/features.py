@@ -54,6 +54,18 @@ def without_trust_it_raises(exports: Path) -> None:
 
 
 @feature
+def native_classes_raise_too(exports: Path) -> None:
+    for name, native in (("bert-cls", t.BertModel), ("low-rank-cls", t.BertForSequenceClassification),
+                         ("t5", t.T5ForConditionalGeneration), ("gpt2", t.GPT2LMHeadModel)):  # fmt: skip
+        try:
+            native.from_pretrained(exports / name)
+        except RuntimeError as error:
+            assert "size" in str(error)
+        else:
+            raise AssertionError(f"{native.__name__} took {name}")
+
+
+@feature
 def every_auto_class_of_the_map(exports: Path) -> None:
     auto_map = json.loads((exports / "bert-mlm" / "config.json").read_text())["auto_map"]
     assert len(auto_map) > 8
