@@ -1,12 +1,13 @@
 # Every target sets up what it needs: Python 3.10 or newer, make and a package registry are enough.
 PYTHON ?= python3
 BIN := .venv/bin
+DEMO := .venv/.demo
 READY := .venv/.ready
 TRANSFORMERS_4 := .cache/transformers-4/.ready
 
 .PHONY: demo test lint bench clean
 
-demo: $(READY)
+demo: $(DEMO)
 	$(BIN)/python -m demo.run
 
 test: $(READY) $(TRANSFORMERS_4)
@@ -23,9 +24,15 @@ bench: $(READY)
 clean:
 	rm -rf .venv .cache demo-output
 
-$(READY): pyproject.toml constraints.txt
+INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
+
+$(DEMO): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[demo,dev]"
+	$(INSTALL) --editable ".[demo]"
+	touch $@
+
+$(READY): $(DEMO)
+	$(INSTALL) --editable ".[demo,dev]"
 	touch $@
 
 # The last transformers 4, in a directory of its own: exports must reload there too.
