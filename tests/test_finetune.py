@@ -121,6 +121,18 @@ def test_staging_factorizes_what_was_trained(base: Path, glue: Path, tmp_path: P
     assert results["steps"] == 5
 
 
+@pytest.mark.parametrize("schedule", list(schedules))
+@pytest.mark.parametrize("criterion", ["activation", "kfac", "fisher-rows"])
+def test_criteria_that_look_at_data(criterion: str, schedule: str, base: Path, glue: Path, tmp_path: Path) -> None:
+    """They see the training data through the model as it is by then; the whole works with ranks that differ."""
+    result = factcli.finetune(
+        str(base), tmp_path / "out", task="sst2", data_dir=glue, method="low-rank", keep=0.5, criterion=criterion,
+        allocation="global", schedule=schedule, stage_steps=6, epochs=8, **FAST,
+    )  # fmt: skip
+    assert result["metrics"]["accuracy"] > 0.9
+    assert factcli.inspect(tmp_path / "out")["recipe"]["criterion"] == criterion
+
+
 def test_two_runs_are_the_same_and_two_seeds_are_not(base: Path, glue: Path, tmp_path: Path) -> None:
     common: dict[str, Any] = {
         "task": "sst2",

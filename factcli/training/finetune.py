@@ -5,6 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from ..allocations import allocations
+from ..calibration.measure import Measured
 from ..checkpoint import check_output
 from ..conversion import pick_device, plan_for
 from ..criteria import criteria
@@ -14,8 +18,9 @@ from ..recipe import Recipe, make_recipe, read_recipe
 from ..source import Source, find_source
 from ..structures import structures
 from ..tasks import GLUE, Task, load_split, user_task
+from .calibrating import has_new_head, measured_now
 from .events import Watch
-from .job import Job, existing_plan, prepare
+from .job import Job, build_model, existing_plan, prepare
 from .run import Options, check_reporter
 from .runner import Runner
 from .schedules import default_schedule, schedules
@@ -133,7 +138,7 @@ def finetune(
     validation_data = load_split(chosen, None, data_dir)
     settings = replace(settings, task=None if chosen.files else chosen.name)
     job = prepare(source, chosen, settings, train_data, validation_data, new_head, list(label_names))
-    job = _planned(job, recipe)
+    job = _planned(replace(job, data_dir=data_dir), recipe, where)
     options = Options(
         where, save_steps=save_steps, resume=resume, gradient_checkpointing=gradient_checkpointing,
         torch_compile=torch_compile, report_to=report_to, reports=folder.with_name(f"{folder.name}-runs"),
@@ -175,7 +180,7 @@ def _task(
     return user_task(files, text_column, label_column, label_names)
 
 
-def _planned(job: Job, recipe: Recipe | None) -> Job:
+def _planned(job: Job, recipe: Recipe | None, device: torch.device) -> Job:
     """The job with its plan and its schedule resolved."""
     settings: Settings = job.settings
     if job.source.factorized:
@@ -186,7 +191,14 @@ def _planned(job: Job, recipe: Recipe | None) -> Job:
             raise UsageError("--schedule is for factorizing: give --method and a budget with it.")
         return job
     settings = replace(settings, schedule=settings.schedule or default_schedule(recipe.method))
-    planned = replace(job, plan=plan_for(job.source, recipe), recipe=recipe, settings=settings)
+    planned = replace(job, recipe=recipe, settings=settings)
+    if allocations[recipe.allocation].needs_gains:
+        loaded = build_model(planned)
+        measured = measured_now(planned, loaded.model, device, None, has_new_head(planned, loaded))
+        plan = plan_for(job.source, recipe, loaded, measured or Measured(criteria[recipe.criterion]), device)
+    else:
+        plan = plan_for(job.source, recipe)
+    planned = replace(planned, plan=plan)
     assert planned.plan is not None
     assert settings.schedule is not None
     schedules[settings.schedule].stages(planned.plan.factorized, settings.stage_options)  # refused here if need be

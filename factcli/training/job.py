@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +47,7 @@ class Job:
     plan: Plan | None = None
     recipe: Recipe | None = None
     keep_head: bool = True
+    data_dir: str | Path | None = None
 
 
 def with_head(
@@ -158,7 +160,7 @@ def build_model(job: Job) -> Loaded:
         fresh.base_model.load_state_dict(base.model.base_model.state_dict())
         loaded = Loaded(fresh)
     torch.nn.Module.to(loaded.model, torch.float32)  # as saved, it may be of a precision that does not train
-    return Loaded(loaded.model)
+    return Loaded(loaded.model, loaded.absent)
 
 
 def _original_head(source: Source, job: Job) -> Any:

@@ -18,6 +18,7 @@ from ..metrics import compute_metrics
 from ..prediction import labels_of
 from ..remote_code.modeling_factorized import swap_layers
 from ..source import Loaded
+from .calibrating import has_new_head
 from .checkpoints import factorized_layers, last_checkpoint
 from .events import Event, Watch
 from .job import Job, build_model
@@ -109,7 +110,8 @@ def train(
     else:
         collator = DataCollatorWithPadding(job.tokenizer)
     trainer = StagedTrainer(
-        job, args, loaded.model, collator, stages, done, lambda model: validation_metrics(job, model), watch
+        job, args, loaded.model, collator, stages, done, lambda model: validation_metrics(job, model), watch,
+        has_new_head(job, loaded),
     )  # fmt: skip
     with memory_advice(job.settings.batch_size):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
@@ -117,7 +119,7 @@ def train(
     diverged = trainer.diverged or not all(bool(torch.isfinite(p).all()) for p in loaded.model.parameters())
     final = math.inf if diverged else _mean_loss(losses, trainer.main_steps_from)
     torch.nn.Module.to(loaded.model, "cpu" if options.device.type == "mps" else args.device)
-    return Outcome(loaded, trainer.state.global_step, losses, final, diverged)
+    return Outcome(Loaded(loaded.model), trainer.state.global_step, losses, final, diverged)
 
 
 def _mean_loss(losses: list[tuple[int, float]], since: int) -> float:

@@ -19,6 +19,7 @@ from ..checkpoint import auto_map, write_json
 from ..conversion import factorize
 from ..errors import FactcliError, UsageError
 from ..targets import matrix
+from .calibrating import measured_now
 from .events import Event, Watch
 from .job import Job
 from .schedules import Stage
@@ -44,7 +45,7 @@ class StagedTrainer(Trainer):
     """Trains the model of a job through its stages.
 
     Stages that begin with step 0 are done before training; `done` are those that the model has already. `measure` gives
-    the metrics of the validation data, in the main process.
+    the metrics of the validation data, in the main process. `new_head`: the head of `model` was never trained.
     """
 
     def __init__(
@@ -57,10 +58,12 @@ class StagedTrainer(Trainer):
         done: int,
         measure: Callable[[Any], dict[str, float]],
         watch: Watch,
+        new_head: bool = False,
     ) -> None:
         self.job, self.stages, self.stages_done, self._measure, self._watch = job, stages, done, measure, watch
         self.network: Any = model  # what Trainer calls `model`, which it may wrap
         self.diverged = False
+        self.new_head = new_head
         self.main_steps_from = stages[-1].step if stages else 0
         super().__init__(
             model, args, data_collator=collator, train_dataset=job.train, processing_class=job.tokenizer,
@@ -88,7 +91,8 @@ class StagedTrainer(Trainer):
             self.diverge()
             return False
         device = self.args.device if self.args.device.type != "mps" else torch.device("cpu")  # float64 is needed
-        factorize(self.network, stage.layers, recipe, device)
+        measured = measured_now(self.job, self.network, device, stage.layers, self.new_head and stage.step == 0)
+        factorize(self.network, stage.layers, recipe, device, measured=measured)
         entries = self.network.config.factorization["layers"]
         now = {layer.name: layer.to_json() for layer in stage.layers}
         self.network.config.factorization["layers"] = [now.get(entry["name"], entry) for entry in entries]
