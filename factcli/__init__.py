@@ -10,15 +10,17 @@ _API = {
     "convert": "conversion",
     "evaluate": "evaluation",
     "finetune": "training.finetune",
+    "diagnose": "diagnosis",
     "inspect": "inspection",
     "load": "checkpoint",
     "FactcliError": "errors",
 }
-__all__ = ["FactcliError", "convert", "evaluate", "finetune", "inspect", "load"]
+__all__ = ["FactcliError", "convert", "diagnose", "evaluate", "finetune", "inspect", "load"]
 
 if TYPE_CHECKING:
     from .checkpoint import load
     from .conversion import convert
+    from .diagnosis import diagnose
     from .errors import FactcliError
     from .evaluation import evaluate
     from .inspection import inspect

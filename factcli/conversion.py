@@ -22,6 +22,7 @@ from .plan import Layer, Plan, format_count, make_plan
 from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe
 from .source import Loaded, Source, count_parameters, find_source, load_meta, load_model
 from .structures import structures
+from .structures.elementwise import solvers
 from .structures.projection import project
 from .targets import Target, find_targets, matrix
 
@@ -40,6 +41,7 @@ def convert(
     blocks: int | None = None,
     force_rank: bool = False,
     criterion: str | None = None,
+    solver: str | None = None,
     allocation: str | None = None,
     rank_multiple: int | None = None,
     calibration: str | None = None,
@@ -68,6 +70,7 @@ def convert(
             targets' parameters kept, or the rank of every target.
         calibration: What a criterion that looks at data reads: a GLUE task (its files below `data_dir`, or from the
             Hub), a file, or a data set on the Hub. `calibration_samples` rows of its training split are used.
+        solver: For criteria without a closed form (fisher): "als" or "adam-sgd".
         fisher: "sampled" from the model's own predictions, or "empirical", from the labels.
         dry_run: Plan only, and write nothing; from config.json alone where neither criterion nor allocation look at
             weights.
@@ -88,7 +91,7 @@ def convert(
         config,
         {
             "method": method, "params": params, "keep": keep, "rank": rank, "blocks": blocks,
-            "force_rank": force_rank, "criterion": criterion, "allocation": allocation,
+            "force_rank": force_rank, "criterion": criterion, "solver": solver, "allocation": allocation,
             "rank_multiple": rank_multiple, "calibration": calibration, "calibration_samples": calibration_samples,
             "max_length": max_length, "fisher": fisher, "text_column": tuple(text_column),
             "label_column": label_column, "include": tuple(include), "exclude": tuple(exclude), "dtype": dtype,
@@ -97,6 +100,7 @@ def convert(
     )  # fmt: skip
     _ = recipe.budget  # refused here if it is not exactly one
     structures[recipe.method]
+    solvers[recipe.solver]
     looks = needs_weights(recipe)
     if criteria[recipe.criterion].needs:
         options_of(recipe, data_dir)  # refused here if it names no data
@@ -221,7 +225,7 @@ def factorize(
         weight, bias = matrix(module), module.bias
         w = weight.to(device)
         metric = measured.metric(Target(layer.name, layer.shape, layer.bias))
-        factors = project(w.double(), structure, layer.rank, layer.blocks or 1, metric)
+        factors = project(w.double(), structure, layer.rank, layer.blocks or 1, metric, recipe.solver)
         difference = structure.dense(factors.float()).sub_(w)
         lost += float(torch.linalg.vector_norm(difference)) ** 2
         total += float(torch.linalg.vector_norm(w.float())) ** 2

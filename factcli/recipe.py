@@ -11,6 +11,7 @@ from .errors import FactcliError, UsageError
 from .plan import Budget, parse_count
 
 FILE_NAME = "factcli_recipe.yaml"
+QUIET_KEYS = ("solver", "rank_multiple")  # not written where they have their defaults
 DATA_KEYS = ("calibration", "calibration_samples", "max_length", "fisher", "text_column", "label_column")
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
@@ -19,7 +20,8 @@ DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 class Recipe:
     """One point in the grid of structure, criterion, allocation and budget.
 
-    `params`, `keep` and `rank` are as in Budget; ranks are multiples of `rank_multiple`; `include` and `exclude` are
+    `params`, `keep` and `rank` are as in Budget; ranks are multiples of `rank_multiple`; `solver` is
+    for criteria without a closed form; `include` and `exclude` are
     regular expressions on target names; `dtype` is what is saved, None being the source's. The data of a criterion that
     needs some are `calibration` (a GLUE task, a file or a Hub data set) and what follows it.
     """
@@ -31,6 +33,7 @@ class Recipe:
     rank: int | None = None
     force_rank: bool = False
     criterion: str = "frobenius"
+    solver: str = "als"
     allocation: str = "uniform"
     rank_multiple: int = 1
     calibration: str | None = None
@@ -58,7 +61,8 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Only what differs from nothing: unset values are left out, and how to read data where none are. A file is
         named without its directory, which belongs to one machine."""
-        values = asdict(self) | {"rank_multiple": None if self.rank_multiple == 1 else self.rank_multiple}
+        values = asdict(self)
+        values = {k: None if v == getattr(Recipe, k) and k in QUIET_KEYS else v for k, v in values.items()}
         if self.calibration is None:
             values |= dict.fromkeys(DATA_KEYS)
         elif Path(self.calibration).is_file():

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from .gather import Calibration
 from .losses import Example
 from .statistics import Kind, Statistics
 
-VERSION = 1  # of what is gathered and how: raise it when the numbers change
+VERSION = 2  # of what is gathered and how: raise it when the numbers change
 LIMIT = 8 * 2**30  # bytes kept; the entries that were not used for longest go first
-_FIELDS = ("mean", "covariance", "gradients", "fisher")
+_FIELDS = tuple(f.name for f in fields(Statistics) if f.name != "tokens")
 
 
 def cache_directory() -> Path:

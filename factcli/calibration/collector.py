@@ -18,12 +18,32 @@ class _Inputs:
     total: Tensor
     second: Tensor
     shift: Tensor
-    tokens: int = 0
+    tokens: float = 0
+
+    @classmethod
+    def like(cls, tokens: Tensor) -> "_Inputs":
+        """Empty; about a mean of the first batch the second moment loses no digits to outlying features."""
+        zeros = torch.zeros(tokens.shape[-1], dtype=torch.float64, device=tokens.device)
+        return cls(zeros, torch.outer(zeros, zeros), tokens.mean(0))
+
+    def add(self, tokens: Tensor, weights: Tensor | None = None) -> None:
+        """`tokens` (N, n), each counting as much as `weights` (N,) say."""
+        moved = tokens - self.shift
+        if weights is not None:
+            roots = weights.sqrt().unsqueeze(1)
+            moved = moved * roots
+            self.total += (moved * roots).sum(0, dtype=torch.float64)
+            self.tokens += float(weights.sum(dtype=torch.float64))
+        else:
+            self.total += moved.sum(0, dtype=torch.float64)
+            self.tokens += len(tokens)
+        self.second += moved.T @ moved
 
 
 @dataclass(eq=False)
 class _Layer:
     inputs: _Inputs | None = None
+    weighted: _Inputs | None = None
     gradients: Tensor | None = None
     fisher: Tensor | None = None
     tokens: int = 0
@@ -77,11 +97,12 @@ class Collector:
             else:
                 return
             layer = self.layers[name]
+            _check(self._tokens(x).sum(), name, "inputs")
             if Kind.INPUTS in self.kinds:
                 self._add_inputs(layer, x.detach())
             if self.kinds & {Kind.GRADIENTS, Kind.FISHER} and output.requires_grad:
                 layer.calls += 1
-                kept = x.detach() if Kind.FISHER in self.kinds else x.new_empty(0)
+                kept = x.detach()
                 output.register_hook(lambda g: self._add_gradient(layer, kept, g.detach()))
 
         return hook
@@ -98,15 +119,9 @@ class Collector:
         tokens = self._tokens(x).float()
         sums = layer.inputs
         if sums is None:
-            # About a mean of the first batch the second moment loses no digits to outlying features.
-            shift = tokens.mean(0)
-            zeros = torch.zeros(x.shape[-1], dtype=torch.float64, device=x.device)
-            sums = layer.inputs = _Inputs(zeros, torch.outer(zeros, zeros), shift)
+            sums = layer.inputs = _Inputs.like(tokens)
         self._seen[key] = (x, sums)
-        moved = tokens - sums.shift
-        sums.total += moved.sum(0, dtype=torch.float64)
-        sums.second += moved.T @ moved
-        sums.tokens += len(tokens)
+        sums.add(tokens)
 
     def _add_gradient(self, layer: _Layer, x: Tensor, g: Tensor) -> None:
         layer.calls -= 1
@@ -119,6 +134,10 @@ class Collector:
                 layer.gradients = torch.zeros(m, m, dtype=torch.float64, device=g.device)
             layer.gradients += tokens.T @ tokens
             layer.tokens += len(tokens)
+            inputs = self._tokens(x).float()
+            if layer.weighted is None:
+                layer.weighted = _Inputs.like(inputs)
+            layer.weighted.add(inputs, tokens.square().sum(1))
         if Kind.FISHER in self.kinds:
             layer.waiting.append((x, g))
             if layer.calls == 0:  # a layer that runs more than once has one gradient an example, the sum of its calls'
@@ -144,7 +163,7 @@ class Collector:
         return {name: self._finish(name, layer, moments) for name, layer in self.layers.items()}
 
     def _finish(self, name: str, layer: _Layer, moments: dict[int, tuple[Tensor, Tensor]]) -> Statistics:
-        mean = covariance = gradients = fisher = None
+        mean = covariance = weighted_mean = weighted = gradients = fisher = None
         tokens = layer.tokens
         if Kind.INPUTS in self.kinds:
             if layer.inputs is None:
@@ -152,19 +171,22 @@ class Collector:
             if id(layer.inputs) not in moments:
                 moments[id(layer.inputs)] = _moments(layer.inputs, name)
             mean, covariance = moments[id(layer.inputs)]
-            tokens = layer.inputs.tokens
+            tokens = int(layer.inputs.tokens)
         if Kind.GRADIENTS in self.kinds:
             gradients = _checked(layer.gradients, self.examples, name)
+            assert layer.weighted is not None
+            weighted_mean, weighted = _moments(layer.weighted, name)
         if Kind.FISHER in self.kinds:
             fisher = _checked(layer.fisher, self.examples, name)
-        return Statistics(tokens, mean, covariance, gradients, fisher)
+        return Statistics(tokens, mean, covariance, weighted_mean, weighted, gradients, fisher)
 
 
 def _moments(sums: _Inputs, name: str) -> tuple[Tensor, Tensor]:
     """Mean and covariance, float32."""
-    offset = sums.total / sums.tokens
-    covariance = (sums.second / sums.tokens).sub_(torch.outer(offset, offset)).float()
-    _check(covariance, name, "inputs")
+    tokens = max(sums.tokens, torch.finfo(torch.float64).tiny)
+    offset = sums.total / tokens
+    covariance = (sums.second / tokens).sub_(torch.outer(offset, offset)).float()
+    _check(covariance, name, "inputs")  # their squares may overflow where they do not
     return (offset + sums.shift).float(), covariance
 
 

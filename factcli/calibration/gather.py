@@ -37,8 +37,8 @@ class Calibration:
         tensors = {
             t.data_ptr(): t.numel() * t.element_size()
             for s in self.statistics.values()
-            for t in (s.mean, s.covariance, s.gradients, s.fisher)
-            if t is not None
+            for t in vars(s).values()
+            if isinstance(t, Tensor)
         }
         return sum(tensors.values())
 
@@ -72,8 +72,9 @@ def gather(
     backward = bool(kinds & {Kind.GRADIENTS, Kind.FISHER})
     device = device or next(model.parameters()).device
     # The copy shares no state with the model: hooks, precision and gradients of parameters stay as they are.
-    ran = copy.deepcopy(model.base_model if headless or not backward else model)
-    ran = nn.Module.to(ran, device=device, dtype=torch.float32).eval().requires_grad_(False)
+    ran: PreTrainedModel = copy.deepcopy(model.base_model if headless or not backward else model)  # type: ignore[assignment]
+    nn.Module.to(ran, device=device, dtype=torch.float32)
+    ran.eval().requires_grad_(False)
     if getattr(ran.config, "pad_token_id", None) is None:
         ran.config.pad_token_id = tokenizer.pad_token_id
     head = Head("none") if headless else find_head(ran) if backward else Head("none")
@@ -124,7 +125,6 @@ def _run(
         batch["labels"] = true
     loss = pseudo_loss(head, output, batch, chosen, labels, generators)
     if not bool(torch.isfinite(loss)):
-        collector.finish()  # names the first layer at fault
         raise FactcliError("The loss is not finite on the calibration data: check the weights of the head.")
     loss.backward()  # type: ignore[no-untyped-call]
 

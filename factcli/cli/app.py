@@ -8,7 +8,7 @@ import typer
 
 from .. import __version__
 from ..errors import FactcliError
-from . import convert, eval, finetune, inspect
+from . import convert, diagnose, eval, finetune, inspect
 from .console import fail
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app = typer.Typer(
 )
 app.command("convert")(convert.command)
 app.command("inspect")(inspect.command)
+app.command("diagnose")(diagnose.command)
 app.command("finetune")(finetune.command)
 app.command("eval")(eval.command)
 

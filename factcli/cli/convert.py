@@ -14,6 +14,7 @@ def command(
     blocks: o.BlocksOption = None,
     force_rank: o.ForceRankOption = False,
     criterion: o.CriterionOption = None,
+    solver: o.SolverOption = None,
     allocation: o.AllocationOption = None,
     rank_multiple: o.MultipleOption = None,
     calibration: o.CalibrationOption = None,
@@ -45,9 +46,10 @@ def command(
     with console.progress("Factorizing", not (quiet or as_json or dry_run)) as progress:
         result = convert(
             model, output, config=config, method=method, params=params, keep=keep, rank=rank, blocks=blocks,
-            force_rank=force_rank, criterion=criterion, allocation=allocation, rank_multiple=rank_multiple,
-            calibration=calibration, calibration_samples=calibration_samples, max_length=max_length, fisher=fisher,
-            text_column=text_column or (), label_column=label_column, data_dir=data_dir, include=include or (),
+            force_rank=force_rank, criterion=criterion, solver=solver, allocation=allocation,
+            rank_multiple=rank_multiple, calibration=calibration, calibration_samples=calibration_samples,
+            max_length=max_length, fisher=fisher, text_column=text_column or (), label_column=label_column,
+            data_dir=data_dir, include=include or (),
             exclude=exclude or (), revision=revision, trust_remote_code=trust_remote_code, dtype=dtype, device=device,
             seed=seed, overwrite=overwrite, dry_run=dry_run, progress=progress,
         )  # fmt: skip

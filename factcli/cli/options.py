@@ -41,6 +41,9 @@ CriterionOption = Annotated[
         show_default=False,
     ),
 ]
+SolverOption = Annotated[
+    str | None, typer.Option("--solver", help="For criterion fisher: als (default) or adam-sgd.", show_default=False)
+]
 AllocationOption = Annotated[
     str | None, typer.Option("--allocation", help="Who gets how much: uniform (default) or global.", show_default=False)
 ]

@@ -54,3 +54,24 @@ def inspection(result: dict[str, Any]) -> None:
     out.print(f"targets  {format_count(before)} -> {format_count(after)} parameters ({after / before:.1%})")
     out.print()
     layers_table(result["layers"])
+
+
+def diagnosis(result: dict[str, Any]) -> None:
+    """One row a target with errors at a keep ratio of 0.25, then the verdict, on stdout."""
+    layers = result["layers"]
+    table = Table(box=None, pad_edge=False)
+    known = "fisher_variance" in layers[0]
+    columns = ["target", "shape", "rank at 0.25", *layers[0]["errors"], *(["phi"] if known else []), "advice"]
+    for column in columns:
+        table.add_column(column, justify="left" if column in ("target", "advice") else "right", no_wrap=True)
+    for layer in layers:
+        m, n = layer["shape"]
+        rank = layer["keeps"]["0.25"]
+        at = layer["ranks"].index(rank)
+        errors = [f"{values[at]:.3f}" for values in layer["errors"].values()]
+        spread = [f"{layer['fisher_variance']:.1f}"] if known else []
+        table.add_row(layer["name"], f"{m} x {n}", str(rank), *errors, *spread, layer["advice"])
+    Console(width=max(240, Console().width)).print(table, soft_wrap=True, crop=False)
+    out = Console(soft_wrap=True, highlight=False)
+    out.print("\nErrors are relative, each in its criterion's own metric; phi is the variance of the Fisher information.")
+    out.print(result["verdict"])

@@ -27,7 +27,7 @@ def _lines() -> Watch:
     def watch(event: Event) -> None:
         if event.kind == "loss" and event.loss is not None:
             losses[:] = [event.loss]
-        if event.kind not in _SILENT or (event.kind == "step" and event.step % 100 == 0):
+        if event.kind not in _SILENT or (event.kind == "step" and (event.step == 1 or event.step % 100 == 0)):
             console.note(_line(event, losses[0] if losses else None))
 
     return watch

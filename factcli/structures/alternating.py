@@ -111,5 +111,6 @@ def _solve(a: Tensor, y: Tensor) -> Tensor:
     eye = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
     low, info = torch.linalg.cholesky_ex(a + 1e-14 * mean[..., None, None] * eye)
     if bool(info.any()):
-        low = torch.linalg.cholesky(a + 1e-9 * mean[..., None, None] * eye)
+        values, vectors = torch.linalg.eigh(a)
+        return vectors / values.clamp_min(1e-12 * mean[..., None]).unsqueeze(-2) @ (vectors.mT @ y)
     return torch.cholesky_solve(y, low)

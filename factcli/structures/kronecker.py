@@ -10,10 +10,16 @@ RIDGE = 1e-9  # of the mean of the diagonal: breaks ties where a metric is singu
 
 
 def ridged(c: Tensor) -> Tensor:
-    """`c` (..., n, n), symmetric, with a ridge far below what matters: directions that never occur in the data are
-    then approximated as plain SVD would, instead of at random."""
-    mean = c.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(torch.finfo(c.dtype).tiny)
-    return (c + c.mT) / 2 + RIDGE * mean[..., None, None] * torch.eye(c.shape[-1], dtype=c.dtype, device=c.device)
+    """`c` (n, n), symmetric, made positive definite by a ridge far below what matters: directions that never occur in
+    the data are then approximated as plain SVD would, instead of at random. Negative eigenvalues, which are rounding,
+    are raised."""
+    c = (c + c.mT) / 2
+    level = RIDGE * float(c.diagonal().mean().clamp_min(torch.finfo(c.dtype).tiny))
+    found = c + level * torch.eye(len(c), dtype=c.dtype, device=c.device)
+    if int(torch.linalg.cholesky_ex(found)[1]) == 0:
+        return found
+    values, vectors = torch.linalg.eigh(c)
+    return vectors * values.clamp_min(level) @ vectors.mT
 
 
 def root(g: Tensor) -> tuple[Tensor, Tensor]:

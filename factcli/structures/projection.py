@@ -11,16 +11,18 @@ from .elementwise import fit, row_and_column
 from .kronecker import ridged, weighted_spectrum, weighted_svd
 
 
-def project(w: Tensor, structure: Structure, rank: int, blocks: int, metric: Metric = FROBENIUS) -> Factors:
+def project(
+    w: Tensor, structure: Structure, rank: int, blocks: int, metric: Metric = FROBENIUS, solver: str = "als"
+) -> Factors:
     """Factors of the structured matrix nearest to `w` (m, n), float64, in `metric`; balanced.
 
     frobenius: each block's truncated SVD is optimal (Eckart and Young; for Monarch, Dao et al. 2022, theorem 1).
     Kronecker: for one block in closed form (`weighted_svd`); for more, each block by itself in closed form, then
-    alternating least squares over all of them (`alternating`). Element-wise: numerically (`elementwise`), block by
-    block, since the error is a sum over the blocks.
+    alternating least squares over all of them (`alternating`). Element-wise: numerically by `solver` (`elementwise`),
+    block by block, since the error is a sum over the blocks.
     """
     if isinstance(metric, ElementwiseMetric):
-        left, right = fit(structure.split(w, blocks), structure.split(metric.weight.to(w), blocks), rank)
+        left, right = fit(structure.split(w, blocks), structure.split(metric.weight.to(w), blocks), rank, solver)
     elif metric.plain:
         u, s, vh = truncated_svd(structure.split(w, blocks), rank)
         root = s.sqrt()

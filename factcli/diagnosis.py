@@ -1,0 +1,185 @@
+"""diagnose: how compressible a model is, layer by layer, and whether plain SVD will fail."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .calibration.data import CalibrationOptions
+from .calibration.gather import Calibration, Progress
+from .calibration.measure import Measured, calibrate
+from .calibration.statistics import Kind
+from .conversion import pick_device
+from .criteria import criteria
+from .metric import KroneckerMetric
+from .source import find_source, load_model
+from .structures import structures
+from .structures.projection import gains, project
+from .targets import Target, find_targets, matrix
+
+KEEPS = (0.1, 0.25, 0.4, 0.6)
+POINTS = 24  # ranks at which errors are given, besides those of KEEPS
+UNEVEN = 1.0  # a Fisher variance from which on plain SVD is at risk: the spread is as large as the mean
+TIMES = 2.0  # how much worse plain SVD is than a data-aware projection before it is called a risk
+_LOW_RANK = structures["low-rank"]
+
+
+@torch.no_grad()
+def diagnose(
+    model: str,
+    *,
+    calibration: str | None = None,
+    calibration_samples: int = 512,
+    max_length: int = 128,
+    fisher: str = "sampled",
+    text_column: Sequence[str] = (),
+    label_column: str = "label",
+    data_dir: str | Path | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    plot: str | Path | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    device: str = "auto",
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Spectra and errors of every target of `model`, under every criterion (only those that need no data without
+    `calibration`; its options are those of `convert`).
+
+    Returns:
+        {"model", "verdict", "calibration", "layers": [...]}. A layer has "name", "shape", "singular_values" (largest
+        first), "rank_90" (how many hold 90 % of the squared sum), "ranks" and "errors": for every criterion the
+        relative error at these ranks, the root of what is left over what there is, in its own metric. With calibration
+        also "svd_errors", those of plain SVD in the metric of kfac at the same keep ratios ("keeps"),
+        "fisher_variance" and "advice".
+
+        "fisher_variance" is phi = Var(I) / Mean(I)^2 of the Fisher information I, entry by entry: the measure that
+        predicts where plain SVD fails (Hua et al. 2022; the formula is ours, after its description), zero where all
+        weights matter alike.
+
+    Raises:
+        FactcliError: Whatever a user can put right.
+    """
+    where = pick_device(device)
+    source = find_source(model, revision, trust_remote_code)
+    if plot is not None:
+        from .plots import check_plot
+
+        check_plot(Path(plot))
+    options = None
+    if calibration is not None:
+        options = CalibrationOptions(
+            calibration, calibration_samples, max_length, fisher, tuple(text_column), label_column, data_dir, seed
+        )
+    loaded = load_model(source)
+    gathered: Calibration | None = None
+    if options is not None:
+        with torch.enable_grad():
+            gathered = calibrate(
+                source,
+                loaded,
+                options,
+                frozenset(Kind),
+                tuple(include),
+                tuple(exclude),
+                device=where,
+                progress=progress,
+            )
+    measured = [Measured(criteria[name], gathered) for name in criteria if gathered or not criteria[name].needs]
+    base = loaded.model.base_model
+    layers = []
+    targets = [t for t in find_targets(base, include, exclude) if t.kept is None]
+    for done, target in enumerate(targets, 1):
+        w = matrix(base.get_submodule(target.name)).detach().to(where).double()
+        layers.append(_examine(target, w, measured, gathered))
+        if progress:
+            progress(done, len(targets), target.name)
+    result: dict[str, Any] = {
+        "model": source.name,
+        "verdict": _verdict(layers),
+        "calibration": Measured(criteria["frobenius"], gathered).to_json(),
+        "layers": layers,
+    }
+    if gathered and gathered.warnings:
+        result["notes"] = gathered.warnings
+    if plot is not None:
+        from .plots import plot_errors
+
+        plot_errors(result, Path(plot))
+    return result
+
+
+def _examine(target: Target, w: Tensor, measured: list[Measured], gathered: Calibration | None) -> dict[str, Any]:
+    full = min(target.shape)
+    keeps = [max(1, int(k * target.size / sum(target.shape))) for k in KEEPS]
+    ranks = sorted({*keeps, *(max(1, round(full * i / POINTS)) for i in range(1, POINTS + 1))})
+    values = torch.linalg.svdvals(w)
+    energy = values.square().cumsum(0)
+    layer: dict[str, Any] = {
+        "name": target.name,
+        "shape": list(target.shape),
+        "singular_values": [round(v, 6) for v in values.tolist()],
+        "rank_90": int((energy < 0.9 * energy[-1]).sum()) + 1,
+        "ranks": ranks,
+        "errors": {m.criterion.name: _curve(gains(w, _LOW_RANK, 1, m.metric(target)), ranks) for m in measured},
+        "keeps": {str(k): r for k, r in zip(KEEPS, keeps, strict=True)},
+    }
+    if gathered is not None:
+        weights = gathered.statistics[target.name].fisher
+        assert weights is not None
+        spread = weights.double().var(unbiased=False) / weights.double().mean().square().clamp_min(1e-300)
+        layer["fisher_variance"] = round(float(spread), 3)
+        metric = next(m for m in measured if m.criterion.name == "kfac").metric(target)
+        assert isinstance(metric, KroneckerMetric)
+        total = metric.error(w)
+        layer["svd_errors"] = [
+            round((metric.error(w - _LOW_RANK.dense(project(w, _LOW_RANK, r, 1))) / total) ** 0.5, 6) for r in keeps
+        ]
+    layer["advice"] = _advice(layer)
+    return layer
+
+
+def _curve(worth: Tensor, ranks: list[int]) -> list[float]:
+    left = worth.flip(0).cumsum(0).flip(0)
+    total = float(left[0]) or 1.0
+    return [round((float(left[r]) / total) ** 0.5 if r < len(left) else 0.0, 6) for r in ranks]
+
+
+def times_worse(layer: dict[str, Any], keep: float = 0.25) -> float:
+    """The error of plain SVD over that of kfac, both in kfac's metric, at a keep ratio."""
+    at = KEEPS.index(keep)
+    least = layer["errors"]["kfac"][layer["ranks"].index(layer["keeps"][str(keep)])]
+    return float(layer["svd_errors"][at] / max(least, 1e-9))
+
+
+def _advice(layer: dict[str, Any]) -> str:
+    full, needed = min(layer["shape"]), layer["rank_90"]
+    share = f"{needed} of {full} singular values hold 90 %"
+    if "fisher_variance" not in layer:
+        return f"{share}: " + ("plain SVD has a chance" if needed < 0.25 * full else "near full rank for plain SVD")
+    times = times_worse(layer)
+    if times < TIMES:
+        return f"{share}: plain SVD is nearly as good as kfac"
+    uneven = ", its weights matter very unevenly" if layer["fisher_variance"] > UNEVEN else ""
+    return f"{share}{uneven}: plain SVD loses {times:.1f} times as much as kfac"
+
+
+def _verdict(layers: list[dict[str, Any]]) -> str:
+    if "fisher_variance" not in layers[0]:
+        share = median(layer["rank_90"] / min(layer["shape"]) for layer in layers)
+        return (
+            f"The median target needs {share:.0%} of its singular values for 90 % of its energy; what that loses, "
+            "--calibration tells."
+        )
+    times = median(times_worse(layer) for layer in layers)
+    risk = sum(times_worse(layer) >= TIMES for layer in layers)
+    if risk * 2 < len(layers):
+        return f"Plain SVD is close to the best here: {risk} of {len(layers)} targets are at risk."
+    return (
+        f"Plain SVD will fail: at a keep ratio of 0.25 it loses {times:.1f} times as much as kfac in the median "
+        f"target, and {risk} of {len(layers)} are at risk. Take --criterion kfac --allocation global."
+    )
