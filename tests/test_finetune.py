@@ -12,6 +12,7 @@ import factcli
 from factcli.structures import structures
 from factcli.training.events import Event
 from factcli.training.schedules import schedules
+from factcli.training.settings import make_settings
 
 from .training_helpers import rows, same, save_model, write_csv, write_glue
 
@@ -242,3 +243,17 @@ def test_recipes_carry_training(base: Path, glue: Path, tmp_path: Path) -> None:
     assert first["learning_rate"] == 1e-3
     factcli.finetune(str(base), tmp_path / "b", config=tmp_path / "a" / "factcli_recipe.yaml", **common)
     assert same(tmp_path / "a", tmp_path / "b")
+
+
+def test_the_recipe_of_the_paper(base: Path, glue: Path, tmp_path: Path) -> None:
+    recipe = Path(__file__).parents[1] / "recipes" / "staged-low-rank-44M.yaml"
+    settings = make_settings(recipe, {})
+    assert (settings.schedule, settings.stage_steps, settings.order) == ("staged", 500, "high-to-low")
+    assert (settings.batch_size, settings.epochs, settings.max_length) == (32, 5, 128)
+    assert settings.learning_rate == "search"
+    result = factcli.finetune(
+        str(base), tmp_path / "out", config=recipe, task="sst2", data_dir=glue, keep=0.5, stage_steps=2, max_steps=2,
+        learning_rate=1e-3, save_steps=0,
+    )  # fmt: skip
+    assert result["schedule"] == "staged"
+    assert result["steps"] == 4
