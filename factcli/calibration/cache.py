@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,8 @@ def write(key: str, calibration: Calibration) -> None:
         part.replace(folder / f"{key}.safetensors")
         _prune(folder)
     except (OSError, SafetensorError):
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
 
 
 def _prune(folder: Path) -> None:

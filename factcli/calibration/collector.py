@@ -18,7 +18,7 @@ class _Inputs:
     total: Tensor
     second: Tensor
     shift: Tensor
-    tokens: float = 0
+    tokens: int = 0
 
     @classmethod
     def like(cls, tokens: Tensor) -> "_Inputs":
@@ -26,24 +26,17 @@ class _Inputs:
         zeros = torch.zeros(tokens.shape[-1], dtype=torch.float64, device=tokens.device)
         return cls(zeros, torch.outer(zeros, zeros), tokens.mean(0))
 
-    def add(self, tokens: Tensor, weights: Tensor | None = None) -> None:
-        """`tokens` (N, n), each counting as much as `weights` (N,) say."""
+    def add(self, tokens: Tensor) -> None:
+        """`tokens` (N, n)."""
         moved = tokens - self.shift
-        if weights is not None:
-            roots = weights.sqrt().unsqueeze(1)
-            moved = moved * roots
-            self.total += (moved * roots).sum(0, dtype=torch.float64)
-            self.tokens += float(weights.sum(dtype=torch.float64))
-        else:
-            self.total += moved.sum(0, dtype=torch.float64)
-            self.tokens += len(tokens)
+        self.total += moved.sum(0, dtype=torch.float64)
         self.second += moved.T @ moved
+        self.tokens += len(tokens)
 
 
 @dataclass(eq=False)
 class _Layer:
     inputs: _Inputs | None = None
-    weighted: _Inputs | None = None
     gradients: Tensor | None = None
     fisher: Tensor | None = None
     tokens: int = 0
@@ -102,7 +95,7 @@ class Collector:
                 self._add_inputs(layer, x.detach())
             if self.kinds & {Kind.GRADIENTS, Kind.FISHER} and output.requires_grad:
                 layer.calls += 1
-                kept = x.detach()
+                kept = x.detach() if Kind.FISHER in self.kinds else x.new_empty(0)
                 output.register_hook(lambda g: self._add_gradient(layer, kept, g.detach()))
 
         return hook
@@ -134,10 +127,6 @@ class Collector:
                 layer.gradients = torch.zeros(m, m, dtype=torch.float64, device=g.device)
             layer.gradients += tokens.T @ tokens
             layer.tokens += len(tokens)
-            inputs = self._tokens(x).float()
-            if layer.weighted is None:
-                layer.weighted = _Inputs.like(inputs)
-            layer.weighted.add(inputs, tokens.square().sum(1))
         if Kind.FISHER in self.kinds:
             layer.waiting.append((x, g))
             if layer.calls == 0:  # a layer that runs more than once has one gradient an example, the sum of its calls'
@@ -163,7 +152,7 @@ class Collector:
         return {name: self._finish(name, layer, moments) for name, layer in self.layers.items()}
 
     def _finish(self, name: str, layer: _Layer, moments: dict[int, tuple[Tensor, Tensor]]) -> Statistics:
-        mean = covariance = weighted_mean = weighted = gradients = fisher = None
+        mean = covariance = gradients = fisher = None
         tokens = layer.tokens
         if Kind.INPUTS in self.kinds:
             if layer.inputs is None:
@@ -171,21 +160,18 @@ class Collector:
             if id(layer.inputs) not in moments:
                 moments[id(layer.inputs)] = _moments(layer.inputs, name)
             mean, covariance = moments[id(layer.inputs)]
-            tokens = int(layer.inputs.tokens)
+            tokens = layer.inputs.tokens
         if Kind.GRADIENTS in self.kinds:
             gradients = _checked(layer.gradients, self.examples, name)
-            assert layer.weighted is not None
-            weighted_mean, weighted = _moments(layer.weighted, name)
         if Kind.FISHER in self.kinds:
             fisher = _checked(layer.fisher, self.examples, name)
-        return Statistics(tokens, mean, covariance, weighted_mean, weighted, gradients, fisher)
+        return Statistics(tokens, mean, covariance, gradients, fisher)
 
 
 def _moments(sums: _Inputs, name: str) -> tuple[Tensor, Tensor]:
     """Mean and covariance, float32."""
-    tokens = max(sums.tokens, torch.finfo(torch.float64).tiny)
-    offset = sums.total / tokens
-    covariance = (sums.second / tokens).sub_(torch.outer(offset, offset)).float()
+    offset = sums.total / sums.tokens
+    covariance = (sums.second / sums.tokens).sub_(torch.outer(offset, offset)).float()
     _check(covariance, name, "inputs")  # their squares may overflow where they do not
     return (offset + sums.shift).float(), covariance
 

@@ -2,7 +2,8 @@
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -148,17 +149,17 @@ def collate(
     return batch, special.to(device)
 
 
-class _differentiable_inputs:
-    """Makes the embeddings' output a leaf that needs a gradient, so that gradients of outputs exist while the weights
-    need none (their gradients would cost as much again)."""
-
-    def __init__(self, model: PreTrainedModel, wanted: bool) -> None:
-        self.embeddings: nn.Module | None = model.get_input_embeddings() if wanted else None
-
-    def __enter__(self) -> None:
-        if self.embeddings is not None:
-            self.handle = self.embeddings.register_forward_hook(lambda m, a, output: output.requires_grad_())
-
-    def __exit__(self, *_: object) -> None:
-        if self.embeddings is not None:
-            self.handle.remove()
+@contextmanager
+def _differentiable_inputs(model: PreTrainedModel, wanted: bool) -> Iterator[None]:
+    """Makes the output of every embedding a leaf that needs a gradient, so that gradients of outputs exist while the
+    weights need none (their gradients would cost as much again)."""
+    handles = [
+        m.register_forward_hook(lambda module, args, output: output.requires_grad_())
+        for m in model.modules()
+        if wanted and isinstance(m, nn.Embedding)
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,12 +1,13 @@
 """The loss whose gradients make the Fisher information, for every kind of head.
 
 The Fisher information is the second moment of the gradients of log p(y | x) under the model's own p. For a softmax
-with probabilities p over K classes the gradient with respect to the logits has the second moment diag(p) - p p^T. A
-label drawn from p gives it in expectation, but a confident model almost never draws the label that matters; the
-direction v = sqrt(p) (s - sqrt(p) <sqrt(p), s>), with random signs s, has the very same second moment and a far
-smaller spread (none at all for two classes). So heads with one prediction an example take that direction; heads with
-one prediction a token, whose many draws average out, take labels from p. Pseudo-losses are linear in the logits, so
-that one backward pass gives J^T v.
+with probabilities p over K classes the gradient with respect to the logits has the second moment
+F = diag(p) - p p^T. A label drawn from p gives it in expectation, but a confident model almost never draws the label
+that matters. F is also B B^T with B = diag(sqrt p) Q, Q (K, K - 1) an orthonormal basis of what is orthogonal to
+sqrt p, so that the direction v = B s, with random signs s, has the very same second moment and a far smaller spread
+(none at all for two classes). So heads with one prediction an example take that direction; heads with one prediction a
+token, whose many draws average out, take labels from p. Pseudo-losses are linear in the logits, so that one backward
+pass gives J^T v.
 
 Every draw comes from a generator seeded by the example's own tokens: neither the order of the data nor the batches
 matter.
@@ -118,7 +119,7 @@ def pseudo_loss(
     mask = batch["attention_mask"].bool()
     match head.kind:
         case "none":
-            hidden = output[0]
+            hidden: Tensor = output[0]
             signs = torch.stack([_signs((hidden.shape[1], hidden.shape[2]), g) for g in generators]).to(hidden)
             return (hidden * signs * mask.unsqueeze(-1)).sum()
         case "class":
@@ -142,8 +143,9 @@ def pseudo_loss(
         case "span":
             if labels is not None:
                 raise FactcliError("--fisher empirical cannot read answer spans: take --fisher sampled.")
+            sizes = mask.sum(1).tolist()
             both = [t.float().masked_fill(~mask, -1e9) for t in (output.start_logits, output.end_logits)]
-            return torch.stack([(t * _direction(t, generators)).masked_fill(~mask, 0).sum() for t in both]).sum()
+            return torch.stack([(t * _direction(t, generators, sizes)).masked_fill(~mask, 0).sum() for t in both]).sum()
     logits = output.logits if hasattr(output, "logits") else output.prediction_logits
     true = None
     if head.kind == "masked":
@@ -173,10 +175,20 @@ def _token_loss(logits: Tensor, where: Tensor, true: Tensor | None, generators: 
     return torch.nn.functional.cross_entropy(logits[where].float(), torch.cat(targets).long(), reduction="sum")
 
 
-def _direction(logits: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+def _direction(logits: Tensor, generators: Sequence[torch.Generator], sizes: Sequence[int] | None = None) -> Tensor:
+    """Directions (B, K) whose second moment is diag(p) - p p^T; the first `sizes` classes of a row are there at all.
+
+    Q is the Householder reflection that takes the first axis to -sqrt p, without its first column.
+    """
     root = logits.detach().softmax(-1).sqrt()
-    signs = torch.stack([_signs((root.shape[-1],), g) for g in generators]).to(root)
-    return root * (signs - root * (root * signs).sum(-1, keepdim=True))
+    signs = torch.zeros_like(root)
+    for row, generator in enumerate(generators):
+        size = sizes[row] if sizes is not None else root.shape[-1]
+        signs[row, 1:size] = _signs((size - 1,), generator).to(root)
+    axis = root.clone()
+    axis[:, 0] += 1
+    reflected = signs - axis * (axis * signs).sum(-1, keepdim=True) / (1 + root[:, :1])
+    return root * reflected
 
 
 def _signs(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -21,7 +21,6 @@ class Statistics:
     Attributes:
         mean: (n,) the mean input, over the tokens.
         covariance: (n, n) the second moment of the inputs about their mean.
-        weighted_mean, weighted_covariance: The same, each token weighted by the squared norm of its output gradient.
         gradients: (m, m) the second moment of the gradients of the loss with respect to the outputs, summed over the
             tokens of an example and averaged over the examples. Times `covariance`, as a Kronecker product, it is an
             approximation of the Fisher information of W, in units of loss (Martens and Grosse 2015, K-FAC).
@@ -32,7 +31,5 @@ class Statistics:
     tokens: int
     mean: Tensor | None = None
     covariance: Tensor | None = None
-    weighted_mean: Tensor | None = None
-    weighted_covariance: Tensor | None = None
     gradients: Tensor | None = None
     fisher: Tensor | None = None

@@ -1,0 +1,289 @@
+"""Statistics against plain loops over single examples; invariances; every kind of head; bad data."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from factcli.calibration import Kind, cache
+from factcli.calibration.data import CalibrationOptions, load_examples
+from factcli.calibration.gather import collate, gather
+from factcli.calibration.losses import Example
+from factcli.calibration.measure import calibrate, measure
+from factcli.errors import FactcliError
+from factcli.prediction import load_tokenizer
+from factcli.recipe import Recipe
+from factcli.source import find_source, load_model
+from factcli.targets import find_targets, matrix
+
+from . import tiny
+from .training_helpers import rows, save_model, write_csv
+
+ALL = frozenset(Kind)
+HEADS = [
+    ("bert", None), ("bert", "BertForSequenceClassification"), ("bert", "BertForMaskedLM"),
+    ("bert", "BertForTokenClassification"), ("bert", "BertForQuestionAnswering"), ("bert", "BertForPreTraining"),
+    ("albert", "AlbertForSequenceClassification"), ("distilbert", "DistilBertForSequenceClassification"),
+    ("deberta-v2", "DebertaV2ForSequenceClassification"), ("modernbert", "ModernBertForSequenceClassification"),
+    ("gpt2", "GPT2LMHeadModel"), ("gpt2", "GPT2ForSequenceClassification"), ("llama", "LlamaForCausalLM"),
+    ("t5", "T5ForConditionalGeneration"), ("t5", None), ("bart", "BartForConditionalGeneration"),
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACTCLI_CACHE", str(tmp_path / "cache"))
+
+
+def examples(count: int = 12, seed: int = 0) -> list[Example]:
+    draw = torch.Generator().manual_seed(seed)
+    made = []
+    for i in range(count):
+        size = int(torch.randint(3, 14, (), generator=draw))
+        ids = torch.randint(4, 90, (size,), generator=draw).tolist()
+        made.append(Example((1, *ids, 2), None, float(i % 2)))
+    return made
+
+
+def tokenizer(folder: Path) -> Any:
+    save_model(folder)
+    return load_tokenizer(find_source(str(folder)))
+
+
+def tensors(found: Any) -> dict[str, Tensor]:
+    return {
+        f"{name}.{field}": value
+        for name, statistics in found.statistics.items()
+        for field, value in vars(statistics).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def assert_same(a: Any, b: Any, tolerance: float = 1e-6) -> None:
+    one, other = tensors(a), tensors(b)
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        assert float((value - other[name]).norm()) <= tolerance * max(float(value.norm()), 1e-30), name
+
+
+def run(model: Any, tok: Any, data: list[Example], kinds: frozenset[Kind] = ALL, **options: Any) -> Any:
+    return gather(model, tok, data, find_targets(model.base_model), kinds, **options)
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "albert"])
+def test_statistics_are_those_of_single_examples(kind: str, tmp_path: Path) -> None:
+    """An example at a time, weights with gradients of their own, hooks of the plainest sort: nothing is shared."""
+    head = {"bert": "BertForSequenceClassification", "gpt2": "GPT2ForSequenceClassification",
+            "albert": "AlbertForSequenceClassification"}[kind]  # fmt: skip
+    model, data = tiny.make(kind, head), examples()
+    found = run(model, tokenizer(tmp_path), data, empirical=True, batch_size=4)
+    for target in find_targets(model.base_model):
+        module = model.base_model.get_submodule(target.name)
+        inputs, gradients, fisher = [], [], torch.zeros(target.shape)
+        for example in data:
+            seen: list[Tensor] = []
+            outputs: list[Tensor] = []
+            hook = module.register_forward_hook(
+                lambda _, args, out, seen=seen, outputs=outputs: (seen.append(args[0]), outputs.append(out), None)[-1]
+            )
+            logits = model(input_ids=torch.tensor([example.ids])).logits
+            hook.remove()
+            loss = torch.nn.functional.cross_entropy(logits, torch.tensor([int(example.label or 0)]))
+            parts = torch.autograd.grad(loss, [module.weight, *outputs])
+            fisher += (parts[0].T if kind == "gpt2" else parts[0]).square()
+            inputs += [x.detach()[0] for x in seen]
+            gradients += [g[0] for g in parts[1:]]
+        x, g = torch.cat(inputs).double(), torch.cat(gradients).double()
+        expected = {
+            "mean": x.mean(0),
+            "covariance": torch.cov(x.T, correction=0),
+            "gradients": g.T @ g / len(data),
+            "fisher": fisher.double() / len(data),
+        }
+        statistics = found.statistics[target.name]
+        assert statistics.tokens == len(x)
+        for name, value in expected.items():
+            got = getattr(statistics, name).double()
+            assert float((got - value).norm()) <= 2e-5 * float(value.norm()), (target.name, name)
+
+
+@pytest.mark.parametrize(("kind", "head"), HEADS, ids=[f"{k}-{h or 'base'}" for k, h in HEADS])
+def test_batches_and_order_do_not_matter(kind: str, head: str | None, tmp_path: Path) -> None:
+    model, data = tiny.make(kind, head), examples()
+    tok = tokenizer(tmp_path)
+    tok.add_special_tokens({"mask_token": "[UNK]"})
+    one = run(model, tok, data, batch_size=1)
+    assert_same(one, run(model, tok, data, batch_size=5), 3e-6)
+    assert_same(one, run(model, tok, list(reversed(data)), batch_size=5), 3e-6)
+    for name, value in tensors(one).items():
+        assert bool(torch.isfinite(value).all()), name
+
+
+def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
+    model = tiny.make("bert", "BertForSequenceClassification").half().train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    run(model, tokenizer(tmp_path), examples())
+    assert model.training
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert all(p.requires_grad and p.grad is None for p in model.parameters())
+    assert not any(m._forward_hooks for m in model.modules())
+
+
+def test_sampled_fisher_is_exact_for_two_classes(tmp_path: Path) -> None:
+    """The expectation over both labels under the model's own probabilities, computed label by label."""
+    model, data = tiny.make("bert", "BertForSequenceClassification"), examples(6)
+    found = run(model, tokenizer(tmp_path), data, frozenset({Kind.FISHER}))
+    target = find_targets(model.base_model)[0]
+    weight = matrix(model.base_model.get_submodule(target.name))
+    expected = torch.zeros(target.shape)
+    for example in data:
+        log = model(input_ids=torch.tensor([example.ids])).logits.log_softmax(-1)[0]
+        for label in range(2):
+            g = torch.autograd.grad(-log[label], weight, retain_graph=True)[0]
+            expected += log[label].exp().detach() * g.square() / len(data)
+    got = found.statistics[target.name].fisher
+    assert float((got - expected).norm()) < 1e-4 * float(expected.norm())
+
+
+def test_memory_does_not_grow_with_the_data(tmp_path: Path) -> None:
+    model, tok = tiny.make("bert", "BertForSequenceClassification"), tokenizer(tmp_path)
+    assert run(model, tok, examples(4)).bytes == run(model, tok, examples(40)).bytes
+
+
+def test_overflow_names_the_layer(tmp_path: Path) -> None:
+    model = tiny.make("bert", "BertForSequenceClassification")
+    model.bert.encoder.layer[0].intermediate.dense.weight.data.fill_(3e38)
+    with pytest.raises(FactcliError, match=r"encoder\.layer\.0\.output\.dense are not finite"):
+        run(model, tokenizer(tmp_path), examples())
+
+
+def test_no_loss(tmp_path: Path) -> None:
+    with pytest.raises(FactcliError, match="No loss can be formed for BertForMultipleChoice"):
+        run(tiny.make("bert", "BertForMultipleChoice"), tokenizer(tmp_path), examples())
+
+
+def test_labels_that_the_model_lacks(tmp_path: Path) -> None:
+    data = [Example((1, 5, 2), None, 7.0)]
+    with pytest.raises(FactcliError, match="the label 7, the model has 2 classes"):
+        run(tiny.make("bert", "BertForSequenceClassification"), tokenizer(tmp_path), data, empirical=True)
+
+
+def test_padding_on_the_right(tmp_path: Path) -> None:
+    batch, special = collate([Example((1, 5, 2)), Example((1, 2))], tokenizer(tmp_path), torch.device("cpu"))
+    assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
+    assert special.tolist() == [[True, False, True], [True, True, True]]
+
+
+# --- data, cache
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    return save_model(tmp_path / "model", head="BertForSequenceClassification")
+
+
+def options(file: Path, **changes: Any) -> CalibrationOptions:
+    return CalibrationOptions(str(file), **changes)
+
+
+def test_texts_alone_are_enough(trained: Path, tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text("w1 w2 w3\nw4 w5\n")
+    source = find_source(str(trained))
+    assert len(load_examples(options(file), load_tokenizer(source), source.config, False)) == 2
+
+
+def test_samples_are_drawn_from_all(trained: Path, tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "t.csv", rows(100, 0))
+    source = find_source(str(trained))
+    tok = load_tokenizer(source)
+    few = load_examples(options(file, samples=10), tok, source.config, False)
+    every = load_examples(options(file), tok, source.config, False)
+    assert len(few) == 10
+    assert set(few) <= set(every)
+    assert set(few) != set(every[:10])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "is empty"), ("text\n", "no rows"), ("a,b\n1,2\n", "say which holds the text"), ("text\n3\n", "not text")],
+)
+def test_bad_files(text: str, said: str, trained: Path, tmp_path: Path) -> None:
+    file = tmp_path / "bad.csv"
+    file.write_text(text)
+    source = find_source(str(trained))
+    with pytest.raises(FactcliError, match=said):
+        load_examples(options(file), load_tokenizer(source), source.config, False)
+
+
+def test_unknown_data(trained: Path) -> None:
+    source = find_source(str(trained))
+    with pytest.raises(FactcliError, match="neither a GLUE task, a file, nor a Hub id"):
+        load_examples(CalibrationOptions("sst3"), load_tokenizer(source), source.config, False)
+
+
+def test_empirical_needs_labels(trained: Path, tmp_path: Path) -> None:
+    file = tmp_path / "t.txt"
+    file.write_text("w1 w2\nw3\n")
+    recipe = Recipe(criterion="kfac", calibration=str(file), fisher="empirical", keep=0.5)
+    source = find_source(str(trained))
+    with pytest.raises(FactcliError, match="no column 'label'"):
+        measure(source, load_model(source), recipe)
+
+
+def test_few_tokens_warn(trained: Path, tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "t.csv", rows(1, 0))
+    source = find_source(str(trained))
+    found = calibrate(source, load_model(source), options(file), frozenset({Kind.INPUTS}))
+    assert "fewer than the features" in found.warnings[0]
+
+
+def test_cached_by_model_data_and_settings(trained: Path, tmp_path: Path) -> None:
+    file, other = write_csv(tmp_path / "t.csv", rows(20, 0)), write_csv(tmp_path / "o.csv", rows(20, 1))
+    source = find_source(str(trained))
+
+    def go(data: Path = file, kinds: frozenset[Kind] = ALL, **changes: Any) -> Any:
+        return calibrate(source, load_model(source), options(data, **changes), kinds)
+
+    first = go()
+    assert not first.cached
+    again = go()
+    assert again.cached
+    assert_same(first, again, 0.0)
+    assert again.bytes == first.bytes
+    assert not go(other).cached
+    assert not go(seed=1).cached
+    assert not go(fisher="empirical").cached
+    assert not go(kinds=frozenset({Kind.INPUTS})).cached
+    model = load_model(source).model
+    model.base_model.encoder.layer[0].output.dense.weight.data += 1
+    model.save_pretrained(trained)
+    assert not go().cached
+
+
+def test_a_damaged_cache_is_no_error(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = write_csv(tmp_path / "t.csv", rows(20, 0))
+    source = find_source(str(trained))
+    calibrate(source, load_model(source), options(file), ALL)
+    for entry in cache.cache_directory().glob("*.safetensors"):
+        entry.write_bytes(entry.read_bytes()[:100])
+    assert not calibrate(source, load_model(source), options(file), ALL).cached
+    monkeypatch.setenv("FACTCLI_CACHE", str(file / "not-a-directory"))
+    assert not calibrate(source, load_model(source), options(file), ALL).cached
+
+
+def test_an_untrained_head_is_left_out(tmp_path: Path) -> None:
+    """A base checkpoint under the name of a head: random logits say nothing, so hidden states are followed."""
+    folder = save_model(tmp_path / "m", head="BertForSequenceClassification")
+    source = find_source(str(folder))
+    loaded = load_model(source)
+    loaded.absent.add("classifier.weight")
+    found = calibrate(source, loaded, options(write_csv(tmp_path / "t.csv", rows(8, 0))), ALL)
+    base = gather(
+        loaded.model.base_model, load_tokenizer(source),
+        load_examples(options(tmp_path / "t.csv"), load_tokenizer(source), source.config, False),
+        find_targets(loaded.model.base_model), ALL,
+    )  # fmt: skip
+    assert_same(found, base)
