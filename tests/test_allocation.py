@@ -16,7 +16,9 @@ def targets(shapes: list[tuple[int, int]]) -> tuple[Target, ...]:
     return tuple(Target(f"t.{i}", shape, True) for i, shape in enumerate(shapes))
 
 
-def request(shapes: list[tuple[int, int]], keep: float, seed: int = 0, multiple: int = 1, method: str = "low-rank") -> Request:
+def request(
+    shapes: list[tuple[int, int]], keep: float, seed: int = 0, multiple: int = 1, method: str = "low-rank"
+) -> Request:
     generator = torch.Generator().manual_seed(seed)
     structure, blocks = structures[method], 2 if structures[method].uses_blocks else 1
     made = targets(shapes)
@@ -67,7 +69,9 @@ def test_the_budget_is_kept(name: str, method: str, keep: float, multiple: int) 
 def test_global_spends_all_but_a_unit(keep: float, multiple: int) -> None:
     r = request([(32, 32), (64, 32), (32, 64)], keep, multiple=multiple)
     ranks = allocations["global"].ranks(r)
-    more = [r.cost(t, rank + multiple) - r.cost(t, rank) for t in r.targets if (rank := ranks[t.name]) in r.ranks(t)[:-1]]
+    more = [
+        r.cost(t, rank + multiple) - r.cost(t, rank) for t in r.targets if (rank := ranks[t.name]) in r.ranks(t)[:-1]
+    ]
     assert more
     assert r.limit - cost(r, ranks) < min(more)
 
