@@ -49,9 +49,7 @@ def test_full_rank_gives_the_dense_outputs(kind: str, method: str, tmp_path: Pat
     """Native code that used a swapped layer in another way than calling it would show here."""
     dense = tiny.make(kind)
     dense.save_pretrained(tmp_path / "dense")
-    result = convert(
-        str(tmp_path / "dense"), tmp_path / "full", method=method, rank=64, blocks=2, force_rank=True
-    )
+    result = convert(str(tmp_path / "dense"), tmp_path / "full", method=method, rank=64, blocks=2, force_rank=True)
     assert result["error"] < 1e-6
     inputs = sample_inputs(dense)
     with torch.inference_mode():

@@ -34,7 +34,9 @@ def test_convert_from_the_hub(hub: dict[str, str], tmp_path: Path, factcli: Run)
     card = (tmp_path / "out" / "README.md").read_text()
     assert "base_model: someone/tiny-bert" in card
     assert "license: mit" in card
-    again = factcli("convert", "someone/tiny-bert", "--keep", "0.5", "--dry-run", "--json", **{**hub, "HF_HUB_OFFLINE": "1"})
+    again = factcli(
+        "convert", "someone/tiny-bert", "--keep", "0.5", "--dry-run", "--json", **{**hub, "HF_HUB_OFFLINE": "1"}
+    )
     assert again.returncode == 1  # main was never fetched
     assert "HF_HUB_OFFLINE" in again.stderr
 

@@ -21,9 +21,9 @@ PLAIN = [*SEED_PAPER, "minilm-monarch-half"]  # recipes that need no data
 def one_wide_layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One layer as wide as BERT-base's, so that the ranks of the recipes fit, and little else."""
     folder = tmp_path_factory.mktemp("wide") / "dense"
-    tiny.make("bert", hidden_size=768, intermediate_size=3072, num_hidden_layers=1, num_attention_heads=12).save_pretrained(
-        folder
-    )
+    tiny.make(
+        "bert", hidden_size=768, intermediate_size=3072, num_hidden_layers=1, num_attention_heads=12
+    ).save_pretrained(folder)
     return folder
 
 
