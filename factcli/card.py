@@ -8,6 +8,7 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard
 
 from . import __version__
+from .criteria import criteria
 from .plan import Plan, format_count
 from .recipe import FILE_NAME, Recipe
 from .source import Source
@@ -23,7 +24,7 @@ def make_card(
 ) -> str:
     """README.md: metadata carried over from the source's card, sizes, how to load it, what was done. `trained` says how
     it was trained since, if it was."""
-    structure = structures[recipe.method]
+    structure, criterion = structures[recipe.method], criteria[recipe.criterion]
     metadata = {k: v for k, v in _metadata(source.path / "README.md").items() if k in _CARRIED}
     metadata |= {"library_name": "transformers", "tags": ["factcli", "factorized", recipe.method]}
     if source.repo_id:
@@ -61,7 +62,14 @@ nothing but torch and transformers. On the Hub, pin them with `revision="<commit
 
 ## Made with
 
-factcli {__version__}; `{FILE_NAME}` in this repository repeats the conversion. Structure: {structure.paper}.
+factcli {__version__} and this recipe; `{FILE_NAME}` in this repository repeats it:
+
+```yaml
+{yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True).strip()}
+```
+
+- {structure.title}: {structure.paper}
+- {criterion.title}: {criterion.paper}
 """
 
 
