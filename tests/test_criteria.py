@@ -163,7 +163,7 @@ def test_dry_run_is_the_plan_that_is_written(world_of: Path, tmp_path: Path) -> 
 
 
 def test_a_budget_never_exceeds_dense(world_of: Path) -> None:
-    """Budgets count dense parameters (others counted the ranks of both factors, and "compressed" to more than dense)."""
+    """Budgets count dense parameters (others counted ranks, and "compressed" to more)."""
     for name in allocations:
         result = convert(
             str(world_of / "bert"), keep=0.97, criterion="kfac", allocation=name, dry_run=True,

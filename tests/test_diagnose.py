@@ -1,0 +1,101 @@
+"""diagnose: numbers against their definitions, the table, the plot, and what it refuses."""
+
+import json
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+
+from factcli import diagnose
+from factcli.calibration.measure import measure
+from factcli.criteria import criteria
+from factcli.errors import FactcliError
+from factcli.recipe import Recipe
+from factcli.source import find_source, load_model
+from factcli.targets import find_targets, matrix
+
+from .training_helpers import rows, save_model, write_csv
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("diagnose")
+    save_model(made / "model", head="BertForSequenceClassification")
+    write_csv(made / "train.csv", rows(48, 0))
+    return made
+
+
+@pytest.fixture(autouse=True)
+def own_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACTCLI_CACHE", str(folder / "cache"))
+
+
+def test_spectra_and_errors(folder: Path) -> None:
+    result = diagnose(str(folder / "model"))
+    assert result["calibration"] is None
+    base = load_model(find_source(str(folder / "model"))).model.base_model
+    assert [x["name"] for x in result["layers"]] == [t.name for t in find_targets(base)]
+    for layer in result["layers"]:
+        values = torch.linalg.svdvals(matrix(base.get_submodule(layer["name"])).detach().double())
+        assert torch.allclose(torch.tensor(layer["singular_values"]).double(), values, atol=1e-5)
+        assert list(layer["errors"]) == ["frobenius"]
+        left = values.square().flip(0).cumsum(0).flip(0)
+        for rank, error in zip(layer["ranks"], layer["errors"]["frobenius"], strict=True):
+            expected = float((left[rank] / left[0]).sqrt()) if rank < len(left) else 0.0
+            assert error == pytest.approx(expected, abs=1e-5)
+        share = values.square().cumsum(0) / values.square().sum()
+        assert share[layer["rank_90"] - 1] >= 0.9 > (share[layer["rank_90"] - 2] if layer["rank_90"] > 1 else 0)
+
+
+def test_with_data(folder: Path) -> None:
+    data = str(folder / "train.csv")
+    result = diagnose(str(folder / "model"), calibration=data)
+    source = find_source(str(folder / "model"))
+    weights = measure(source, load_model(source), Recipe(criterion="fisher", calibration=data)).calibration
+    assert weights is not None
+    assert result["calibration"]["examples"] == 48
+    for layer in result["layers"]:
+        assert list(layer["errors"]) == list(criteria)
+        for errors in layer["errors"].values():
+            assert all(a >= b for a, b in pairwise(errors))
+        fisher = weights.statistics[layer["name"]].fisher
+        assert fisher is not None
+        phi = float(fisher.double().var(unbiased=False) / fisher.double().mean() ** 2)
+        assert layer["fisher_variance"] == pytest.approx(phi, rel=1e-2)
+        kfac = dict(zip(layer["ranks"], layer["errors"]["kfac"], strict=True))
+        for rank, svd in zip(layer["keeps"].values(), layer["svd_errors"], strict=True):
+            assert svd >= kfac[rank] - 1e-5  # no projection beats the best one in its own metric
+        assert layer["advice"].count("\n") == 0
+    assert "plain SVD" in result["verdict"] or "Plain SVD" in result["verdict"]
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_plot(ending: str, folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / f"figure.{ending}"
+    diagnose(str(folder / "model"), include=["query", "intermediate"], plot=file)
+    assert file.stat().st_size > 5000
+    head = file.read_bytes()[:200]
+    assert head.startswith(b"\x89PNG") if ending == "png" else b"<?xml" in head
+
+
+def test_plot_is_refused_before_any_work(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(FactcliError, match=r"must end in \.png"):
+        diagnose(str(folder / "model"), plot=tmp_path / "figure.jpeg2")
+    with pytest.raises(FactcliError, match="is not a directory"):
+        diagnose(str(folder / "model"), plot=tmp_path / "absent" / "figure.png")
+
+
+def test_the_command(factcli: Callable[..., object], folder: Path, tmp_path: Path) -> None:
+    cache = str(folder / "cache")
+    table = factcli("diagnose", folder / "model", "--calibration", folder / "train.csv", FACTCLI_CACHE=cache)
+    assert table.returncode == 0, table.stderr
+    assert all(word in table.stdout for word in ("encoder.layer.1.output.dense", "kfac", "phi", "lain SVD"))
+    out = factcli("diagnose", folder / "model", "--include", "query", "--json", "--plot", tmp_path / "f.png")
+    assert out.returncode == 0, out.stderr
+    assert len(json.loads(out.stdout)["layers"]) == 2
+    assert (tmp_path / "f.png").is_file()
+    bad = factcli("diagnose", tmp_path / "nothing")
+    assert bad.returncode == 1
+    assert bad.stderr.startswith("Error: ")
