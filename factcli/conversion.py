@@ -214,6 +214,7 @@ def factorize(
     metric knows the mean of the inputs. One matrix at a time is held in float64.
     """
     base = model.base_model
+    assert isinstance(base, nn.Module)
     measured = measured or Measured(criteria[recipe.criterion])
     structure = structures[recipe.method]
     lost = total = metric_lost = metric_total = 0.0

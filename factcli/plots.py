@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .errors import FactcliError
 
 _SUFFIXES = (".png", ".svg", ".pdf")
@@ -45,7 +47,7 @@ def plot_errors(result: dict[str, Any], path: Path) -> None:
                 if criterion in layer["errors"]:
                     label = {"frobenius": "SVD", "kfac": "kfac, own metric"}[criterion] if depth == 1 else None
                     points = [0, *layer["ranks"]], [1.0, *layer["errors"][criterion]]
-                    axis.plot(*points, style, color=colours.to_rgba(depth), linewidth=1, label=label)
+                    axis.plot(*points, style, color=colours.to_rgba(np.array(float(depth))), linewidth=1, label=label)
         m, n = layers[0]["shape"]
         axis.axvline(m * n / (m + n), color="grey", linewidth=0.8, linestyle=":")
         axis.set_title(f"{kind.split('.*.')[-1]} ({m} x {n})", fontsize=9)

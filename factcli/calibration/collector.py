@@ -96,7 +96,7 @@ class Collector:
             if self.kinds & {Kind.GRADIENTS, Kind.FISHER} and output.requires_grad:
                 layer.calls += 1
                 kept = x.detach() if Kind.FISHER in self.kinds else x.new_empty(0)
-                output.register_hook(lambda g: self._add_gradient(layer, kept, g.detach()))
+                output.register_hook(lambda g: self._add_gradient(layer, kept, g.detach()))  # type: ignore[no-untyped-call]
 
         return hook
 

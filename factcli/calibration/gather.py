@@ -75,7 +75,8 @@ def gather(
     # The copy shares no state with the model: hooks, precision and gradients of parameters stay as they are.
     ran: PreTrainedModel = copy.deepcopy(model.base_model if headless or not backward else model)  # type: ignore[assignment]
     nn.Module.to(ran, device=device, dtype=torch.float32)
-    ran.eval().requires_grad_(False)
+    ran.train(False)
+    ran.requires_grad_(False)
     if getattr(ran.config, "pad_token_id", None) is None:
         ran.config.pad_token_id = tokenizer.pad_token_id
     head = Head("none") if headless else find_head(ran) if backward else Head("none")

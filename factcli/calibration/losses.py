@@ -123,13 +123,13 @@ def pseudo_loss(
             signs = torch.stack([_signs((hidden.shape[1], hidden.shape[2]), g) for g in generators]).to(hidden)
             return (hidden * signs * mask.unsqueeze(-1)).sum()
         case "class":
-            logits = output.logits.float()
+            logits: Tensor = output.logits.float()
             if labels is not None:
                 _check_labels(labels, logits.shape[-1])
                 return torch.nn.functional.cross_entropy(logits, labels.long(), reduction="sum")
             return (logits * _direction(logits, generators)).sum()
         case "number":
-            values = output.logits.float().squeeze(-1)
+            values: Tensor = output.logits.float().squeeze(-1)
             if labels is not None:
                 return 0.5 * (values - labels.float()).square().sum()
             return (values * torch.stack([_signs((), g) for g in generators]).to(values)).sum()

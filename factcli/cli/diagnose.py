@@ -41,8 +41,9 @@ def command(
         result = diagnose(
             model, calibration=calibration, calibration_samples=calibration_samples or 512,
             max_length=max_length or 128, fisher=fisher or "sampled", text_column=text_column or (),
-            label_column=label_column or "label", data_dir=data_dir, include=include or (), exclude=exclude or (), plot=plot, revision=revision,
-            trust_remote_code=trust_remote_code, device=device, seed=seed or 0, progress=progress,
+            label_column=label_column or "label", data_dir=data_dir, include=include or (), exclude=exclude or (),
+            plot=plot, revision=revision, trust_remote_code=trust_remote_code, device=device, seed=seed or 0,
+            progress=progress,
         )  # fmt: skip
     for text in result.get("notes", ()):
         console.note(text)

@@ -73,5 +73,5 @@ def diagnosis(result: dict[str, Any]) -> None:
         table.add_row(layer["name"], f"{m} x {n}", str(rank), *errors, *spread, layer["advice"])
     Console(width=max(240, Console().width)).print(table, soft_wrap=True, crop=False)
     out = Console(soft_wrap=True, highlight=False)
-    out.print("\nErrors are relative, each in its criterion's own metric; phi is the variance of the Fisher information.")
+    out.print("\nErrors are relative, each in its criterion's own metric; phi is the Fisher variance.")
     out.print(result["verdict"])

@@ -112,5 +112,6 @@ def _solve(a: Tensor, y: Tensor) -> Tensor:
     low, info = torch.linalg.cholesky_ex(a + 1e-14 * mean[..., None, None] * eye)
     if bool(info.any()):
         values, vectors = torch.linalg.eigh(a)
-        return vectors / values.clamp_min(1e-12 * mean[..., None]).unsqueeze(-2) @ (vectors.mT @ y)
+        inverse: Tensor = vectors / values.clamp_min(1e-12 * mean[..., None]).unsqueeze(-2) @ vectors.mT
+        return inverse @ y
     return torch.cholesky_solve(y, low)

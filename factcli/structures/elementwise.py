@@ -132,8 +132,8 @@ def _solve(w: Tensor, weight: Tensor, right: Tensor) -> Tensor:
     products = (right.unsqueeze(-2) * right.unsqueeze(-3)).reshape(*right.shape[:-2], rank * rank, n)
     eye = torch.eye(rank, dtype=w.dtype, device=w.device)
     found = []
-    for rows, weights in zip(w.split(ROWS, -2), weight.split(ROWS, -2), strict=True):
-        gram = (weights @ products.mT).unflatten(-1, (rank, rank))
+    for rows, weights in zip(torch.split(w, ROWS, -2), torch.split(weight, ROWS, -2), strict=True):
+        gram = (weights @ products.mT).reshape(*weights.shape[:-1], rank, rank)
         ridge = 1e-10 * gram.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(torch.finfo(w.dtype).tiny)
         low, _ = torch.linalg.cholesky_ex(gram + ridge[..., None, None] * eye)
         found.append(torch.cholesky_solve(((weights * rows) @ right.mT).unsqueeze(-1), low).squeeze(-1))

@@ -19,7 +19,8 @@ def ridged(c: Tensor) -> Tensor:
     if int(torch.linalg.cholesky_ex(found)[1]) == 0:
         return found
     values, vectors = torch.linalg.eigh(c)
-    return vectors * values.clamp_min(level) @ vectors.mT
+    raised: Tensor = vectors * values.clamp_min(level) @ vectors.mT
+    return raised
 
 
 def root(g: Tensor) -> tuple[Tensor, Tensor]:
@@ -46,7 +47,8 @@ def weighted_spectrum(w: Tensor, g: Tensor | None, c: Tensor | None) -> Tensor:
     """What each unit of rank takes off tr(G W C W^T), largest first: (..., min(m, n))."""
     if w.shape[-2] > w.shape[-1]:
         return weighted_spectrum(w.mT, c, g)
-    return torch.linalg.eigvalsh(_gram(w, g, c)[0]).flip(-1).clamp_min(0)
+    values: Tensor = torch.linalg.eigvalsh(_gram(w, g, c)[0])
+    return values.flip(-1).clamp_min(0)
 
 
 def weighted_svd(w: Tensor, rank: int, g: Tensor | None, c: Tensor | None) -> tuple[Tensor, Tensor]:
