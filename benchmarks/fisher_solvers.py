@@ -1,6 +1,6 @@
 """The solvers of the element-wise Fisher metric (criterion `fisher`), on real weights.
 
-    python benchmarks/fisher_solvers.py MODEL --calibration TASK_OR_FILE [--data-dir GLUE] [--include REGEX] [--keep 0.25]
+    python benchmarks/fisher_solvers.py MODEL --calibration TASK_OR_FILE [--data-dir GLUE] [--include REGEX] [--keep K]
 
 For each target: the error relative to leaving nothing, in the element-wise metric, of the row-weighted solution (FWSVD)
 that both start from, and of every solver, with its seconds.
