@@ -39,5 +39,6 @@ $(READY): $(DEMO)
 $(TRANSFORMERS_4): Makefile | $(READY)
 	rm -rf $(@D)
 	$(BIN)/python -m pip install --quiet --no-deps --target $(@D) \
-		transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2
+		transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2 \
+		requests urllib3 idna charset-normalizer certifi
 	touch $@
