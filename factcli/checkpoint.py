@@ -1,18 +1,13 @@
-"""An export: a directory that reloads anywhere. Written beside its final name, checked, then renamed."""
+"""An export: what is in a directory that reloads anywhere; written, reloaded and compared."""
 
-import errno
 import json
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from huggingface_hub import save_torch_state_dict
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
@@ -25,75 +20,18 @@ from .remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
 from .source import Loaded, Source, factorized_class, find_source
 
 _SMALL = {".json", ".txt", ".model", ".jinja", ".vocab", ".tiktoken", ".spm", ".merges", ".bpe"}
-_OWN = {"config.json", "README.md", "factcli_recipe.yaml"}
+# Ours to write, or about the weights of the source alone.
+_NOT_COPIED = {
+    "config.json",
+    "README.md",
+    "eval_results.json",
+    "finetune_results.json",
+    "all_results.json",
+    "train_results.json",
+    "trainer_state.json",
+}
 _SKIPPED_DIRECTORIES = {"onnx", "openvino", "coreml", ".git", ".cache", "__pycache__"}
 MAX_SHARD_SIZE = "5GB"
-
-
-@contextmanager
-def new_directory(output: Path, overwrite: bool) -> Iterator[Path]:
-    """A working directory that becomes `output` if the body succeeds and is removed if it fails.
-
-    Raises FactcliError where `output` exists (without `overwrite`) or cannot be made, and for a full disk. Left-overs
-    of killed processes are removed first.
-    """
-    output = output.absolute()
-    check_output(output, overwrite)
-    for left in output.parent.glob(f".{output.name}.*.partial"):
-        if not _alive(left.name.split(".")[-2]):
-            shutil.rmtree(left, ignore_errors=True)
-    work = output.parent / f".{output.name}.{os.getpid()}.partial"
-    try:
-        shutil.rmtree(work, ignore_errors=True)
-        _make(work)
-        yield work
-        if output.exists():
-            aside = output.parent / f".{output.name}.{os.getpid()}.old.partial"
-            output.rename(aside)
-            work.rename(output)
-            shutil.rmtree(aside)
-        else:
-            work.rename(output)
-    except (OSError, SafetensorError) as error:
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-            raise FactcliError(
-                f"The disk of {output.parent} is full: free some space or choose another --output."
-            ) from error
-        raise
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _make(work: Path) -> None:
-    try:
-        work.mkdir()
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise
-        raise FactcliError(f"{work.parent} is not writable ({error.strerror}): choose another --output.") from error
-
-
-def check_output(output: Path, overwrite: bool) -> None:
-    """Raises FactcliError where an export could not be written to `output`."""
-    output = output.absolute()
-    if output.exists() and not output.is_dir():
-        raise FactcliError(f"{output} is a file: choose another --output.")
-    if output.exists() and not overwrite:
-        raise FactcliError(f"{output} exists: give --overwrite to replace it, or another --output.")
-    if not output.parent.is_dir():
-        raise FactcliError(f"{output.parent} is not a directory: make it, or choose another --output.")
-    if not os.access(output.parent, os.W_OK | os.X_OK):
-        raise FactcliError(f"{output.parent} is not writable: choose another --output.")
-
-
-def _alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except (ValueError, PermissionError):
-        return True
-    return True
 
 
 def auto_map(config_class: type[PretrainedConfig]) -> dict[str, str]:
@@ -187,7 +125,7 @@ def copy_small_files(source: Source, work: Path) -> None:
     """
     for file in sorted(p for p in source.path.rglob("*") if p.is_file()):
         relative = file.relative_to(source.path)
-        if str(relative) in _OWN or relative.name.endswith(".index.json") or file.suffix not in _SMALL:
+        if str(relative) in _NOT_COPIED or relative.name.endswith(".index.json") or file.suffix not in _SMALL:
             continue
         if set(relative.parts[:-1]) & _SKIPPED_DIRECTORIES:
             continue

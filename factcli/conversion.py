@@ -14,8 +14,9 @@ from . import __version__
 from .allocations import allocations
 from .calibration.measure import Measured, measure, needs_weights, options_of
 from .card import make_card
-from .checkpoint import auto_class, check_output, new_directory, write_export
+from .checkpoint import auto_class, write_export
 from .criteria import criteria
+from .directory import check_output, new_directory
 from .errors import FactcliError, UsageError
 from .metric import FROBENIUS, KroneckerMetric
 from .plan import Layer, Plan, format_count, make_plan

@@ -21,6 +21,7 @@ def test_files(tmp_path: Path) -> None:
     for name in ("vocab.txt", "generation_config.json", "chat_template.jinja", "preprocessor_config.json"):
         (dense / name).write_text("{}")
     (dense / "training_args.bin").write_bytes(b"pickle")
+    (dense / "eval_results.json").write_text("[]")  # of other weights
     (dense / "setup.py").write_text("raise SystemExit")
     convert(str(dense), tmp_path / "out", keep=0.5)
     assert sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()) == [

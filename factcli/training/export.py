@@ -8,8 +8,9 @@ import torch
 import yaml
 
 from ..card import make_card, update_results
-from ..checkpoint import auto_class, copy_small_files, new_directory, write_export, write_json, write_weights
+from ..checkpoint import auto_class, copy_small_files, write_export, write_json, write_weights
 from ..conversion import made_with
+from ..directory import new_directory
 from ..errors import FactcliError
 from ..plan import Plan
 from ..recipe import FILE_NAME, dump_recipe

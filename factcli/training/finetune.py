@@ -9,9 +9,9 @@ import torch
 
 from ..allocations import allocations
 from ..calibration.measure import Measured
-from ..checkpoint import check_output
 from ..conversion import pick_device, plan_for
 from ..criteria import criteria
+from ..directory import check_output
 from ..errors import UsageError
 from ..plan import Budget
 from ..recipe import Recipe, make_recipe, read_recipe
