@@ -9,6 +9,7 @@ import yaml
 
 from .errors import FactcliError, UsageError
 from .plan import Budget, parse_count
+from .structures import structures
 
 FILE_NAME = "factcli_recipe.yaml"
 QUIET_KEYS = ("solver", "rank_multiple")  # not written where they have their defaults
@@ -63,6 +64,8 @@ class Recipe:
         named without its directory, which belongs to one machine."""
         values = asdict(self)
         values = {k: None if v == getattr(Recipe, k) and k in QUIET_KEYS else v for k, v in values.items()}
+        if not structures[self.method].uses_blocks:
+            values["blocks"] = None
         if self.calibration is None:
             values |= dict.fromkeys(DATA_KEYS)
         elif Path(self.calibration).is_file():
