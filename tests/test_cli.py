@@ -11,7 +11,7 @@ import pytest
 from . import tiny
 from .conftest import Run
 
-COMMANDS = [[], ["convert"], ["inspect"]]
+COMMANDS = [[], ["convert"], ["inspect"], ["diagnose"], ["finetune"], ["eval"]]
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +95,13 @@ def test_inspect(dense: Path, tmp_path: Path, factcli: Run) -> None:
     assert result["bytes"] == (tmp_path / "small" / "model.safetensors").stat().st_size
     assert "FactorizedBertModel" in factcli("inspect", tmp_path / "small").stdout
     assert "not a factorized model" in factcli("inspect", dense).stderr
+
+
+def test_shell_completion(world: dict[str, str]) -> None:
+    words = {"_FACTCLI_COMPLETE": "complete_bash", "COMP_WORDS": "factcli con", "COMP_CWORD": "1"}
+    script = Path(sys.executable).with_name("factcli")
+    done = subprocess.run([script], env=world | words, capture_output=True, text=True)
+    assert done.stdout.strip() == "convert"
 
 
 def test_version(factcli: Run) -> None:

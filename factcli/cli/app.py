@@ -5,6 +5,7 @@ import sys
 from typing import Annotated
 
 import typer
+from typer import completion
 
 from .. import __version__
 from ..errors import FactcliError
@@ -15,6 +16,9 @@ app = typer.Typer(
     name="factcli",
     help="Compress transformers by matrix factorization: smaller, faster, and reloadable anywhere.",
     no_args_is_help=True,
+    # Declared below as plain flags: for Typer's own, every command would first import pydantic, half of its time.
+    add_completion=False,
+    add_help_option=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -31,13 +35,35 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _help(context: typer.Context, wanted: bool) -> None:
+    if wanted:
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
 @app.callback()
 def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    install_completion: Annotated[
+        bool,
+        typer.Option("--install-completion", callback=completion.install_callback, help="Install shell completion."),
+    ] = False,
+    show_completion: Annotated[
+        bool,
+        typer.Option(
+            "--show-completion", callback=completion.show_callback, help="Show the script for shell completion."
+        ),
+    ] = False,
+    help_: Annotated[
+        bool, typer.Option("--help", callback=_help, is_eager=True, help="Show this message and exit.")
+    ] = False,
 ) -> None:
     pass
+
+
+completion.completion_init()  # type: ignore[attr-defined]
 
 
 def main() -> None:
