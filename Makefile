@@ -1,4 +1,4 @@
-# Every target sets up what it needs: Python 3.10 or newer, make and a package registry are enough.
+# Every target sets up what it needs: Python 3.11 or newer, make and a package registry are enough.
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .venv/.demo
