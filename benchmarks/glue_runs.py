@@ -159,7 +159,7 @@ def main() -> None:
                 entry = {
                     "configuration": configuration,
                     "command": " ".join(["factcli finetune MODEL --data-dir GLUE", *chosen]),
-                    "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+                    "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                     **record,
                     "result": result | {"model": given.name, "output": None},
                 }

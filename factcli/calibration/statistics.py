@@ -1,12 +1,12 @@
 """What calibration gathers for a target."""
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from torch import Tensor
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """What a criterion may ask for; the last two need gradients."""
 
     INPUTS = "inputs"
