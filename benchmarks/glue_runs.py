@@ -84,10 +84,10 @@ def table(results: Path, name: str) -> str:
         "",
         "Validation data, means over seeds with the sample deviation; a failed run has an accuracy at or below that of",
         "the training set's commonest label. Made by `benchmarks/glue_runs.py`; commands, versions and dates of every",
-        "run are in the JSON files beside this one.",
+        "run are in the JSON files beside this one (seconds: since the last resumption, pauses included).",
         "",
-        "| task | configuration | seeds | accuracy | F1 | majority | failed runs | steps | minutes a run |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| task | configuration | seeds | accuracy | F1 | majority | failed runs | steps |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for task in TASKS:
         file = results / f"{name}-{task}.json"
@@ -103,12 +103,10 @@ def table(results: Path, name: str) -> str:
                 for metric in ("accuracy", "f1")
             }
             failed = sum(r["result"]["failed_run"] for r in group)
-            minutes = statistics.mean(r["result"]["seconds"] for r in group) / 60
             seeds = ", ".join(str(r["result"]["seed"]) for r in group)
             lines.append(
                 f"| {task} | {configuration} | {seeds} | {scores['accuracy']} | {scores['f1']} | "
-                f"{group[0]['result']['majority']:.4f} | {failed} of {len(group)} | {group[0]['result']['steps']} | "
-                f"{minutes:.0f} |"
+                f"{group[0]['result']['majority']:.4f} | {failed} of {len(group)} | {group[0]['result']['steps']} |"
             )
     return "\n".join(lines) + "\n"
 
