@@ -32,7 +32,11 @@ def new_directory(output: Path, overwrite: bool) -> Iterator[Path]:
         if output.exists():
             aside = output.parent / f".{output.name}.{os.getpid()}.old.partial"
             output.rename(aside)
-            work.rename(output)
+            try:
+                work.rename(output)
+            except OSError:
+                aside.rename(output)  # what was there stays
+                raise
             shutil.rmtree(aside)
         else:
             work.rename(output)

@@ -9,6 +9,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from factcli import convert, load
+from factcli.directory import new_directory
 
 from . import tiny
 
@@ -111,6 +112,15 @@ def test_overwrite_replaces_the_whole_directory(tmp_path: Path) -> None:
     convert(str(tmp_path / "dense"), tmp_path / "out", keep=0.5, overwrite=True)
     assert not (tmp_path / "out" / "stale").exists()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["dense", "out"]
+
+
+def test_what_overwrite_would_replace_stays_if_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "precious").write_text("kept")
+    with pytest.raises(FileNotFoundError), new_directory(tmp_path / "out", overwrite=True) as work:
+        work.rmdir()
+    assert (tmp_path / "out" / "precious").read_text() == "kept"
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def test_card(tmp_path: Path) -> None:
