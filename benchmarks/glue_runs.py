@@ -36,7 +36,7 @@ TASKS = {
 }
 
 
-def options(task: str, configuration: str, seed: int, keep: float, rate: str) -> list[str]:
+def options(task: str, configuration: str, seed: int, keep: float, rate: str, precision: str) -> list[str]:
     """The options of a run that decide its result."""
     epochs, _, stage_steps = TASKS[task]
     chosen = CONFIGURATIONS[configuration]
@@ -52,6 +52,8 @@ def options(task: str, configuration: str, seed: int, keep: float, rate: str) ->
         str(epochs),
         "--learning-rate",
         rate,
+        "--precision",
+        precision,
         "--seed",
         str(seed),
     ]
@@ -130,6 +132,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--keep", type=float, default=0.5)
     parser.add_argument("--learning-rate", default="1e-4")
+    parser.add_argument("--precision", default="float32")
     parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "recipes" / "results")
     parser.add_argument("--work", type=Path, default=Path("glue-runs-work"), help="for checkpoints; emptied")
     parser.add_argument("--commit", help="of factcli, for the record; default: asked of git")
@@ -149,7 +152,7 @@ def main() -> None:
                 runs = json.loads(file.read_text()) if file.is_file() else []
                 if any(r["configuration"] == configuration and r["result"]["seed"] == seed for r in runs):
                     continue
-                chosen = options(task, configuration, seed, given.keep, given.learning_rate)
+                chosen = options(task, configuration, seed, given.keep, given.learning_rate, given.precision)
                 print(f"{datetime.datetime.now():%H:%M:%S} {task}, {configuration}, seed {seed}", flush=True)
                 result = run(given.model, given.data_dir, given.work, chosen)
                 said = "FAILED RUN" if result["failed_run"] else "done"

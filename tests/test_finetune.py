@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import factcli
@@ -147,6 +148,23 @@ def test_two_runs_are_the_same_and_two_seeds_are_not(base: Path, glue: Path, tmp
         factcli.finetune(str(base), tmp_path / name, seed=seed, **common)
     assert same(tmp_path / "a", tmp_path / "b")
     assert not same(tmp_path / "a", tmp_path / "c")
+
+
+@pytest.mark.parametrize("schedule", list(schedules))
+def test_precision_is_of_the_training_only(schedule: str, base: Path, glue: Path, tmp_path: Path) -> None:
+    """bfloat16 changes what is learnt, not what is saved, measured or calibrated on."""
+    common: dict[str, Any] = {
+        "task": "sst2", "data_dir": glue, "keep": 0.5, "criterion": "kfac", "schedule": schedule, "stage_steps": 6,
+        "epochs": 5, **FAST,
+    }  # fmt: skip
+    for precision in ("float32", "bfloat16"):
+        result = factcli.finetune(str(base), tmp_path / precision, precision=precision, **common)
+        assert result["metrics"]["accuracy"] > 0.9
+        again = factcli.evaluate(str(tmp_path / precision), task="sst2", data_dir=glue, device="cpu")[0]
+        assert again["metrics"] == result["metrics"]
+    assert not same(tmp_path / "float32", tmp_path / "bfloat16")
+    assert {t.dtype for t in load_file(tmp_path / "bfloat16" / "model.safetensors").values()} == {torch.float32}
+    assert make_settings(tmp_path / "bfloat16" / "factcli_recipe.yaml", {}).precision == "bfloat16"
 
 
 def test_own_files_pairs_and_regression(base: Path, tmp_path: Path) -> None:

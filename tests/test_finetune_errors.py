@@ -42,6 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("tiny", {"batch_size": 0}, "--batch-size 0 is below 1"),
         ("tiny", {"learning_rate": "fast"}, "neither a number nor 'search'"),
         ("tiny", {"warmup_ratio": 1.5}, "--warmup-ratio"),
+        ("tiny", {"precision": "float16"}, "--precision 'float16' is unknown"),
         ("tiny", {"seeds": "3-1"}, "not a list such as 1-6"),
         ("tiny", {"seeds": "1-2", "seed": 1}, "not both"),
         ("tiny", {"report_to": "paper"}, "--report-to 'paper' is unknown"),

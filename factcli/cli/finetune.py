@@ -74,6 +74,12 @@ def command(
     max_length: Annotated[
         int | None, typer.Option("--max-length", help="Tokens of an example; default 128.", rich_help_panel=TRAINING)
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision", help="float32 or bfloat16 (autocast); default: bfloat16 on a GPU.", rich_help_panel=TRAINING
+        ),
+    ] = None,
     text_to_text: Annotated[
         bool, typer.Option("--text-to-text", help="Answer in words (T5).", rich_help_panel=TRAINING)
     ] = False,
@@ -121,10 +127,11 @@ def command(
             criterion=criterion, allocation=allocation, include=include or (), exclude=exclude or (), dtype=dtype,
             schedule=schedule, order=order, stage_steps=stage_steps, stages=stages, batch_size=batch_size,
             epochs=epochs, max_steps=max_steps, learning_rate=learning_rate, warmup_ratio=warmup_ratio,
-            weight_decay=weight_decay, max_length=max_length, text_to_text=text_to_text, new_head=new_head, seed=seed,
-            seeds=seeds, device=device, gradient_checkpointing=gradient_checkpointing, torch_compile=torch_compile,
-            report_to=report_to, save_steps=save_steps, resume=resume, revision=revision,
-            trust_remote_code=trust_remote_code, overwrite=overwrite, watch=watch,
+            weight_decay=weight_decay, max_length=max_length, precision=precision, text_to_text=text_to_text,
+            new_head=new_head, seed=seed, seeds=seeds, device=device,
+            gradient_checkpointing=gradient_checkpointing, torch_compile=torch_compile, report_to=report_to,
+            save_steps=save_steps, resume=resume, revision=revision, trust_remote_code=trust_remote_code,
+            overwrite=overwrite, watch=watch,
         )  # fmt: skip
     if not is_main():
         return

@@ -21,7 +21,7 @@ from ..tasks import GLUE, Task, load_split, user_task
 from .calibrating import has_new_head, measured_now
 from .events import Watch
 from .job import Job, build_model, existing_plan, prepare
-from .run import Options, check_reporter
+from .run import Options, check_reporter, in_bfloat16
 from .runner import Runner
 from .schedules import default_schedule, schedules
 from .settings import Settings, make_settings, parse_seeds
@@ -62,6 +62,7 @@ def finetune(
     warmup_ratio: float | None = None,
     weight_decay: float | None = None,
     max_length: int | None = None,
+    precision: str | None = None,
     text_to_text: bool = False,
     new_head: bool = False,
     seed: int | None = None,
@@ -108,7 +109,7 @@ def finetune(
             "schedule": schedule, "order": order, "stage_steps": stage_steps, "stages": stages,
             "batch_size": batch_size, "epochs": epochs, "max_steps": max_steps, "learning_rate": learning_rate,
             "warmup_ratio": warmup_ratio, "weight_decay": weight_decay, "max_length": max_length,
-            "text_to_text": text_to_text or None, "task": task, "seed": seed,
+            "precision": precision, "text_to_text": text_to_text or None, "task": task, "seed": seed,
         },
     )  # fmt: skip
     check_reporter(report_to)
@@ -121,6 +122,7 @@ def finetune(
     if settings.schedule is not None:
         schedules[settings.schedule]
     where = pick_device(device)
+    in_bfloat16(settings.precision, where)  # refused here if need be
     source = find_source(model, revision, trust_remote_code, accept_factorized=True)
     if source.factorized and (recipe is not None or settings.schedule not in (None, "direct")):
         raise UsageError(

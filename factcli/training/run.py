@@ -115,6 +115,8 @@ def train(
     )  # fmt: skip
     with memory_advice(job.settings.batch_size):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    for wrapper in ("forward", "_original_forward"):  # autocast, of training only
+        loaded.model.__dict__.pop(wrapper, None)
     losses = [(int(log["step"]), float(log["loss"])) for log in trainer.state.log_history if "loss" in log]
     diverged = trainer.diverged or not all(bool(torch.isfinite(p).all()) for p in loaded.model.parameters())
     final = math.inf if diverged else _mean_loss(losses, trainer.main_steps_from)
@@ -170,8 +172,8 @@ def training_arguments(job: Job, seed: int, learning_rate: float, total: int, op
         "use_cpu": options.device.type == "cpu",
         "ddp_backend": "gloo" if options.device.type == "cpu" and world > 1 else None,
         "ddp_find_unused_parameters": False,
-        "bf16": on_gpu and torch.cuda.is_bf16_supported(),
-        "optim": "adamw_torch_fused" if on_gpu else "adamw_torch",
+        "bf16": in_bfloat16(settings.precision, options.device),
+        "optim": "adamw_torch_fused",
         recompute: options.gradient_checkpointing,
         "torch_compile": options.torch_compile,
         "save_strategy": "steps" if options.checkpoints is not None and options.save_steps else "no",
@@ -190,6 +192,14 @@ def training_arguments(job: Job, seed: int, learning_rate: float, total: int, op
     if args.device.type == "cuda" and args.n_gpu > 1:
         args._n_gpu = 1  # one process, one GPU: several are for `accelerate launch`
     return args
+
+
+def in_bfloat16(precision: str | None, device: torch.device) -> bool:
+    """Whether to train under bfloat16 autocast. Raises FactcliError where that is asked for and cannot be had."""
+    has = torch.cuda.is_bf16_supported() if device.type == "cuda" else device.type == "cpu"
+    if precision == "bfloat16" and not has:
+        raise FactcliError(f"--precision bfloat16 does not work on {device}: leave it out or take another --device.")
+    return precision == "bfloat16" or (precision is None and has and device.type == "cuda")
 
 
 def check_reporter(name: str) -> None:

@@ -12,6 +12,7 @@ from .schedules import StageOptions
 
 RATES = (1e-4, 5e-4, 1e-5, 5e-5, 1e-6, 5e-6)  # of the seed paper's search, section 4.1
 SEARCH = "search"
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,8 @@ class Settings:
     `schedule` None: by structure. `batch_size` is the whole batch, over all processes. `epochs`, or `max_steps`
     instead, are the length of the main phase; the steps of the stages before it are in addition. `warmup_ratio` is of
     all steps; after it the learning rate falls linearly to 0 at the last step. `learning_rate` may be "search".
-    `task` is a GLUE task, None for the user's files.
+    `precision` is what the matrix products of training are computed in (weights and optimizer are float32); None:
+    bfloat16 on a GPU that has it, float32 elsewhere. `task` is a GLUE task, None for the user's files.
     """
 
     schedule: str | None = None
@@ -35,6 +37,7 @@ class Settings:
     warmup_ratio: float = 0.06
     weight_decay: float = 0.01
     max_length: int = 128
+    precision: str | None = None
     text_to_text: bool = False
     task: str | None = None
     seed: int = 0
@@ -48,6 +51,8 @@ class Settings:
             raise UsageError(f"--warmup-ratio {self.warmup_ratio} is not a fraction from 0 to below 1.")
         if self.weight_decay < 0:
             raise UsageError(f"--weight-decay {self.weight_decay} is below 0.")
+        if self.precision not in (None, *PRECISIONS):
+            raise UsageError(f"--precision {self.precision!r} is unknown: take {' or '.join(PRECISIONS)}.")
         if isinstance(self.learning_rate, str) and self.learning_rate != SEARCH:
             raise UsageError(f"--learning-rate {self.learning_rate!r} is neither a number nor {SEARCH!r}.")
         if not isinstance(self.learning_rate, str) and not 0 < self.learning_rate < 1:

@@ -4,6 +4,7 @@ an order of examples that a resumed run repeats."""
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,17 @@ from .calibrating import measured_now
 from .events import Event, Watch
 from .job import Job
 from .schedules import Stage
+
+
+@contextmanager
+def without_autocast(model: Any) -> Iterator[None]:
+    """Trainer puts bfloat16 autocast around `forward`; what is measured is the model as it will be saved."""
+    wrapped = model.__dict__.pop("forward", None)
+    try:
+        yield
+    finally:
+        if wrapped is not None:
+            model.forward = wrapped
 
 
 class LengthGroups(Sampler[int]):
@@ -91,7 +103,8 @@ class StagedTrainer(Trainer):
             self.diverge()
             return False
         device = self.args.device if self.args.device.type != "mps" else torch.device("cpu")  # float64 is needed
-        measured = measured_now(self.job, self.network, device, stage.layers, self.new_head and stage.step == 0)
+        with without_autocast(self.network):
+            measured = measured_now(self.job, self.network, device, stage.layers, self.new_head and stage.step == 0)
         factorize(self.network, stage.layers, recipe, device, measured=measured)
         entries = self.network.config.factorization["layers"]
         now = {layer.name: layer.to_json() for layer in stage.layers}
@@ -146,7 +159,8 @@ class StagedTrainer(Trainer):
         """The validation metrics, measured by the main process."""
         metrics: dict[str, float] = {}
         if self.args.process_index == 0:
-            metrics = self._measure(self.network)
+            with without_autocast(self.network):
+                metrics = self._measure(self.network)
             self.tell("evaluation", "validation", metrics=metrics)
         self.accelerator.wait_for_everyone()
         self.log({f"eval_{name}": value for name, value in metrics.items()})
