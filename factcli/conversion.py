@@ -2,25 +2,26 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from torch import nn
 
-from . import __version__
 from .allocations import allocations
+from .calibration.data import hub_data
 from .calibration.measure import Measured, measure, needs_weights, options_of
-from .card import make_card
+from .card.write import make_card
 from .checkpoint import auto_class, write_export
 from .criteria import criteria
 from .directory import check_output, new_directory
 from .errors import FactcliError, UsageError
+from .hub.publish import Publishing
 from .metric import FROBENIUS, KroneckerMetric
 from .plan import Layer, Plan, format_count, make_plan
-from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe
+from .provenance import made_with
+from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe, source_of_recipe
 from .source import Loaded, Source, count_parameters, find_source, load_meta, load_model
 from .structures import structures
 from .structures.elementwise import solvers
@@ -31,7 +32,7 @@ Progress = Callable[[int, int, str], None]
 
 
 def convert(
-    model: str,
+    model: str | None = None,
     output: str | Path | None = None,
     *,
     config: str | Path | None = None,
@@ -47,6 +48,7 @@ def convert(
     rank_multiple: int | None = None,
     calibration: str | None = None,
     calibration_samples: int | None = None,
+    data_revision: str | None = None,
     max_length: int | None = None,
     fisher: str | None = None,
     text_column: tuple[str, ...] | list[str] = (),
@@ -60,19 +62,26 @@ def convert(
     device: str = "auto",
     seed: int | None = None,
     overwrite: bool = False,
+    push_to_hub: bool = False,
+    hub_model_id: str | None = None,
+    private: bool | None = None,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Factorize `model` (a directory or Hub id) under a budget and save the result to `output`.
 
     Args:
+        model: Without it, the one on the Hub that the recipe `config` was made with, at the same commit.
         config: A recipe file; arguments given here win over it.
         params, keep, rank: The budget, exactly one: parameters of the whole model after ("44M"), fraction of the
             targets' parameters kept, or the rank of every target.
         calibration: What a criterion that looks at data reads: a GLUE task (its files below `data_dir`, or from the
-            Hub), a file, or a data set on the Hub. `calibration_samples` rows of its training split are used.
+            Hub), a file, or a data set on the Hub, at `data_revision`. `calibration_samples` rows of its training split
+            are used.
         solver: For criteria without a closed form (fisher): "als" or "adam-sgd".
         fisher: "sampled" from the model's own predictions, or "empirical", from the labels.
+        push_to_hub: Publish the result as `hub_model_id` (see `factcli.push`); whether that is allowed is asked before
+            anything else.
         dry_run: Plan only, and write nothing; from config.json alone where neither criterion nor allocation look at
             weights.
         progress: Called with (done, total, name) after each target.
@@ -94,6 +103,7 @@ def convert(
             "method": method, "params": params, "keep": keep, "rank": rank, "blocks": blocks,
             "force_rank": force_rank, "criterion": criterion, "solver": solver, "allocation": allocation,
             "rank_multiple": rank_multiple, "calibration": calibration, "calibration_samples": calibration_samples,
+            "data_revision": data_revision,
             "max_length": max_length, "fisher": fisher, "text_column": tuple(text_column),
             "label_column": label_column, "include": tuple(include), "exclude": tuple(exclude), "dtype": dtype,
             "seed": seed,
@@ -103,10 +113,14 @@ def convert(
     structures[recipe.method]
     solvers[recipe.solver]
     looks = needs_weights(recipe)
-    if criteria[recipe.criterion].needs:
-        options_of(recipe, data_dir)  # refused here if it names no data
+    data = hub_data(options_of(recipe, data_dir)) if criteria[recipe.criterion].needs else None
+    if data is not None:
+        recipe = replace(recipe, data_revision=data[1])
     if not dry_run and output is not None:
         check_output(Path(output), overwrite)
+    if model is None:
+        model, revision = source_of_recipe(config), None
+    publishing = Publishing.asked(push_to_hub and not dry_run, hub_model_id, private, output)
     source = find_source(model, revision, trust_remote_code, weights=looks or not dry_run)
     target_device = pick_device(device)
     loaded = measured = None
@@ -122,17 +136,19 @@ def convert(
         loaded = loaded or load_model(source)
         errors = factorize(loaded.model, plan.factorized, recipe, target_device, progress, measured)
         sizes = (result["bytes"]["before"], result["bytes"]["after"])
+        about = made_with(source, recipe, "@".join(filter(None, data)) if data else None)
         texts = {
-            FILE_NAME: dump_recipe(recipe, made_with(source)),
-            "README.md": make_card(source, recipe, plan, auto_class(source, source.model_class), sizes),
+            FILE_NAME: dump_recipe(recipe, about),
+            "README.md": make_card(source, recipe, plan, auto_class(source, source.model_class), sizes, about),
         }
         write_export(work, loaded, source, plan, texts, dtype=recipe.dtype)
+    pushed = publishing.publish(folder) if publishing else None
     return result | {
         "output": str(folder),
         "seconds": round(time.perf_counter() - started, 2),
         "error": errors.frobenius,
         **({"metric_error": errors.metric} if measured and measured.calibration else {}),
-        "pushed": None,
+        "pushed": pushed,
     }
 
 
@@ -164,12 +180,6 @@ def plan_for(
         targets, count_parameters(meta), structure, recipe.blocks, recipe.budget,
         recipe.allocation, recipe.force_rank, recipe.rank_multiple, gains,
     )  # fmt: skip
-
-
-def made_with(source: Source) -> dict[str, Any]:
-    """Provenance for the recipe file: source, commit, versions."""
-    versions = {"factcli": __version__, "torch": torch.__version__.partition("+")[0]}
-    return source.provenance() | versions | {"transformers": transformers.__version__}
 
 
 def describe(source: Source, recipe: Recipe, plan: Plan) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from .card import update_results
+from .card.results import update_results
 from .conversion import pick_device
 from .errors import FactcliError, UsageError
 from .labels import check_unnamed_order, head_size, model_labels, named_order, outputs_of_classes, unnamed
@@ -36,6 +36,7 @@ def evaluate(
     task: str | None = None,
     split: str | None = None,
     data_dir: str | Path | None = None,
+    data_revision: str | None = None,
     validation: str | Path | None = None,
     text_column: Sequence[str] = (),
     label_column: str = "label",
@@ -45,6 +46,7 @@ def evaluate(
     limit: int | None = None,
     device: str = "auto",
     revision: str | None = None,
+    trust_remote_code: bool = False,
     text_to_text: bool | None = None,
     update_card: bool = False,
     progress: Progress | None = None,
@@ -52,7 +54,8 @@ def evaluate(
     """Metrics of each of `models` (directories or Hub ids, dense or factorized) on a GLUE task or a file.
 
     Args:
-        task: A GLUE task, its data from `data_dir` or the Hub; or else `validation`, a file.
+        task: A GLUE task, its data from `data_dir` or the Hub (there from `data_revision`); or else `validation`, a
+            file.
         label_names: The task's labels in the order of the models' outputs, for models that do not name them.
         limit: Only the first examples.
         text_to_text: The model answers in words; by default seen from its class.
@@ -72,7 +75,7 @@ def evaluate(
     if (task is None) == (validation is None):
         raise UsageError("Give either --task, for GLUE, or --validation FILE.")
     where = pick_device(device)
-    sources = [find_source(name, revision, accept_factorized=True) for name in names]
+    sources = [find_source(name, revision, trust_remote_code, accept_factorized=True) for name in names]
     results = []
     for source in sources:
         started = time.perf_counter()
@@ -81,7 +84,7 @@ def evaluate(
         else:
             assert validation is not None
             chosen = file_task(source, validation, text_column, label_column, label_names)
-        data = load_split(chosen, split, data_dir, limit)
+        data = load_split(chosen, split, data_dir, limit, data_revision)
         with memory_advice(batch_size, training=False):
             metrics, majority = _measure_source(
                 source, chosen, data, label_names, batch_size, max_length, where, text_to_text, progress

@@ -8,21 +8,20 @@ from safetensors import safe_open
 
 from .errors import FactcliError
 from .recipe import FILE_NAME
-from .source import read_config, weight_files
+from .source import locate, read_config, weight_files
 
 
-def inspect(path: str | Path) -> dict[str, Any]:
-    """Plan, sizes, provenance and pins of an export, read from its files; no model is built.
+def inspect(model: str | Path, revision: str | None = None) -> dict[str, Any]:
+    """Plan, sizes, provenance and pins of an export (a directory or Hub id), read from its files; no model is built.
 
-    Raises FactcliError where the directory is not an export.
+    Raises FactcliError where it is not an export.
     """
-    path = Path(path)
-    if not path.is_dir():
-        raise FactcliError(f"{path} is not a directory: give one that 'factcli convert' made.")
+    name = str(model)
+    path, _, _ = locate(name, revision)
     raw = read_config(path)
     if "factorization" not in raw:
-        raise FactcliError(f"{path} is not a factorized model: make one with 'factcli convert'.")
-    files = weight_files(path, str(path))
+        raise FactcliError(f"{name} is not a factorized model: make one with 'factcli convert'.")
+    files = weight_files(path, name)
     layers = raw["factorization"]["layers"]
     marks = tuple(f"{layer['name']}.weight" for layer in layers if layer["structure"] != "dense")
     parameters = 0
@@ -38,7 +37,7 @@ def inspect(path: str | Path) -> dict[str, Any]:
     recipe_file = path / FILE_NAME
     recipe = yaml.safe_load(recipe_file.read_text(encoding="utf-8")) if recipe_file.is_file() else {}
     return {
-        "model": str(path),
+        "model": name,
         "model_type": raw["model_type"],
         "architectures": raw["architectures"],
         "auto_map": raw["auto_map"],

@@ -9,16 +9,17 @@ import numpy as np
 from .errors import FactcliError
 
 _SUFFIXES = (".png", ".svg", ".pdf")
+COST_SUFFIXES = (".png", ".svg")
 
 
-def check_plot(path: Path) -> None:
+def check_plot(path: Path, suffixes: tuple[str, ...] = _SUFFIXES) -> None:
     """Raises FactcliError where a plot could not be written to `path`."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise FactcliError("--plot needs matplotlib: pip install 'factcli[plot]'.") from error
-    if path.suffix.lower() not in _SUFFIXES:
-        raise FactcliError(f"--plot {path} must end in {', '.join(_SUFFIXES)}.")
+    if path.suffix.lower() not in suffixes:
+        raise FactcliError(f"--plot {path} must end in {', '.join(suffixes)}.")
     if not path.absolute().parent.is_dir():
         raise FactcliError(f"{path.absolute().parent} is not a directory: make it, or choose another --plot.")
 
@@ -59,3 +60,53 @@ def plot_errors(result: dict[str, Any], path: Path) -> None:
     axes[0].legend(fontsize=8)
     figure.colorbar(colours, ax=list(axes), label="layer", shrink=0.6)
     figure.savefig(path, dpi=150)
+
+
+def plot_costs(result: dict[str, Any], path: Path) -> None:
+    """Latency and accuracy against parameters, a panel each, from what bench returns. Lines join the models that no
+    other beats in both. Written as PNG and as SVG, whichever of both `path` names."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    latencies: dict[str, list[tuple[str, float, float]]] = {}
+    accuracies: dict[str, dict[tuple[str, float, float], None]] = {}  # in every cell the same, once each
+    centre = "mean" if result["protocol"] == "paper" else "median"
+    for r in result["results"]:
+        name, millions = Path(r["model"]).name, r["parameters"] / 1e6
+        cell = f"{r['batch_size']} x {r['sequence_length']} tokens, {r['variant']}"
+        latencies.setdefault(cell, []).append((name, millions, r["latency_ms"][centre]))
+        for task, accuracy in r["accuracy"].items():
+            accuracies.setdefault(task, {})[name, millions, accuracy] = None
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    for cell, points in latencies.items():
+        _front(left, points, cell, better=-1)
+    for task, found in accuracies.items():
+        _front(right, list(found), task, better=1)
+    left.set_yscale("log")
+    left.set_ylabel(f"latency, {centre} (ms)")
+    left.set_title(f"{result['device_name'] or result['device']}, {result['threads']} threads", fontsize=9)
+    right.set_ylabel("accuracy")
+    without = dict.fromkeys(Path(r["model"]).name for r in result["results"] if not r["accuracy"])
+    right.set_title("without eval_results.json: " + ", ".join(without) if without else "", fontsize=9, wrap=True)
+    for axis in (left, right):
+        axis.set_xlabel("parameters (millions)")
+        axis.grid(alpha=0.3)
+        if axis.has_data():
+            axis.margins(0.15)
+            axis.legend(fontsize=8)
+    for suffix in COST_SUFFIXES:
+        figure.savefig(path.with_suffix(suffix), dpi=150)
+
+
+def _front(axis: Any, points: list[tuple[str, float, float]], label: str, better: int) -> None:
+    """(name, x, y) as named dots, and a line through those with no smaller x at as good a y (`better` 1: upwards)."""
+    (dots,) = axis.plot([x for _, x, _ in points], [y for *_, y in points], "o", markersize=5)
+    for name, x, y in points:
+        axis.annotate(name, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
+    best: list[tuple[float, float]] = []
+    for _, x, y in sorted(points, key=lambda p: (p[1], -better * p[2])):
+        if not best or better * y > better * best[-1][1]:
+            best.append((x, y))
+    axis.plot(*zip(*best, strict=True), "-", color=dots.get_color(), linewidth=1, label=label)

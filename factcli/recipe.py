@@ -13,7 +13,9 @@ from .structures import structures
 
 FILE_NAME = "factcli_recipe.yaml"
 QUIET_KEYS = ("solver", "rank_multiple")  # not written where they have their defaults
-DATA_KEYS = ("calibration", "calibration_samples", "max_length", "fisher", "text_column", "label_column")
+DATA_KEYS = (
+    "calibration", "calibration_samples", "data_revision", "max_length", "fisher", "text_column", "label_column"
+)  # fmt: skip
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
@@ -21,10 +23,10 @@ DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 class Recipe:
     """One point in the grid of structure, criterion, allocation and budget.
 
-    `params`, `keep` and `rank` are as in Budget; ranks are multiples of `rank_multiple`; `solver` is
-    for criteria without a closed form; `include` and `exclude` are
-    regular expressions on target names; `dtype` is what is saved, None being the source's. The data of a criterion that
-    needs some are `calibration` (a GLUE task, a file or a Hub data set) and what follows it.
+    `params`, `keep` and `rank` are as in Budget; ranks are multiples of `rank_multiple`; `solver` is for criteria
+    without a closed form; `include` and `exclude` are regular expressions on target names; `dtype` is what is saved,
+    None being the source's. The data of a criterion that needs some are `calibration` (a GLUE task, a file or a Hub
+    data set, this one at `data_revision`) and what follows it.
     """
 
     method: str = "low-rank"
@@ -39,6 +41,7 @@ class Recipe:
     rank_multiple: int = 1
     calibration: str | None = None
     calibration_samples: int = 512
+    data_revision: str | None = None
     max_length: int = 128
     fisher: str = "sampled"
     text_column: tuple[str, ...] = ()
@@ -112,6 +115,21 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         if not _fits(value, kinds[name]) and name != "params":
             raise FactcliError(f"The recipe {path} has {name}: {value!r}, which is not of the kind {kinds[name]}.")
     return values
+
+
+def source_of_recipe(path: str | Path | None) -> str:
+    """The model on the Hub that an export's recipe was made with, as `id@commit`.
+
+    Raises UsageError without a recipe, FactcliError for one that names none.
+    """
+    if path is None:
+        raise UsageError("Give MODEL, a directory or Hub id.")
+    read_recipe(path)
+    made = (yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}).get("made_with") or {}
+    if not made.get("revision"):
+        said = f"the local directory {made['model']}" if made.get("model") else "no model"
+        raise FactcliError(f"The recipe {path} was made with {said}: give MODEL.")
+    return f"{made['model']}@{made['revision']}"
 
 
 def _fits(value: Any, kind: Any) -> bool:

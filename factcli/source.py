@@ -10,10 +10,12 @@ import transformers
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from . import hub
+from . import remote_code
 from .errors import FactcliError
+from .hub.download import fetch
 from .remote_code import configuration_factorized, modeling_factorized
 from .remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
 
@@ -77,16 +79,12 @@ def find_source(
 ) -> Source:
     """Resolve MODEL (a directory, a Hub id, `id@revision`); with `weights`, its weight files are there and whole.
 
-    A factorized model is read with this package's code, never with code of its own directory.
+    A factorized model whose Python files are this package's is read with the installed ones. Other files of its own
+    are run with `trust_remote_code` only.
 
     Raises FactcliError for whatever a user can put right.
     """
-    path, repo_id, commit = Path(name).expanduser(), None, None
-    if not path.is_dir():
-        if name.startswith((".", "/", "~")) or path.exists():
-            raise FactcliError(f"{name} is not a directory: give one that holds config.json, or a Hub id.")
-        repo_id, _, at = name.partition("@")
-        path, commit = hub.fetch(repo_id, at or revision, weights)
+    path, repo_id, commit = locate(name, revision, weights)
     raw = read_config(path)
     kind = native_type(raw)
     factorized = "factorization" in raw
@@ -96,10 +94,17 @@ def find_source(
         raise FactcliError(f"{name} was made by a newer factcli: upgrade to read it.")
     if "quantization_config" in raw:
         raise FactcliError(f"{name} is quantized: take the full-precision model it came from.")
+    foreign = remote_code.foreign_code(path) if factorized else None
+    if foreign and not trust_remote_code:
+        raise FactcliError(
+            f"{name} has a {foreign} that is not factcli's: read it, then give --trust-remote-code to run it."
+        )
     if kind not in CONFIG_MAPPING:
         raise FactcliError(_unknown_type(name, raw, trust_remote_code))
     try:
-        if factorized:
+        if foreign:
+            config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=True)
+        elif factorized:
             config_class = getattr(configuration_factorized, PREFIX + CONFIG_MAPPING[kind].__name__)
             config = config_class.from_pretrained(path, local_files_only=True)
         else:
@@ -108,7 +113,23 @@ def find_source(
         raise FactcliError(f"{name} has a config.json that transformers refuses: {_line(error)}") from error
     if weights:
         weight_files(path, name)
-    return Source(name, path, raw, config, _model_class(raw, config, name), repo_id, commit)
+    model_class = _foreign_class(raw, path, name) if foreign else _model_class(raw, config, name)
+    return Source(name, path, raw, config, model_class, repo_id, commit)
+
+
+def locate(name: str, revision: str | None = None, weights: bool = True) -> tuple[Path, str | None, str | None]:
+    """The directory of MODEL, fetched where it is a Hub id; the id and the commit where it is.
+
+    Raises FactcliError where there is none.
+    """
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path, None, None
+    if name.startswith((".", "/", "~")) or path.exists():
+        raise FactcliError(f"{name} is not a directory: give one that holds config.json, or a Hub id.")
+    repo_id, _, at = name.partition("@")
+    path, commit = fetch(repo_id, at or revision, weights)
+    return path, repo_id, commit
 
 
 def native_type(raw: dict[str, Any]) -> str:
@@ -151,6 +172,16 @@ def _model_class(raw: dict[str, Any], config: PretrainedConfig, name: str) -> ty
         if found is None:
             raise FactcliError(f"{name} has model_type {config.model_type!r}, which has no base model class.")
     return factorized_class(found) if "factorization" in raw else found
+
+
+def _foreign_class(raw: dict[str, Any], path: Path, name: str) -> type[PreTrainedModel]:
+    """The model class of a directory's own code, which is run."""
+    try:
+        wanted = raw["architectures"][0]
+        reference = next(r for r in raw["auto_map"].values() if r.endswith(f".{wanted}"))
+        return get_class_from_dynamic_module(reference, path)
+    except (KeyError, IndexError, StopIteration, OSError, ValueError, AttributeError, ImportError) as error:
+        raise FactcliError(f"{name} has code of its own that does not give its model class: {_line(error)}") from error
 
 
 def native_head(config_class: type[PretrainedConfig], auto: str) -> type[PreTrainedModel] | None:

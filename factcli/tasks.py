@@ -100,20 +100,25 @@ def user_task(
 
 
 def load_split(
-    task: Task, split: str | None = None, data_dir: str | Path | None = None, limit: int | None = None
+    task: Task,
+    split: str | None = None,
+    data_dir: str | Path | None = None,
+    limit: int | None = None,
+    revision: str | None = None,
 ) -> "Dataset":
     """A split of a task with the columns `text`, `text_pair` (for pairs) and `label`.
 
     `label` is the index in `task.labels`, or a number for a regression; absent for texts alone. The split is the
     task's validation split by default. `limit` takes the first rows. Data come from the task's files, else from
-    `data_dir`/<task>/<split>.parquet (or its parts <split>-part-N.parquet), else from nyu-mll/glue on the Hub.
+    `data_dir`/<task>/<split>.parquet (or its parts <split>-part-N.parquet), else from `revision` of nyu-mll/glue on the
+    Hub.
 
     Raises FactcliError naming the file, column or row that is not as it should be.
     """
     from datasets import Dataset
 
     split = split or task.validation
-    table, where = _table(task, split, data_dir)
+    table, where = _table(task, split, data_dir, revision)
     if limit is not None:
         if limit < 1:
             raise UsageError(f"--limit {limit} is below 1.")
@@ -139,7 +144,7 @@ def split_files(task: Task, split: str, data_dir: str | Path) -> list[Path]:
     return found
 
 
-def _table(task: Task, split: str, data_dir: str | Path | None) -> "tuple[pa.Table, str | Path]":
+def _table(task: Task, split: str, data_dir: str | Path | None, revision: str | None) -> "tuple[pa.Table, str | Path]":
     import pyarrow as pa
 
     from .datafiles import read_table
@@ -152,22 +157,27 @@ def _table(task: Task, split: str, data_dir: str | Path | None) -> "tuple[pa.Tab
         files = split_files(task, split, data_dir)
         tables = [read_table(f) for f in files]
         return (tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")), files[0]
-    return _from_hub(task, split), f"{HUB_ID} {task.folder or task.name}/{split}"
+    return _from_hub(task, split, revision), f"{HUB_ID} {task.folder or task.name}/{split}"
 
 
-def _from_hub(task: Task, split: str) -> "pa.Table":
-    import datasets
+def _from_hub(task: Task, split: str, revision: str | None) -> "pa.Table":
+    from .hub.data import load_data
 
     try:
-        loaded = datasets.load_dataset(HUB_ID, task.folder or task.name, split=split)
+        return load_data(HUB_ID, task.folder or task.name, split, revision).data.table
     except ValueError as error:
         if "Unknown split" in str(error):
             raise FactcliError(f"{HUB_ID} has no split {split!r} for {task.name}: choose another --split.") from error
         raise FactcliError(_unreachable(task)) from error
     except (OSError, RuntimeError) as error:  # every way in which the network or the cache fails
         raise FactcliError(_unreachable(task)) from error
-    assert isinstance(loaded, datasets.Dataset)
-    return loaded.data.table
+
+
+def data_commit(task: Task, data_dir: str | Path | None, revision: str | None = None) -> str | None:
+    """The commit of nyu-mll/glue that `load_split` reads; None where it reads files, or the Hub does not say."""
+    from .hub.data import commit_of
+
+    return None if task.files or data_dir is not None else commit_of(HUB_ID, revision)
 
 
 def _unreachable(task: Task) -> str:

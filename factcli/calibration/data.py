@@ -8,9 +8,10 @@ import torch
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from ..errors import FactcliError, UsageError
+from ..hub.data import commit_of, load_data
 from ..labels import head_size, model_labels, outputs_of_classes, unnamed
 from ..prediction import encode
-from ..tasks import GLUE, LABEL, Task, load_split, user_task
+from ..tasks import GLUE, HUB_ID, LABEL, Task, load_split, user_task
 from .losses import Example
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ FISHER = ("sampled", "empirical")
 class CalibrationOptions:
     """What to calibrate on and how; the values of a recipe, except for `data_dir`, where GLUE's files are.
 
-    `data` is a GLUE task, a file or a Hub data set (its train split); `samples` of its rows are drawn with `seed`.
+    `data` is a GLUE task, a file or a Hub data set (its train split, at `revision`); `samples` of its rows are drawn
+    with `seed`.
     `fisher` is "sampled" from the model's own predictions or "empirical", from the labels.
     """
 
@@ -35,6 +37,7 @@ class CalibrationOptions:
     label_column: str = "label"
     data_dir: str | Path | None = None
     seed: int = 0
+    revision: str | None = None
 
     def __post_init__(self) -> None:
         if self.fisher not in FISHER:
@@ -51,7 +54,7 @@ def load_examples(
     Raises FactcliError for data that are not there, are empty, or have not the columns that are needed.
     """
     task = _task(options, config, labelled)
-    data = load_split(task, "train", options.data_dir)
+    data = load_split(task, "train", options.data_dir, revision=options.revision)
     if len(data) > options.samples:
         generator = torch.Generator().manual_seed(options.seed)
         data = data.select(sorted(torch.randperm(len(data), generator=generator)[: options.samples].tolist()))
@@ -67,8 +70,8 @@ def _task(options: CalibrationOptions, config: PretrainedConfig, labelled: bool)
     if options.data in list(GLUE):
         return GLUE[options.data]
     file = Path(options.data).expanduser()
-    if not (file.is_file() or file.suffix or options.data.startswith((".", "/", "~"))):
-        file = _from_hub(options.data)
+    if not _is_file(options.data):
+        file = _from_hub(options.data, options.revision)
     label = options.label_column if labelled else None
     names = model_labels(config) if labelled and not unnamed(model_labels(config)) else ()
     task = user_task({"train": file}, options.text_column, label, () if head_size(config) == 1 else names)
@@ -76,7 +79,19 @@ def _task(options: CalibrationOptions, config: PretrainedConfig, labelled: bool)
     return replace(task, labels=numbers) if not names and set(task.labels) <= set(numbers) and task.labels else task
 
 
-def _from_hub(name: str) -> Path:
+def hub_data(options: CalibrationOptions) -> tuple[str, str | None] | None:
+    """Data set and commit that `load_examples` reads; None for files."""
+    if options.data in list(GLUE):
+        return None if options.data_dir is not None else (HUB_ID, commit_of(HUB_ID, options.revision))
+    return None if _is_file(options.data) else (options.data, commit_of(options.data, options.revision))
+
+
+def _is_file(name: str) -> bool:
+    file = Path(name).expanduser()
+    return file.is_file() or bool(file.suffix) or name.startswith((".", "/", "~"))
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
     """A parquet file with the train split of a Hub data set, in its cache."""
     import datasets
 
@@ -84,11 +99,10 @@ def _from_hub(name: str) -> Path:
     if "/" not in name:
         raise FactcliError(f"--calibration {name} is neither a GLUE task, a file, nor a Hub id owner/name: {known}.")
     try:
-        loaded = datasets.load_dataset(name, split="train")
+        loaded = load_data(name, None, "train", revision)
     except (OSError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise FactcliError(f"--calibration {name} cannot be read from the Hub ({reason}): {known}.") from error
-    assert isinstance(loaded, datasets.Dataset)
     folder = Path(datasets.config.HF_DATASETS_CACHE) / "factcli"
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name.replace('/', '--')}-{loaded._fingerprint}.parquet"

@@ -82,7 +82,7 @@ def options_of(recipe: Recipe, data_dir: str | Path | None = None) -> Calibratio
         )
     return CalibrationOptions(
         recipe.calibration, recipe.calibration_samples, recipe.max_length, recipe.fisher, recipe.text_column,
-        recipe.label_column, data_dir, recipe.seed,
+        recipe.label_column, data_dir, recipe.seed, recipe.data_revision,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typer import completion
 
 from .. import __version__
 from ..errors import FactcliError
-from . import convert, diagnose, eval, finetune, inspect
+from . import bench, convert, diagnose, eval, finetune, inspect, push
 from .console import fail
 
 app = typer.Typer(
@@ -27,6 +27,8 @@ app.command("inspect")(inspect.command)
 app.command("diagnose")(diagnose.command)
 app.command("finetune")(finetune.command)
 app.command("eval")(eval.command)
+app.command("bench")(bench.command)
+app.command("push")(push.command)
 
 
 def _version(wanted: bool) -> None:

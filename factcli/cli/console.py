@@ -48,8 +48,8 @@ def importing() -> Iterator[None]:
         gc.enable()
 
 
-def quiet_libraries(verbose: bool) -> None:
-    """Other libraries' warnings and progress bars only with -v; nothing else may write to stdout or stderr."""
+def quiet_libraries(verbose: bool, bars: bool = True) -> None:
+    """Other libraries' warnings only with -v; `bars` of downloads and uploads only where someone watches."""
     if verbose:
         return
     import logging
@@ -62,7 +62,8 @@ def quiet_libraries(verbose: bool) -> None:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    disable_progress_bars()
+    if not (bars and sys.stderr.isatty()):
+        disable_progress_bars()
 
 
 @contextmanager
@@ -77,6 +78,15 @@ def progress(what: str, shown: bool) -> Iterator["Progress | None"]:
     with Bar(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total, name: bar.update(task, completed=done, total=total, description=f"{what} {name}")
+
+
+def pushed(result: dict[str, Any], quiet: bool) -> None:
+    """Where a model was published, and how to load exactly it."""
+    if not quiet:
+        said = "Published" if result["changed"] else "Nothing changed:"
+        note(f"{said} {result['repo_id']}, commit {result['commit']}. To load it:")
+        note(f'from_pretrained("{result["repo_id"]}", revision="{result["commit"]}", trust_remote_code=True)')
+    line(result["url"])
 
 
 def line(text: str) -> None:

@@ -5,7 +5,7 @@ from . import options as o
 
 
 def command(
-    model: o.ModelArgument,
+    model: o.RecipeModelArgument = None,
     output: o.OutputOption = None,
     method: o.MethodOption = None,
     params: o.ParamsOption = None,
@@ -19,6 +19,7 @@ def command(
     rank_multiple: o.MultipleOption = None,
     calibration: o.CalibrationOption = None,
     calibration_samples: o.SamplesOption = None,
+    data_revision: o.DataRevisionOption = None,
     max_length: o.CalibrationLengthOption = None,
     fisher: o.FisherOption = None,
     text_column: o.TextColumnOption = None,
@@ -33,6 +34,9 @@ def command(
     device: o.DeviceOption = "auto",
     seed: o.SeedOption = None,
     overwrite: o.OverwriteOption = False,
+    push_to_hub: o.PushOption = False,
+    hub_model_id: o.HubIdOption = None,
+    private: o.PrivateOption = None,
     dry_run: o.DryRunOption = False,
     as_json: o.JsonOption = False,
     quiet: o.QuietOption = False,
@@ -42,16 +46,17 @@ def command(
     with console.importing():
         from ..conversion import convert
 
-        console.quiet_libraries(verbose)
+        console.quiet_libraries(verbose, bars=not (quiet or as_json))
     with console.progress("Factorizing", not (quiet or as_json or dry_run)) as progress:
         result = convert(
             model, output, config=config, method=method, params=params, keep=keep, rank=rank, blocks=blocks,
             force_rank=force_rank, criterion=criterion, solver=solver, allocation=allocation,
             rank_multiple=rank_multiple, calibration=calibration, calibration_samples=calibration_samples,
-            max_length=max_length, fisher=fisher, text_column=text_column or (), label_column=label_column,
-            data_dir=data_dir, include=include or (),
-            exclude=exclude or (), revision=revision, trust_remote_code=trust_remote_code, dtype=dtype, device=device,
-            seed=seed, overwrite=overwrite, dry_run=dry_run, progress=progress,
+            data_revision=data_revision, max_length=max_length, fisher=fisher, text_column=text_column or (),
+            label_column=label_column, data_dir=data_dir, include=include or (), exclude=exclude or (),
+            revision=revision, trust_remote_code=trust_remote_code, dtype=dtype, device=device, seed=seed,
+            overwrite=overwrite, push_to_hub=push_to_hub, hub_model_id=hub_model_id, private=private, dry_run=dry_run,
+            progress=progress,
         )  # fmt: skip
     for text in result.get("notes", ()):
         console.note(text)
@@ -67,3 +72,5 @@ def command(
         console.note(f"Relative error {result['error']:.4f}; {result['seconds']} s.")
     if not dry_run:
         console.line(result["output"])
+    if result.get("pushed"):
+        console.pushed(result["pushed"], quiet)

@@ -36,7 +36,7 @@ def command(
     with console.importing():
         from ..diagnosis import diagnose
 
-        console.quiet_libraries(verbose)
+        console.quiet_libraries(verbose, bars=not (quiet or as_json))
     with console.progress("Examining", not (quiet or as_json)) as progress:
         result = diagnose(
             model, calibration=calibration, calibration_samples=calibration_samples or 512,

@@ -15,6 +15,7 @@ def command(
         str | None, typer.Option("--split", help="Default: the task's validation split.", rich_help_panel=o.DATA)
     ] = None,
     data_dir: o.DataDirOption = None,
+    data_revision: o.DataRevisionOption = None,
     validation: o.ValidationOption = None,
     text_column: o.TextColumnOption = None,
     label_column: o.LabelColumnOption = "label",
@@ -30,6 +31,7 @@ def command(
     update_card: Annotated[bool, typer.Option("--update-card", help="Put the results into README.md.")] = False,
     device: o.DeviceOption = "auto",
     revision: o.RevisionOption = None,
+    trust_remote_code: o.TrustOption = False,
     as_json: o.JsonOption = False,
     quiet: o.QuietOption = False,
     verbose: o.VerboseOption = False,
@@ -38,13 +40,13 @@ def command(
     with console.importing():
         from ..evaluation import evaluate
 
-        console.quiet_libraries(verbose)
+        console.quiet_libraries(verbose, bars=not (quiet or as_json))
     with console.progress("Evaluating", not (quiet or as_json)) as progress:
         results = evaluate(
-            models, task=task, split=split, data_dir=data_dir, validation=validation, text_column=text_column or (),
-            label_column=label_column, label_names=o.names(label_names), batch_size=batch_size, max_length=max_length,
-            limit=limit, device=device, revision=revision, text_to_text=text_to_text, update_card=update_card,
-            progress=progress,
+            models, task=task, split=split, data_dir=data_dir, data_revision=data_revision, validation=validation,
+            text_column=text_column or (), label_column=label_column, label_names=o.names(label_names),
+            batch_size=batch_size, max_length=max_length, limit=limit, device=device, revision=revision,
+            trust_remote_code=trust_remote_code, text_to_text=text_to_text, update_card=update_card, progress=progress,
         )  # fmt: skip
     if as_json:
         console.result(results[0] if len(results) == 1 else results)

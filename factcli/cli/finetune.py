@@ -15,6 +15,7 @@ def command(
     output: o.OutputOption = None,
     task: o.TaskOption = None,
     data_dir: o.DataDirOption = None,
+    data_revision: o.DataRevisionOption = None,
     train: Annotated[
         str | None,
         typer.Option("--train", help="Your training file: csv, tsv, jsonl or parquet.", rich_help_panel=o.DATA),
@@ -107,6 +108,9 @@ def command(
     revision: o.RevisionOption = None,
     trust_remote_code: o.TrustOption = False,
     overwrite: o.OverwriteOption = False,
+    push_to_hub: o.PushOption = False,
+    hub_model_id: o.HubIdOption = None,
+    private: o.PrivateOption = None,
     as_json: o.JsonOption = False,
     quiet: o.QuietOption = False,
     verbose: o.VerboseOption = False,
@@ -116,22 +120,22 @@ def command(
         from ..training.finetune import finetune
         from ..training.run import is_main
 
-        console.quiet_libraries(verbose)
+        console.quiet_libraries(verbose, bars=not (quiet or as_json))
     from .watching import watching
 
     with watching(not (quiet or as_json)) as watch:
         result = finetune(
-            model, output, task=task, data_dir=data_dir, train=train, validation=validation,
-            text_column=text_column or (), label_column=label_column, label_names=o.names(label_names), limit=limit,
-            config=config, method=method, params=params, keep=keep, rank=rank, blocks=blocks, force_rank=force_rank,
-            criterion=criterion, allocation=allocation, include=include or (), exclude=exclude or (), dtype=dtype,
-            schedule=schedule, order=order, stage_steps=stage_steps, stages=stages, batch_size=batch_size,
-            epochs=epochs, max_steps=max_steps, learning_rate=learning_rate, warmup_ratio=warmup_ratio,
-            weight_decay=weight_decay, max_length=max_length, precision=precision, text_to_text=text_to_text,
-            new_head=new_head, seed=seed, seeds=seeds, device=device,
+            model, output, task=task, data_dir=data_dir, data_revision=data_revision, train=train,
+            validation=validation, text_column=text_column or (), label_column=label_column,
+            label_names=o.names(label_names), limit=limit, config=config, method=method, params=params, keep=keep,
+            rank=rank, blocks=blocks, force_rank=force_rank, criterion=criterion, allocation=allocation, include=include
+            or (), exclude=exclude or (), dtype=dtype, schedule=schedule, order=order, stage_steps=stage_steps,
+            stages=stages, batch_size=batch_size, epochs=epochs, max_steps=max_steps, learning_rate=learning_rate,
+            warmup_ratio=warmup_ratio, weight_decay=weight_decay, max_length=max_length, precision=precision,
+            text_to_text=text_to_text, new_head=new_head, seed=seed, seeds=seeds, device=device,
             gradient_checkpointing=gradient_checkpointing, torch_compile=torch_compile, report_to=report_to,
             save_steps=save_steps, resume=resume, revision=revision, trust_remote_code=trust_remote_code,
-            overwrite=overwrite, watch=watch,
+            overwrite=overwrite, push_to_hub=push_to_hub, hub_model_id=hub_model_id, private=private, watch=watch,
         )  # fmt: skip
     if not is_main():
         return
@@ -143,3 +147,5 @@ def command(
     if not quiet:
         finetuned(result)
     console.line(result["output"])
+    if result.get("pushed"):
+        console.pushed(result["pushed"], quiet)

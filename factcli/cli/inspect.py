@@ -1,22 +1,21 @@
 """factcli inspect."""
 
-from typing import Annotated
-
-import typer
-
 from . import console
 from . import options as o
 
 
 def command(
-    model: Annotated[str, typer.Argument(metavar="DIR", help="A directory that factcli made.")],
+    model: o.ModelArgument,
+    revision: o.RevisionOption = None,
     as_json: o.JsonOption = False,
+    verbose: o.VerboseOption = False,
 ) -> None:
     """Show what is in an export: plan, sizes, provenance, pins."""
     with console.importing():
         from ..inspection import inspect
 
-    result = inspect(model)
+        console.quiet_libraries(verbose, bars=not as_json)
+    result = inspect(model, revision)
     if as_json:
         console.result(result)
         return

@@ -5,6 +5,10 @@ from typing import Annotated
 import typer
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A directory or Hub id; id@revision pins it.")]
+RecipeModelArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[MODEL]", help="A directory or Hub id; default: the one that the recipe was made with."),
+]
 OutputOption = Annotated[str | None, typer.Option("--output", "-o", help="Directory to write.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 ConfigOption = Annotated[str | None, typer.Option("--config", "-c", help="A recipe (YAML); options win over it.")]
@@ -82,6 +86,17 @@ ForceRankOption = Annotated[
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 
+HUB = "Hub"
+PushOption = Annotated[bool, typer.Option("--push-to-hub", help="Publish the result on the Hub.", rich_help_panel=HUB)]
+HubIdOption = Annotated[
+    str | None,
+    typer.Option("--hub-model-id", help="OWNER/NAME; default: the output's name, below you.", rich_help_panel=HUB),
+]
+PrivateOption = Annotated[
+    bool | None,
+    typer.Option("--private/--public", help="Of a new repository; default: your account's.", rich_help_panel=HUB),
+]
+
 DATA = "Data"
 TaskOption = Annotated[
     str | None,
@@ -92,6 +107,12 @@ TaskOption = Annotated[
 DataDirOption = Annotated[
     str | None,
     typer.Option("--data-dir", help="Holds TASK/SPLIT.parquet; default: nyu-mll/glue, Hub.", rich_help_panel=DATA),
+]
+DataRevisionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data-revision", help="Commit, tag or branch of data on the Hub; default: its newest.", rich_help_panel=DATA
+    ),
 ]
 ValidationOption = Annotated[
     str | None,

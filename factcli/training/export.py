@@ -5,16 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
-from ..card import make_card, update_results
+from ..card.results import update_results
+from ..card.write import dense_card, make_card
 from ..checkpoint import auto_class, copy_small_files, write_export, write_json, write_weights
-from ..conversion import made_with
 from ..directory import new_directory
 from ..errors import FactcliError
 from ..plan import Plan
+from ..provenance import made_with
 from ..recipe import FILE_NAME, dump_recipe
-from ..source import Loaded, Source, count_parameters
+from ..source import Loaded, count_parameters
+from ..tasks import HUB_ID
 from .job import Job
 
 RESULTS = "finetune_results.json"
@@ -31,7 +32,9 @@ def export(
     torch.nn.Module.to(loaded.model, "cpu")
     loaded.model.train(False)
     training = job.settings.to_dict() | {"learning_rate": result["learning_rate"], "seed": result["seed"]}
-    texts = {FILE_NAME: dump_recipe(job.recipe, made_with(source), training)}
+    commit = job.settings.data_revision
+    about = made_with(source, job.recipe, f"{HUB_ID}@{commit}" if commit else None)
+    texts = {FILE_NAME: dump_recipe(job.recipe, about, training)}
     entry = {k: result[k] for k in ("task", "metrics", "majority")}
     entry |= {"split": job.task.validation, "examples": len(job.validation)}
     with new_directory(output, overwrite) as work:
@@ -39,12 +42,13 @@ def export(
             plan = whole_plan(job.plan, loaded)
             sizes = tuple(n * getattr(torch, dtype).itemsize for n in (plan.parameters_before, plan.parameters_after))
             assert job.recipe is not None
-            card = make_card(
-                source, job.recipe, plan, auto_class(source, source.model_class), (sizes[0], sizes[1]), _story(result)
-            )
+            head = auto_class(source, source.model_class)
+            card = make_card(source, job.recipe, plan, head, (sizes[0], sizes[1]), about, _story(result))
             write_export(work, loaded, source, plan, texts | {"README.md": card}, job.changes, dtype)
         else:
-            _write_dense(work, job, loaded, texts | {"README.md": _dense_card(source, result)}, dtype)
+            head = auto_class(source, type(loaded.model))
+            card = dense_card(source, head, about, _story(result), result["task"])
+            _write_dense(work, job, loaded, texts | {"README.md": card}, dtype)
         write_json(work / RESULTS, result | {"losses": [list(pair) for pair in losses]})
         tag = "text2text-generation" if job.settings.text_to_text else "text-classification"
         update_results(work / "README.md", [entry], output.name, tag)
@@ -79,15 +83,4 @@ def _story(result: dict[str, Any]) -> str:
     return (
         f"Fine-tuned on {result['task']} ({result['schedule']}, {result['steps']} steps, learning rate "
         f"{result['learning_rate']:g}, seed {result['seed']})."
-    )
-
-
-def _dense_card(source: Source, result: dict[str, Any]) -> str:
-    name = source.provenance()["model"]
-    metadata = {"library_name": "transformers", "tags": ["factcli"]}
-    if source.repo_id:
-        metadata |= {"base_model": source.repo_id, "base_model_relation": "finetune"}
-    head = yaml.safe_dump(metadata, sort_keys=False).strip()
-    return (
-        f"---\n{head}\n---\n\n# {name}, fine-tuned on {result['task']}\n\n{_story(result)} No matrix is factorized.\n"
     )

@@ -13,15 +13,16 @@ from ..conversion import pick_device, plan_for
 from ..criteria import criteria
 from ..directory import check_output
 from ..errors import UsageError
+from ..hub.publish import Publishing
 from ..plan import Budget
 from ..recipe import Recipe, make_recipe, read_recipe
 from ..source import Source, find_source
 from ..structures import structures
-from ..tasks import GLUE, Task, load_split, user_task
+from ..tasks import GLUE, Task, data_commit, load_split, user_task
 from .calibrating import has_new_head, measured_now
 from .events import Watch
 from .job import Job, build_model, existing_plan, prepare
-from .run import Options, check_reporter, in_bfloat16
+from .run import Options, check_reporter, in_bfloat16, is_main
 from .runner import Runner
 from .schedules import default_schedule, schedules
 from .settings import Settings, make_settings, parse_seeds
@@ -33,6 +34,7 @@ def finetune(
     *,
     task: str | None = None,
     data_dir: str | Path | None = None,
+    data_revision: str | None = None,
     train: str | Path | None = None,
     validation: str | Path | None = None,
     text_column: Sequence[str] = (),
@@ -76,18 +78,24 @@ def finetune(
     revision: str | None = None,
     trust_remote_code: bool = False,
     overwrite: bool = False,
+    push_to_hub: bool = False,
+    hub_model_id: str | None = None,
+    private: bool | None = None,
     watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Train `model` (a directory or Hub id, dense or factorized) on a task and save the result to `output`.
 
     Args:
-        task: A GLUE task, its data from `data_dir` or the Hub; or else `train` and `validation`, files.
+        task: A GLUE task, its data from `data_dir` or the Hub (there from `data_revision`); or else `train` and
+            `validation`, files.
         method, params, keep, rank and so on: As for `convert`; they factorize a dense model, by `schedule`. Without
             them a dense model stays dense.
         limit: Only the first training examples.
         learning_rate: A rate, or "search" for the seed paper's six, an epoch each.
         seeds: "1-6": a run each, exported to `output`/seed-1 and so on.
         resume: Continue the run that left `output`-checkpoints from its last whole checkpoint.
+        push_to_hub: Publish the result as `hub_model_id` (see `factcli.push`); whether that is allowed is asked before
+            the training.
         watch: Called with every Event of the run.
 
     Returns:
@@ -109,7 +117,8 @@ def finetune(
             "schedule": schedule, "order": order, "stage_steps": stage_steps, "stages": stages,
             "batch_size": batch_size, "epochs": epochs, "max_steps": max_steps, "learning_rate": learning_rate,
             "warmup_ratio": warmup_ratio, "weight_decay": weight_decay, "max_length": max_length,
-            "precision": precision, "text_to_text": text_to_text or None, "task": task, "seed": seed,
+            "precision": precision, "text_to_text": text_to_text or None, "task": task,
+            "data_revision": data_revision, "seed": seed,
         },
     )  # fmt: skip
     check_reporter(report_to)
@@ -134,11 +143,15 @@ def finetune(
     )
     folder = Path(output) if output is not None else Path(_default_output(source, chosen, recipe))
     several = seeds is not None
+    if several and push_to_hub:
+        raise UsageError("--push-to-hub publishes one model: give --seed, not --seeds.")
     if not (several and resume):
         check_output(folder, overwrite)
-    train_data = load_split(chosen, "train", data_dir, limit)
-    validation_data = load_split(chosen, None, data_dir)
-    settings = replace(settings, task=None if chosen.files else chosen.name)
+    publishing = Publishing.asked(push_to_hub and is_main(), hub_model_id, private, folder)
+    commit = data_commit(chosen, data_dir, settings.data_revision)
+    settings = replace(settings, task=None if chosen.files else chosen.name, data_revision=commit)
+    train_data = load_split(chosen, "train", data_dir, limit, commit)
+    validation_data = load_split(chosen, None, data_dir, revision=commit)
     job = prepare(source, chosen, settings, train_data, validation_data, new_head, list(label_names))
     job = _planned(replace(job, data_dir=data_dir), recipe, where)
     options = Options(
@@ -146,9 +159,10 @@ def finetune(
         torch_compile=torch_compile, report_to=report_to, reports=folder.with_name(f"{folder.name}-runs"),
     )  # fmt: skip
     run = Runner(job, options, watch or (lambda event: None), overwrite)
-    if not several:
-        return run.one(folder, seed_list[0])
-    return run.many(folder, seed_list)
+    if several:
+        return run.many(folder, seed_list)
+    result = run.one(folder, seed_list[0])
+    return result | {"pushed": publishing.publish(folder)} if publishing else result
 
 
 def _recipe(config: str | Path | None, flags: dict[str, Any], dtype: str | None) -> Recipe | None:

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from ..checkpoint import write_json
-from ..conversion import made_with
 from ..errors import FactcliError
 from ..metrics import is_failed, majority_accuracy
 from ..prediction import labels_of
+from ..provenance import versions
 from .checkpoints import folder_of, open_folder
 from .events import Event, Watch
 from .export import RESULTS, export
@@ -106,7 +106,7 @@ class Runner:
         job = self.job
         return {
             "source": job.source.provenance(),
-            "made_with": {k: v for k, v in made_with(job.source).items() if k not in ("model", "revision")},
+            "versions": versions(),
             "task": [job.task.name, len(job.train), *job.task.labels],
             "recipe": job.recipe.to_dict() if job.recipe else None,
             "training": job.settings.to_dict() | {"seed": seed},

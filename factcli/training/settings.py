@@ -23,7 +23,8 @@ class Settings:
     instead, are the length of the main phase; the steps of the stages before it are in addition. `warmup_ratio` is of
     all steps; after it the learning rate falls linearly to 0 at the last step. `learning_rate` may be "search".
     `precision` is what the matrix products of training are computed in (weights and optimizer are float32); None:
-    bfloat16 on a GPU that has it, float32 elsewhere. `task` is a GLUE task, None for the user's files.
+    bfloat16 on a GPU that has it, float32 elsewhere. `task` is a GLUE task, None for the user's files;
+    `data_revision` is of nyu-mll/glue on the Hub.
     """
 
     schedule: str | None = None
@@ -40,6 +41,7 @@ class Settings:
     precision: str | None = None
     text_to_text: bool = False
     task: str | None = None
+    data_revision: str | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -1,0 +1,55 @@
+"""Measured results in a card: for people as a table, for the Hub as model-index."""
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import EvalResult
+from huggingface_hub.repocard_data import eval_results_to_model_index
+
+from ..tasks import GLUE
+from .text import RESULTS, join_card, put_section, split_card
+
+
+def update_results(
+    card: Path, results: list[dict[str, Any]], name: str | None = None, pipeline_tag: str | None = None
+) -> None:
+    """Put evaluation results (as `eval --json` prints them, fractions of one) into a card, as a table and as
+    model-index metadata, in place of those that an earlier call put there. A card that is not there is made. `name` of
+    the model is the directory's by default."""
+    there = card.is_file()
+    text = (
+        card.read_text(encoding="utf-8") if there else f"---\nlibrary_name: transformers\n---\n\n# {card.parent.name}\n"
+    )
+    metadata, body = split_card(text)
+    named = [entry["name"] for entry in metadata.get("model-index", [])]
+    name = name or (named[0] if named else card.parent.resolve().name)
+    entries = [
+        EvalResult(
+            task_type="text-classification", dataset_type="glue" if r["task"] in GLUE else r["task"],
+            dataset_name=r["task"], dataset_split=r["split"], metric_type=metric, metric_value=value,
+        )
+        for r in results for metric, value in r["metrics"].items()
+    ]  # fmt: skip
+    metadata["model-index"] = eval_results_to_model_index(name, entries)
+    if pipeline_tag:
+        metadata["pipeline_tag"] = pipeline_tag
+    write_card(card, join_card(metadata, put_section(body, RESULTS, f"## Results\n\n{_table(results)}")))
+
+
+def write_card(card: Path, text: str) -> None:
+    """Write it whole or not at all."""
+    part = card.with_name(f"{card.name}.partial")
+    part.write_text(text, encoding="utf-8")
+    part.replace(card)
+
+
+def _table(results: list[dict[str, Any]]) -> str:
+    rows = [
+        "| {task} | {split} | {examples} | {scores} | {majority} |".format(
+            task=r["task"], split=r["split"], examples=r["examples"],
+            scores=", ".join(f"{name} {value:.4f}" for name, value in r["metrics"].items()),
+            majority="" if r["majority"] is None else f"{r['majority']:.4f}",
+        )
+        for r in results
+    ]  # fmt: skip
+    return "\n".join(["| task | split | examples | metrics | majority class |", "|---|---|---|---|---|", *rows])

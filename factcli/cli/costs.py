@@ -1,0 +1,81 @@
+"""What bench measured, as tables for people, on stdout."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..plan import format_count
+
+
+def measured(result: dict[str, Any]) -> None:
+    """How it was measured, the figures, then the ratios to the baseline."""
+    out = Console(soft_wrap=True, highlight=False)
+    out.print(_conditions(result))
+    centre = "mean" if result["protocol"] == "paper" else "median"
+    table = _table(
+        "model", "dtype", "batch", "tokens", "variant", f"{centre} ms", "p10", "p90", "tokens/s", "GFLOPs", "peak MB",
+        "disk MB", "parameters",
+    )  # fmt: skip
+    for r in result["results"]:
+        times = [_short(r["latency_ms"][key]) for key in (centre, "p10", "p90")]
+        table.add_row(
+            r["model"] + (" (baseline)" if r["baseline"] else ""), r["dtype"], *_cell(r), *times,
+            f"{r['tokens_per_second']:,.0f}", _short(r["flops"] / 1e9), _short(r["peak_memory_bytes"] / 1e6),
+            _short(r["bytes"] / 1e6), format_count(r["parameters"]),
+        )  # fmt: skip
+    _print(table)
+    if not result["ratios"]:
+        return
+    out.print("\nTimes cheaper than the baseline:")
+    table = _table(
+        "model", "batch", "tokens", "variant", "speed-up", "p10", "p90", "FLOPs", "memory", "disk", "parameters", ""
+    )
+    for r in result["ratios"]:
+        keys = ("speedup", "speedup_p10", "speedup_p90", "flops_ratio", "memory_ratio", "bytes_ratio",
+                "parameters_ratio")  # fmt: skip
+        verdict = "faster" if r["faster"] else "not faster"
+        table.add_row(r["model"], *_cell(r), *(f"{r[key]:.2f}" for key in keys), verdict)
+    _print(table)
+    for r in result["ratios"]:
+        if not r["faster"]:
+            size = f"{r['batch_size']} x {r['sequence_length']} tokens, {r['variant']}"
+            out.print(f"{r['model']} is not faster at {size}: {r['why']}.")
+
+
+def _conditions(result: dict[str, Any]) -> str:
+    """What the numbers hold for, in one line."""
+    device = result["device_name"] or f"{result['device']}, {result['cores']} cores"
+    parts = [device, f"{result['threads']} threads", result["dtype"] or "the models' dtypes"]
+    if result["device_name"]:
+        parts.append(f"float32 products at precision {result['float32_matmul_precision']!r}")
+    if result["compile_mode"]:
+        parts.append(f"torch.compile mode {result['compile_mode']!r}")
+    counts = sorted({len(r["samples_ms"]) for r in result["results"]})
+    rounds = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    how = (
+        "protocol paper: 8 runs over 100 examples, two omitted"
+        if result["protocol"] == "paper"
+        else f"models in turns, {rounds} rounds"
+    )
+    return ", ".join([*parts, f"torch {result['torch']}", how])
+
+
+def _cell(r: dict[str, Any]) -> tuple[str, str, str]:
+    return str(r["batch_size"]), str(r["sequence_length"]), r["variant"]
+
+
+def _short(value: float) -> str:
+    """About three digits, all of those before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3g}"
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("model", "dtype", "variant", "") else "right", no_wrap=True)
+    return table
+
+
+def _print(table: Table) -> None:
+    Console(width=max(200, Console().width), highlight=False).print(table, soft_wrap=True, crop=False)

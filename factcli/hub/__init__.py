@@ -1,0 +1,1 @@
+"""The Hugging Face Hub: what comes from it, what goes to it."""

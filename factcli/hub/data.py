@@ -1,0 +1,31 @@
+"""Data sets of the Hub, at a known commit."""
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+from huggingface_hub import HfApi, errors
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def load_data(repo_id: str, name: str | None, split: str, revision: str | None = None) -> "Dataset":
+    """A split of a data set on the Hub, or in the local cache where the Hub is out of reach.
+
+    Raises what `datasets.load_dataset` raises: ValueError, OSError, RuntimeError.
+    """
+    import datasets
+
+    loaded = datasets.load_dataset(repo_id, name, split=split, revision=commit_of(repo_id, revision) or revision)
+    assert isinstance(loaded, datasets.Dataset)
+    return loaded
+
+
+@cache
+def commit_of(repo_id: str, revision: str | None = None) -> str | None:
+    """The commit that a revision of a data set stands for (None: its main branch), asked once in a process; None where
+    the Hub does not say."""
+    try:
+        return HfApi().dataset_info(repo_id, revision=revision, timeout=10).sha
+    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError, ValueError):
+        return None
