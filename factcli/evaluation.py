@@ -20,7 +20,7 @@ from .memory import memory_advice
 from .metrics import compute_metrics, is_failed, majority_accuracy
 from .prediction import encode, label_scorer, labels_of, load_tokenizer, predict, prompts
 from .source import Source, find_source, load_model
-from .tasks import GLUE, Task, load_split, user_task
+from .tasks import GLUE, Task, data_commit, load_split, user_task
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -77,6 +77,7 @@ def evaluate(
     where = pick_device(device)
     sources = [find_source(name, revision, trust_remote_code, accept_factorized=True) for name in names]
     results = []
+    commit = data_commit(GLUE[task], data_dir, data_revision) if task is not None else None
     for source in sources:
         started = time.perf_counter()
         if task is not None:
@@ -84,7 +85,7 @@ def evaluate(
         else:
             assert validation is not None
             chosen = file_task(source, validation, text_column, label_column, label_names)
-        data = load_split(chosen, split, data_dir, limit, data_revision)
+        data = load_split(chosen, split, data_dir, limit, commit or data_revision)
         with memory_advice(batch_size, training=False):
             metrics, majority = _measure_source(
                 source, chosen, data, label_names, batch_size, max_length, where, text_to_text, progress

@@ -11,7 +11,7 @@ import pytest
 from . import tiny
 from .conftest import Run
 
-COMMANDS = [[], ["convert"], ["inspect"], ["diagnose"], ["finetune"], ["eval"]]
+COMMANDS = [[], ["convert"], ["inspect"], ["diagnose"], ["finetune"], ["eval"], ["bench"], ["push"]]
 
 
 @pytest.fixture(scope="module")

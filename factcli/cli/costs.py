@@ -10,7 +10,7 @@ from ..plan import format_count
 
 def measured(result: dict[str, Any]) -> None:
     """How it was measured, the figures, then the ratios to the baseline."""
-    out = Console(soft_wrap=True, highlight=False)
+    out = Console(soft_wrap=True, highlight=False, markup=False)
     out.print(_conditions(result))
     centre = "mean" if result["protocol"] == "paper" else "median"
     table = _table(
@@ -46,7 +46,7 @@ def measured(result: dict[str, Any]) -> None:
 def _conditions(result: dict[str, Any]) -> str:
     """What the numbers hold for, in one line."""
     device = result["device_name"] or f"{result['device']}, {result['cores']} cores"
-    parts = [device, f"{result['threads']} threads", result["dtype"] or "the models' dtypes"]
+    parts = [device, f"{result['threads']} threads", "/".join(sorted({r["dtype"] for r in result["results"]}))]
     if result["device_name"]:
         parts.append(f"float32 products at precision {result['float32_matmul_precision']!r}")
     if result["compile_mode"]:
@@ -78,4 +78,4 @@ def _table(*columns: str) -> Table:
 
 
 def _print(table: Table) -> None:
-    Console(width=max(200, Console().width), highlight=False).print(table, soft_wrap=True, crop=False)
+    Console(width=max(200, Console().width), highlight=False, markup=False).print(table, soft_wrap=True, crop=False)

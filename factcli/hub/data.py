@@ -1,9 +1,11 @@
 """Data sets of the Hub, at a known commit."""
 
-from functools import cache
+import re
 from typing import TYPE_CHECKING
 
-from huggingface_hub import HfApi, errors
+from huggingface_hub import HfApi
+
+from .failures import CLIENT_FAILURES
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -21,11 +23,11 @@ def load_data(repo_id: str, name: str | None, split: str, revision: str | None =
     return loaded
 
 
-@cache
 def commit_of(repo_id: str, revision: str | None = None) -> str | None:
-    """The commit that a revision of a data set stands for (None: its main branch), asked once in a process; None where
-    the Hub does not say."""
+    """The commit that a revision of a data set stands for (None: its main branch); None where the Hub does not say."""
+    if revision and re.fullmatch("[0-9a-f]{40}", revision):
+        return revision
     try:
         return HfApi().dataset_info(repo_id, revision=revision, timeout=10).sha
-    except (errors.HfHubHTTPError, errors.OfflineModeIsEnabled, OSError, ValueError):
+    except (*CLIENT_FAILURES, OSError, ValueError):
         return None

@@ -1,5 +1,7 @@
 """The Hub's failures as sentences; no token is ever in one."""
 
+import errno
+import json
 import os
 
 from huggingface_hub import constants, errors
@@ -8,7 +10,10 @@ from ..errors import FactcliError
 
 # The client's own HTTP library has an error for a line that is cut; RuntimeError is what one becomes in an upload.
 _HTTP_ERROR: type[Exception] = vars(errors)["HTTPError"]
-CLIENT_FAILURES = (_HTTP_ERROR, errors.OfflineModeIsEnabled, ConnectionError, TimeoutError, RuntimeError)
+CLIENT_FAILURES = (
+    _HTTP_ERROR, errors.OfflineModeIsEnabled, ConnectionError, TimeoutError, RuntimeError, json.JSONDecodeError
+)  # fmt: skip
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 TRY_AGAIN = (408, 412, 429, 500, 502, 503, 504)  # 412: the branch moved meanwhile
 
 
@@ -28,6 +33,10 @@ def failure(error: BaseException, repo_id: str, revision: str | None = None, doi
             text = f"{repo_id} has no revision {revision!r}."
         case errors.RemoteEntryNotFoundError():
             text = f"{repo_id} has no config.json: it is not a transformers model."
+        case _ if (number := _local_failure(error)) is not None:
+            home = "the Hub's cache (HF_HOME)"
+            why = "is full: free some space" if number in _FULL else "is not writable: change its rights"
+            text = f"{repo_id} was not {doing}: the disk of {home} {why}, or set HF_HOME to another directory."
         case _:
             status = http_status(error)
             if constants.HF_HUB_OFFLINE:
@@ -51,6 +60,15 @@ def http_status(error: BaseException | None) -> int | None:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status:
             return int(status)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _local_failure(error: BaseException | None) -> int | None:
+    """The errno of a file that could not be written here, in an error or its causes."""
+    while error is not None:
+        if getattr(error, "errno", None) in (*_FULL, errno.EACCES, errno.EROFS):
+            return int(error.errno)  # type: ignore[attr-defined]
         error = error.__cause__ or error.__context__
     return None
 

@@ -81,7 +81,8 @@ def push(
     if card is not None:
         card = card.replace(NAME, target.repo_id).replace(f'"{REVISION}"', f'"{tag or REVISION}"')
     upload = _Upload(folder, [f for f in files if f != CARD], card, target, revision, create_pr, keep_readme)
-    before, info = _repeating(lambda: upload.commit(commit_message), target.repo_id)
+    # A commit that was made although its answer was lost is found by the next try; a pull request is not.
+    before, info = _repeating(lambda: upload.commit(commit_message), target.repo_id, after_cuts=not create_pr)
     if tag:
         _repeating(lambda: _tag(target.repo_id, tag, info.oid), target.repo_id)
     return {
@@ -193,7 +194,7 @@ class _Upload:
         """The branch's commit before, and what the client says of the new one."""
         api, name, branch = HfApi(), self.target.repo_id, self.revision or "main"
         if not self.target.exists:
-            api.create_repo(name, private=self.target.private, exist_ok=True)
+            _make(api, self.target)
         if self.revision and self.revision != "main":
             api.create_branch(name, branch=self.revision, exist_ok=True)
         head = api.repo_info(name, revision=branch).sha
@@ -221,6 +222,14 @@ class _Upload:
         return None if self.keep_readme else merge(fetch_text(self.target.repo_id, CARD, head), self.card)
 
 
+def _make(api: HfApi, target: Destination) -> None:
+    try:
+        api.create_repo(target.repo_id, private=target.private)
+    except errors.HfHubHTTPError as error:
+        if http_status(error) != 409:  # it is there: made by a try whose answer was lost
+            raise
+
+
 def _tag(repo_id: str, tag: str, commit: str) -> None:
     api = HfApi()
     existing = {t.name: t.target_commit for t in api.list_repo_refs(repo_id).tags}
@@ -230,8 +239,8 @@ def _tag(repo_id: str, tag: str, commit: str) -> None:
         api.create_tag(repo_id, tag=tag, revision=commit)
 
 
-def _repeating(action: Callable[[], T], repo_id: str) -> T:
-    """What `action` gives; repeated where the Hub was busy or cut the line, which leaves it as it was.
+def _repeating(action: Callable[[], T], repo_id: str, after_cuts: bool = True) -> T:
+    """What `action` gives; repeated where the Hub was busy or, `after_cuts`, the line was cut.
 
     Raises FactcliError, from the last error, otherwise.
     """
@@ -240,7 +249,7 @@ def _repeating(action: Callable[[], T], repo_id: str) -> T:
             return action()
         except CLIENT_FAILURES as error:
             status = http_status(error)
-            if delay is None or not (status is None or status in TRY_AGAIN):
+            if delay is None or not (after_cuts if status is None else status in TRY_AGAIN):
                 raise failure(error, repo_id, doing="published") from error
             time.sleep(min(_asked_to_wait(error) or delay, LONGEST))
     raise AssertionError

@@ -149,7 +149,9 @@ def finetune(
         check_output(folder, overwrite)
     publishing = Publishing.asked(push_to_hub and is_main(), hub_model_id, private, folder)
     commit = data_commit(chosen, data_dir, settings.data_revision)
-    settings = replace(settings, task=None if chosen.files else chosen.name, data_revision=commit)
+    settings = replace(
+        settings, task=None if chosen.files else chosen.name, data_revision=commit or settings.data_revision
+    )
     train_data = load_split(chosen, "train", data_dir, limit, commit)
     validation_data = load_split(chosen, None, data_dir, revision=commit)
     job = prepare(source, chosen, settings, train_data, validation_data, new_head, list(label_names))

@@ -1,0 +1,117 @@
+"""bench: what models cost, beside a baseline measured in alternation."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..conversion import pick_device
+from .cell import load_subject, measure_cell
+from .inputs import check_length
+from .options import check, find_dtype, make_cells, make_schedule
+from .ratios import compare, judge
+
+Progress = Callable[[int, int, str], None]
+
+
+def bench(
+    models: str | Sequence[str],
+    *,
+    baseline: str | None = None,
+    batch_size: int | Sequence[int] = 1,
+    sequence_length: int | Sequence[int] = 128,
+    protocol: str = "rounds",
+    variant: str | Sequence[str] = "eager",
+    seconds: float | None = None,
+    runs: int | None = None,
+    dtype: str | None = None,
+    threads: int | None = None,
+    device: str = "auto",
+    plot: str | Path | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Latency, throughput, FLOPs, memory and size of `models` (directories or Hub ids, dense or factorized), and all of
+    them as ratios to `baseline`, a model of whatever architecture that is measured in turns with them.
+
+    Every combination of batch size, sequence length and variant is a cell of its own. Models run in inference mode,
+    with the head that their checkpoint names, on random tokens (see inputs.make_inputs); all are in memory at once.
+
+    Args:
+        protocol: "rounds": batches, the models in turns until `seconds` (60, shared evenly by the cells; 5 to 50
+            rounds) are over, or for `runs` rounds. "paper" (Gupta et al. 2024, table 7): 100 random examples one by
+            one, 8 runs over them, the first two omitted, latency as the mean per example.
+        variant: Of eager, compile (torch.compile, its default mode, static shapes) and cuda-graphs.
+        dtype: float32, float16 or bfloat16; the models' own by default.
+        threads: Of torch on the CPU, while this runs.
+        plot: A .png or .svg file; both are written. Needs matplotlib.
+        progress: Called with (cells done, cells, what is next).
+
+    Returns:
+        What was measured on ("device", "device_name", "cores", "threads", "dtype", "float32_matmul_precision", "torch",
+        "protocol", "compile_mode"), "results" (one a model and cell, the baseline's first; latencies in ms, "flops" a
+        forward pass, "samples_ms" by round and forward), "ratios" (see ratios.compare; above 1 the model is cheaper)
+        and "notes". "accuracy" of a result is what `evaluate` left in the model's directory, by task and split.
+
+    Raises:
+        FactcliError: Whatever a user can put right, such as an input longer than a model's positions.
+    """
+    names = [models] if isinstance(models, str) else list(models)
+    cells = make_cells(batch_size, sequence_length, variant)
+    schedule = make_schedule(protocol, seconds, runs, cells)
+    where, kind = pick_device(device), find_dtype(dtype)
+    check(names, cells, where, threads, plot)
+    subjects = [load_subject(name, where, kind) for name in ([baseline] if baseline is not None else []) + names]
+    for s in subjects:  # before the first cell, rather than after minutes of measuring
+        check_length(s.model, s.source.name, max(length for _, length, _ in cells))
+    results: list[dict[str, Any]] = []
+    ratios: list[dict[str, Any]] = []
+    guard = torch.cuda.device(where) if where.type == "cuda" else nullcontext()
+    with _threads(threads) as used, torch.inference_mode(), guard:
+        for done, cell in enumerate(cells):
+            if progress:
+                progress(done, len(cells), "{} x {} {}".format(*cell))
+            measured = measure_cell(subjects, cell, schedule, where)
+            if baseline is not None:
+                measured[0]["baseline"] = True
+                ratios += [compare(model, measured[0], schedule.centre) for model in measured[1:]]
+            results += measured
+    judge(ratios)
+    result: dict[str, Any] = {
+        "device": str(where),
+        "device_name": torch.cuda.get_device_name(where) if where.type == "cuda" else None,
+        "cores": os.cpu_count(),
+        "threads": used,
+        "dtype": dtype and str(kind).removeprefix("torch."),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "torch": torch.__version__,
+        "protocol": protocol,
+        "compile_mode": "default" if any(v == "compile" for *_, v in cells) else None,
+        "results": results,
+        "ratios": ratios,
+        "notes": [],
+    }
+    if plot is not None:
+        from ..plots import plot_costs
+
+        result["notes"] = [
+            f"{s.source.name} has no accuracy in eval_results.json: 'factcli eval' leaves one there."
+            for s in subjects
+            if not s.accuracy
+        ]
+        plot_costs(result, Path(plot))
+    return result
+
+
+@contextmanager
+def _threads(wanted: int | None) -> Iterator[int]:
+    """torch's threads while the body runs; gives their number."""
+    before = torch.get_num_threads()
+    if wanted is not None:
+        torch.set_num_threads(wanted)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,90 @@
+"""Options of bench: read, and refused before anything is loaded."""
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+
+import torch
+
+from ..errors import FactcliError, UsageError
+from ..recipe import DTYPES
+from .timing import VARIANTS, Cell, Schedule, paper_schedule
+
+PROTOCOLS = ("rounds", "paper")
+SECONDS = 60.0
+LEAST_ROUNDS, MOST_ROUNDS = 5, 50
+MOST_COMPILED = 8  # torch.compile keeps so many versions of one function, and runs further ones eagerly
+
+
+def make_cells(
+    batch_size: int | Sequence[int], sequence_length: int | Sequence[int], variant: str | Sequence[str]
+) -> list[Cell]:
+    """Every combination, in order. Raises UsageError for sizes below 1, unknown variants, anything given twice."""
+    batches = [batch_size] if isinstance(batch_size, int) else list(batch_size)
+    lengths = [sequence_length] if isinstance(sequence_length, int) else list(sequence_length)
+    variants = [variant] if isinstance(variant, str) else list(variant)
+    for option, sizes in (("--batch-size", batches), ("--sequence-length", lengths)):
+        if not sizes or min(sizes) < 1:
+            raise UsageError(f"{option} is at least 1.")
+    for name in variants:
+        if name not in VARIANTS:
+            raise UsageError(f"--variant {name!r} is unknown: take {', '.join(VARIANTS)}.")
+    cells = list(product(batches, lengths, variants))
+    if len(set(cells)) < len(cells):
+        raise UsageError("--batch-size, --sequence-length or --variant has something twice.")
+    return cells
+
+
+def make_schedule(protocol: str, seconds: float | None, runs: int | None, cells: list[Cell]) -> Schedule:
+    """The rounds of each cell. Raises UsageError for options that do not go together."""
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"--protocol {protocol!r} is unknown: take {' or '.join(PROTOCOLS)}.")
+    if seconds is not None and runs is not None:
+        raise UsageError("Give either --seconds or --runs.")
+    if (seconds is not None and not seconds > 0) or (runs is not None and runs < 1):
+        raise UsageError("--seconds is above 0 and --runs at least 1.")
+    if protocol == "paper":
+        if seconds is not None or runs is not None or any(batch != 1 for batch, *_ in cells):
+            raise UsageError(
+                "--protocol paper is 8 runs over single examples: leave out --batch-size, --seconds and --runs."
+            )
+        return paper_schedule()
+    if runs is not None:
+        return Schedule(least=runs, most=runs, seconds=0)
+    return Schedule(LEAST_ROUNDS, MOST_ROUNDS, (seconds or SECONDS) / len(cells))
+
+
+def find_dtype(name: str | None) -> torch.dtype | None:
+    """float32, bf16 and so on. Raises UsageError for any other."""
+    if name is None:
+        return None
+    full = DTYPES.get(name, name)
+    if full not in DTYPES.values():
+        raise UsageError(f"--dtype {name!r} is unknown: take {', '.join(DTYPES.values())}.")
+    found: torch.dtype = getattr(torch, full)
+    return found
+
+
+def check(
+    names: list[str],
+    cells: list[Cell],
+    device: torch.device,
+    threads: int | None,
+    plot: str | Path | None,
+) -> None:
+    """Raises FactcliError for whatever else can be refused before anything is loaded."""
+    if not names:
+        raise UsageError("Give at least one model.")
+    if len(set(names)) < len(names):
+        raise UsageError(f"A model is given twice: {', '.join(names)}.")
+    if threads is not None and threads < 1:
+        raise UsageError("--threads is at least 1.")
+    variants = {variant for *_, variant in cells}
+    if "cuda-graphs" in variants and device.type != "cuda":
+        raise FactcliError("--variant cuda-graphs needs a CUDA GPU: take eager or compile.")
+    if "compile" in variants and len(names) >= MOST_COMPILED:
+        raise UsageError(f"--variant compile takes at most {MOST_COMPILED - 1} models and a baseline: run it twice.")
+    if plot is not None:
+        from ..plots import COST_SUFFIXES, check_plot
+
+        check_plot(Path(plot), COST_SUFFIXES)

@@ -1,0 +1,186 @@
+"""From the Hub and back: models and data at a commit, loaded by others, damaged on the way, or with foreign code."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+import factcli
+from factcli.remote_code import foreign_code
+
+from .conftest import Run
+from .hub import HubServer
+from .hub_client import HubClient, Refused
+from .training_helpers import save_model, write_glue
+
+LOAD = """
+import sys, torch
+from transformers import AutoModelForSequenceClassification
+name, revision = sys.argv[1:3]
+model = AutoModelForSequenceClassification.from_pretrained(name, revision=revision, trust_remote_code=True).eval()
+assert "factcli" not in sys.modules
+ids = torch.arange(12).reshape(2, 6) % 40
+print(model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.flatten().tolist())
+"""
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("models") / "dense", "bert", "BertForSequenceClassification")
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory, dense: Path) -> Iterator[HubServer]:
+    with HubServer(tmp_path_factory.mktemp("hub")) as server:
+        server.add_repo("someone/dense", dense)
+        glue = tmp_path_factory.mktemp("glue")
+        configs = []
+        for task in ("sst2", "mrpc"):
+            write_glue(glue, task, train=64, validation=32)
+            files = [{"split": s, "path": f"{task}/{s}.parquet"} for s in ("train", "validation")]
+            configs.append({"config_name": task, "data_files": files})
+        (glue / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n# GLUE\n")
+        server.add_repo("nyu-mll/glue", glue, kind="dataset")
+        yield server
+        assert server.errors == []
+
+
+@pytest.fixture(scope="module")
+def owner(hub: HubServer, world: dict[str, str]) -> Iterator[HubClient]:
+    with HubClient(world | hub.env_as("owner")) as client:
+        yield client
+
+
+def logits(folder: Path) -> list[float]:
+    model = AutoModelForSequenceClassification.from_pretrained(folder, trust_remote_code=True).eval()
+    ids = torch.arange(12).reshape(2, 6) % 40
+    with torch.no_grad():
+        found: list[float] = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.flatten().tolist()
+    return found
+
+
+def test_convert_push_and_load_without_factcli(hub: HubServer, tmp_path: Path, factcli: Run, stranger: Run) -> None:
+    """Two commits of a private repository; each loads as what it was, in a process that has no factcli and no cache."""
+    commits = []
+    for method in ("low-rank", "monarch"):
+        done = factcli(
+            "convert", "someone/dense", "--method", method, "--blocks", "2", "--keep", "0.5", "-o", tmp_path / method,
+            "--push-to-hub", "--hub-model-id", "someone/both", "--private", "--json", **hub.env_as("owner"),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        pushed = json.loads(done.stdout)["pushed"]
+        assert pushed["repo_id"] == "someone/both"
+        commits.append(pushed["commit"])
+    for method, commit in zip(("low-rank", "monarch"), commits, strict=True):
+        env = hub.env_as("owner") | {"HF_HOME": str(tmp_path / f"home-{method}")}
+        done = stranger("-c", LOAD, "someone/both", commit, **env)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == logits(tmp_path / method)
+    refused = stranger("-c", LOAD, "someone/both", commits[0], **hub.env | {"HF_HOME": str(tmp_path / "home")})
+    assert refused.returncode != 0
+    assert "someone/both" in refused.stderr
+
+
+def test_the_recipe_repeats_the_conversion(hub: HubServer, owner: HubClient, dense: Path, tmp_path: Path) -> None:
+    """From another cache, after model and data have moved on: the same bytes."""
+    first = tmp_path / "first"
+    owner.call("convert", "someone/dense", first, keep=0.5, criterion="kfac", calibration="sst2", allocation="global")
+    made = factcli.inspect(first)
+    assert re.fullmatch("[0-9a-f]{40}", made["recipe"]["data_revision"])
+    assert made["made_with"]["data"] == f"nyu-mll/glue@{made['recipe']['data_revision']}"
+    assert made["made_with"]["revision"] == hub.repo("someone/dense").head.oid
+    moved = tmp_path / "moved"
+    for task in ("sst2", "mrpc"):
+        write_glue(moved, task, train=64, validation=32, learnable=False)
+    (moved / "README.md").write_bytes(hub.repo("nyu-mll/glue", "dataset").read("README.md"))
+    hub.add_repo("nyu-mll/glue", moved, kind="dataset")
+    shutil.copytree(dense, tmp_path / "other")
+    (tmp_path / "other" / "generation_config.json").write_text("{}")
+    hub.add_repo("someone/dense", tmp_path / "other")
+    owner.call("convert", None, tmp_path / "again", config=str(first / "factcli_recipe.yaml"))
+    for name in ("model.safetensors", "config.json"):
+        assert (first / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_a_recipe_of_a_local_model_asks_for_it(dense: Path, tmp_path: Path) -> None:
+    factcli.convert(str(dense), tmp_path / "out", keep=0.5)
+    with pytest.raises(factcli.FactcliError, match="local directory dense: give MODEL"):
+        factcli.convert(None, tmp_path / "again", config=tmp_path / "out" / "factcli_recipe.yaml")
+    factcli.convert(str(dense), tmp_path / "again", config=tmp_path / "out" / "factcli_recipe.yaml")
+    for name in ("model.safetensors", "config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
+
+
+def test_train_and_measure_with_data_of_the_hub(hub: HubServer, owner: HubClient, tmp_path: Path) -> None:
+    commit = hub.repo("nyu-mll/glue", "dataset").head.oid
+    result = owner.call("finetune", "someone/dense", tmp_path / "out", task="mrpc", keep=0.5, schedule="direct",
+                        max_steps=2, batch_size=8, save_steps=0, device="cpu", push_to_hub=True,
+                        hub_model_id="someone/trained")  # fmt: skip
+    assert result["pushed"]["commit"] == hub.repo("someone/trained").head.oid
+    assert factcli.inspect(tmp_path / "out")["made_with"]["data"] == f"nyu-mll/glue@{commit}"
+    again = owner.call("evaluate", "someone/trained", task="mrpc", device="cpu")[0]
+    assert again["metrics"] == result["metrics"]
+    listed = owner.call("inspect", f"someone/trained@{result['pushed']['commit']}")
+    assert listed["recipe"]["training"]["data_revision"] == commit
+    card = hub.repo("someone/trained").read("README.md").decode()
+    assert "model-index:" in card
+    assert "## Results" in card
+
+
+def test_a_data_set_of_the_hub_to_calibrate_on(hub: HubServer, owner: HubClient, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    rows = "".join(f"w{i % 9} w{i % 7} w{i % 5}\n" for i in range(40))
+    (tmp_path / "data" / "train.csv").write_text("text\n" + rows)
+    commit = hub.add_repo("someone/texts", tmp_path / "data", kind="dataset")
+    result = owner.call("convert", "someone/dense", tmp_path / "out", keep=0.5, criterion="activation",
+                        calibration="someone/texts")  # fmt: skip
+    assert result["calibration"]["examples"] == 40
+    assert factcli.inspect(tmp_path / "out")["made_with"]["data"] == f"someone/texts@{commit}"
+
+
+def test_damaged_bytes_are_found_and_fetched_again(hub: HubServer, owner: HubClient, dense: Path) -> None:
+    hub.add_repo("someone/damaged", dense)
+    fault = hub.faults.add("get", repo="someone/damaged", path="model.safetensors", corrupt=True, times=2)
+    with pytest.raises(Refused, match="arrives damaged"):
+        owner.call("convert", "someone/damaged", None, keep=0.5, allocation="global", dry_run=True)
+    assert fault.acted == 2
+    owner.call("convert", "someone/damaged", None, keep=0.5, allocation="global", dry_run=True)
+
+
+def test_a_download_that_finds_no_room(hub: HubServer, tmp_path: Path, world: dict[str, str], factcli: Run) -> None:
+    """A limit on the size of files stands for a full disk."""
+    import resource
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-m", "factcli", "convert", "someone/dense", "--keep", "0.5", "-o", str(tmp_path / "out")],
+        env=world | hub.env | {"HF_HOME": str(tmp_path / "home")}, capture_output=True, text=True, timeout=300,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "is full: free some space, or set HF_HOME" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_code_that_is_not_ours_runs_with_leave_only(
+    hub: HubServer, owner: HubClient, dense: Path, tmp_path: Path
+) -> None:
+    export, ran = tmp_path / "export", tmp_path / "ran"
+    factcli.convert(str(dense), export, keep=0.5)
+    assert foreign_code(export) is None
+    code = export / "modeling_factorized.py"
+    code.write_text(code.read_text() + f"\nopen({str(ran)!r}, 'w').close()\n")
+    hub.add_repo("someone/foreign", export)
+    for source in ("someone/foreign", str(export)):
+        with pytest.raises(Refused, match=r"modeling_factorized\.py that is not factcli's.*--trust-remote-code"):
+            owner.call("evaluate", source, task="mrpc", device="cpu")
+    owner.call("inspect", "someone/foreign")
+    assert not ran.exists()
+    owner.call("evaluate", "someone/foreign", task="mrpc", device="cpu", trust_remote_code=True)
+    assert ran.exists()
