@@ -5,10 +5,13 @@ DEMO := .venv/.demo
 READY := .venv/.ready
 TRANSFORMERS_4 := .cache/transformers-4/.ready
 
-.PHONY: demo test lint bench clean
+.PHONY: demo demo-publish test lint bench clean
 
 demo: $(DEMO)
 	$(BIN)/python -m demo.run
+
+demo-publish: $(DEMO)
+	$(BIN)/python -m demo.publish
 
 test: $(READY) $(TRANSFORMERS_4)
 	$(BIN)/python -m pytest -n 2

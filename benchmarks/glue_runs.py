@@ -130,6 +130,7 @@ def main() -> None:
     parser.add_argument("--data-dir", required=True)
     parser.add_argument("--name", default="all-MiniLM-L6-v2", help="how results call the model")
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--seeds", nargs="+", type=int, help="default: the task's")
     parser.add_argument("--keep", type=float, default=0.5)
     parser.add_argument("--learning-rate", default="1e-4")
     parser.add_argument("--precision", default="float32")
@@ -147,7 +148,7 @@ def main() -> None:
     }
     for task in given.tasks:
         file = given.results / f"{given.name}-{task}.json"
-        for seed in TASKS[task][1]:
+        for seed in given.seeds or TASKS[task][1]:
             for configuration in CONFIGURATIONS:
                 runs = json.loads(file.read_text()) if file.is_file() else []
                 if any(r["configuration"] == configuration and r["result"]["seed"] == seed for r in runs):

@@ -1,6 +1,7 @@
 """The model to work on: from a Hub id or a directory to a dense model."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ class Source:
         """Where it came from, without paths of this machine."""
         if self.repo_id:
             return {"model": self.repo_id, "revision": self.revision}
-        return {"model": self.path.resolve().name, "revision": None}
+        return {"model": Path(os.path.abspath(self.path)).name, "revision": None}
 
 
 @dataclass

@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from ..card.results import update_speed
 from ..conversion import pick_device
+from ..errors import FactcliError
 from .cell import load_subject, measure_cell
 from .inputs import check_length
 from .options import check, find_dtype, make_cells, make_schedule
@@ -31,6 +33,7 @@ def bench(
     threads: int | None = None,
     device: str = "auto",
     plot: str | Path | None = None,
+    update_card: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Latency, throughput, FLOPs, memory and size of `models` (directories or Hub ids, dense or factorized), and all of
@@ -47,6 +50,7 @@ def bench(
         dtype: float32, float16 or bfloat16; the models' own by default.
         threads: Of torch on the CPU, while this runs.
         plot: A .png or .svg file; both are written. Needs matplotlib.
+        update_card: Also put the speed into README.md of the models (directories).
         progress: Called with (cells done, cells, what is next).
 
     Returns:
@@ -64,6 +68,9 @@ def bench(
     where, kind = pick_device(device), find_dtype(dtype)
     check(names, cells, where, threads, plot)
     subjects = [load_subject(name, where, kind) for name in ([baseline] if baseline is not None else []) + names]
+    for s in subjects[baseline is not None :] if update_card else []:
+        if s.source.repo_id is not None or not (s.source.path / "README.md").is_file():
+            raise FactcliError(f"{s.source.name} is no directory with a README.md: leave out --update-card.")
     for s in subjects:  # before the first cell, rather than after minutes of measuring
         check_length(s.model, s.source.name, max(length for _, length, _ in cells))
     results: list[dict[str, Any]] = []
@@ -93,6 +100,9 @@ def bench(
         "ratios": ratios,
         "notes": [],
     }
+    if update_card:
+        for s in subjects[baseline is not None :]:
+            update_speed(s.source.path / "README.md", result, s.source.name)
     if plot is not None:
         from ..plots import plot_costs
 

@@ -7,7 +7,7 @@ from huggingface_hub import EvalResult
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from ..tasks import GLUE
-from .text import RESULTS, join_card, put_section, split_card
+from .text import RESULTS, SPEED, join_card, put_section, split_card
 
 
 def update_results(
@@ -34,6 +34,34 @@ def update_results(
     if pipeline_tag:
         metadata["pipeline_tag"] = pipeline_tag
     write_card(card, join_card(metadata, put_section(body, RESULTS, f"## Results\n\n{_table(results)}")))
+
+
+def update_speed(card: Path, result: dict[str, Any], model: str) -> None:
+    """Put what `bench` measured of `model` (its result, as --json prints it) into a card, in place of what an earlier
+    call put there. Baselines are named without directories."""
+    metadata, body = split_card(card.read_text(encoding="utf-8"))
+    device = result["device_name"] or f"CPU with {result['cores']} cores, {result['threads']} threads"
+    lines = [
+        f"{device}, torch {result['torch']}, protocol {result['protocol']}:",
+        "",
+        "| batch x tokens | variant, dtype | median ms | speed-up | baseline | FLOPs ratio |",
+        "|---|---|---|---|---|---|",
+    ]
+    ratios = {_cell(r): r for r in result["ratios"] if r["model"] == model}
+    for r in result["results"]:
+        if r["model"] == model and not r["baseline"]:
+            ratio = ratios.get(_cell(r))
+            beside = " | | "
+            if ratio:
+                beside = f"{ratio['speedup']:.2f} | {Path(ratio['baseline']).name} | {ratio['flops_ratio']:.2f}"
+            size = f"{r['batch_size']} x {r['sequence_length']}"
+            median = f"{r['latency_ms']['median']:.2f}"
+            lines.append(f"| {size} | {r['variant']}, {r['dtype']} | {median} | {beside} |")
+    write_card(card, join_card(metadata, put_section(body, SPEED, "## Speed\n\n" + "\n".join(lines))))
+
+
+def _cell(entry: dict[str, Any]) -> tuple[int, int, str]:
+    return entry["batch_size"], entry["sequence_length"], entry["variant"]
 
 
 def write_card(card: Path, text: str) -> None:

@@ -46,6 +46,7 @@ def command(
         str | None,
         typer.Option("--plot", help="Latency and accuracy against parameters; .png or .svg, both are written."),
     ] = None,
+    update_card: Annotated[bool, typer.Option("--update-card", help="Put the speed into README.md.")] = False,
     as_json: o.JsonOption = False,
     quiet: o.QuietOption = False,
     verbose: o.VerboseOption = False,
@@ -58,11 +59,12 @@ def command(
     with console.importing():
         from ..benchmarking.bench import bench
 
-        console.quiet_libraries(verbose)
+        console.quiet_libraries(verbose, bars=not (quiet or as_json))
     with console.progress("Measuring", not (quiet or as_json)) as progress:
         result = bench(
             models, baseline=baseline, **sizes, protocol=protocol, variant=o.names(variant), seconds=seconds, runs=runs,
-            dtype=dtype, threads=threads, device=device, plot=plot, progress=progress,
+            dtype=dtype, threads=threads, device=device, plot=plot, update_card=update_card,
+            progress=progress,
         )  # fmt: skip
     for text in result["notes"]:
         console.note(text)
