@@ -56,6 +56,5 @@ def _shown(argument: str) -> str:
     option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
     if value.startswith((".", "/", "~")) or (":" in value[:3] and "\\" in value):
         value = re.split(r"[/\\]", value.rstrip("/\\"))[-1] or value
-    value = _TOKEN.sub("***", value)
     value = f"'{value}'" if re.search(r"[\s|*()$]", value) else value
-    return f"{option}{equals}{value}"
+    return f"{option}{equals}{_TOKEN.sub('***', value)}"

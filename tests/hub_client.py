@@ -53,3 +53,11 @@ class HubClient:
         if "error" in answer:
             raise Refused(answer["error"])
         return answer["result"]
+
+    def refusal(self, call: str, *args: Any, **options: Any) -> str | None:
+        """What a FactcliError says; None where the call succeeds."""
+        try:
+            self.call(call, *args, **options)
+        except Refused as refused:
+            return str(refused)
+        return None

@@ -184,3 +184,31 @@ def test_code_that_is_not_ours_runs_with_leave_only(
     assert not ran.exists()
     owner.call("evaluate", "someone/foreign", task="mrpc", device="cpu", trust_remote_code=True)
     assert ran.exists()
+
+
+@pytest.mark.parametrize("fault", [{"cut": True}, {"cut": "reset"}, {"status": 503}, {"delay": 0.5}])
+def test_a_download_that_breaks_is_said_and_repeated(
+    fault: dict[str, object], hub: HubServer, owner: HubClient, dense: Path
+) -> None:
+    repo_id = f"someone/broken-{'-'.join(f'{k}-{v}' for k, v in fault.items())}"
+    hub.add_repo(repo_id, dense)
+    hub.faults.add("get", repo=repo_id, path="model.safetensors", **fault)
+    options = {"keep": 0.5, "allocation": "global", "dry_run": True}
+    said = owner.refusal("convert", repo_id, None, **options)
+    assert said is None or re.fullmatch(rf"{re.escape(repo_id)} .*: try again, or give the path of a directory\.", said)
+    assert owner.call("convert", repo_id, None, **options)["parameters"]["after"] > 0
+
+
+def test_every_command_takes_an_id_with_a_revision(
+    hub: HubServer, owner: HubClient, dense: Path, tmp_path: Path
+) -> None:
+    commit = hub.add_repo("someone/old", dense, tags=("v1",))
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "README.md").write_text("no model any more")
+    hub.add_repo("someone/old", tmp_path / "new")
+    for name in ("someone/old@v1", f"someone/old@{commit}"):
+        assert owner.call("diagnose", name)["layers"]
+        assert owner.call("bench", name, batch_size=1, sequence_length=8, runs=1, device="cpu")["results"]
+        assert owner.call("evaluate", name, task="mrpc", device="cpu")[0]["examples"] == 32
+    with pytest.raises(Refused, match="has no config"):
+        owner.call("bench", "someone/old", batch_size=1, sequence_length=8, runs=1)

@@ -3,6 +3,9 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,14 +59,6 @@ def digest(folder: Path) -> str:
     for file in sorted(p for p in folder.rglob("*") if p.is_file()):
         whole.update(file.name.encode() + file.read_bytes())
     return whole.hexdigest()
-
-
-def refusal(client: HubClient, folder: Path, repo_id: str) -> str | None:
-    try:
-        client.call("push", folder, repo_id)
-    except Refused as refused:
-        return str(refused)
-    return None
 
 
 def test_one_commit_and_no_second_one_for_the_same(hub: HubServer, owner: HubClient, export: Path) -> None:
@@ -199,7 +194,7 @@ def test_trouble_once_at_every_step(trouble: str, hub: HubServer, owner: HubClie
     for step in STEPS:
         repo_id = f"someone/{step}-{trouble.replace(' ', '-')}"
         fault = hub.faults.add(step, **TROUBLES[trouble])
-        said = refusal(owner, export, repo_id)
+        said = owner.refusal("push", export, repo_id)
         if said:
             assert trouble not in PASSING, f"{step}: {said}"
             assert said.endswith("."), step
@@ -255,3 +250,23 @@ def test_metadata_that_the_hub_refuses(hub: HubServer, owner: HubClient, export:
     with pytest.raises(Refused, match="base_model has an entry that is not a Hub id"):
         owner.call("push", export, "someone/metadata")
     assert not hub.exists("someone/metadata")
+
+
+def test_killed_in_the_middle_and_pushed_again(hub: HubServer, export: Path, world: dict[str, str]) -> None:
+    """Killed when the weights are there and the commit is asked for: nothing is seen of it; the next push finishes."""
+    env = world | hub.env_as("owner")
+    fault = hub.faults.add("commit", delay=60)
+    command = [sys.executable, "-m", "factcli", "push", str(export), "someone/killed", "-q"]
+    process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while not fault.acted and time.monotonic() < until:
+        time.sleep(0.05)
+    process.kill()
+    process.wait(30)
+    assert fault.acted == 1
+    assert names(hub, "someone/killed") == set()
+    sent = len(hub.steps("put"))
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert names(hub, "someone/killed") == FILES
+    assert len(hub.steps("put")) == sent  # the weights were not sent again

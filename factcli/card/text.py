@@ -9,7 +9,7 @@ BEGIN, END = "<!-- factcli: begin -->", "<!-- factcli: end -->"
 RESULTS = ("<!-- factcli eval: begin -->", "<!-- factcli eval: end -->")
 SPEED = ("<!-- factcli bench: begin -->", "<!-- factcli bench: end -->")
 _HEAD = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
-_HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
 _CARRIED = ("license", "license_name", "license_link", "language", "pipeline_tag", "datasets", "base_model")
 
 
