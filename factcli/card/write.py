@@ -135,7 +135,8 @@ def _metadata(source: Source, methods: list[str], auto_class: str) -> dict[str, 
     if "pipeline_tag" not in metadata and auto_class in _PIPELINES:
         metadata["pipeline_tag"] = _PIPELINES[auto_class]
     tags = ["factcli", *(["factorized", "compressed", *methods] if methods else [])]
-    return metadata | {"library_name": "transformers", "tags": tags}
+    library = "sentence-transformers" if (source.path / "modules.json").is_file() else "transformers"
+    return metadata | {"library_name": library, "tags": tags}
 
 
 def _linked(source: Source) -> str:

@@ -7,7 +7,7 @@ import typer
 from . import console
 from . import options as o
 
-TRAINING, STAGES, RUN = "Training", "Stages", "Run"
+TRAINING, STAGES, TEACHER, RUN = "Training", "Stages", "Distillation", "Run"
 
 
 def command(
@@ -81,6 +81,25 @@ def command(
             "--precision", help="float32 or bfloat16 (autocast); default: bfloat16 on a GPU.", rich_help_panel=TRAINING
         ),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option("--teacher", help="A model trained on the task, to learn from too.", rich_help_panel=TEACHER),
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="Of its logits; default 2.", rich_help_panel=TEACHER)
+    ] = None,
+    label_weight: Annotated[
+        float | None, typer.Option("--label-weight", help="Of the labels' loss; default 1.", rich_help_panel=TEACHER)
+    ] = None,
+    logit_weight: Annotated[
+        float | None, typer.Option("--logit-weight", help="Of its logits; default 1.", rich_help_panel=TEACHER)
+    ] = None,
+    hidden_weight: Annotated[
+        float | None, typer.Option("--hidden-weight", help="Of its hidden states; default 1.", rich_help_panel=TEACHER)
+    ] = None,
+    attention_weight: Annotated[
+        float | None, typer.Option("--attention-weight", help="Of its attention; default 0.", rich_help_panel=TEACHER)
+    ] = None,
     text_to_text: Annotated[
         bool, typer.Option("--text-to-text", help="Answer in words (T5).", rich_help_panel=TRAINING)
     ] = False,
@@ -132,10 +151,12 @@ def command(
             or (), exclude=exclude or (), dtype=dtype, schedule=schedule, order=order, stage_steps=stage_steps,
             stages=stages, batch_size=batch_size, epochs=epochs, max_steps=max_steps, learning_rate=learning_rate,
             warmup_ratio=warmup_ratio, weight_decay=weight_decay, max_length=max_length, precision=precision,
-            text_to_text=text_to_text, new_head=new_head, seed=seed, seeds=seeds, device=device,
-            gradient_checkpointing=gradient_checkpointing, torch_compile=torch_compile, report_to=report_to,
-            save_steps=save_steps, resume=resume, revision=revision, trust_remote_code=trust_remote_code,
-            overwrite=overwrite, push_to_hub=push_to_hub, hub_model_id=hub_model_id, private=private, watch=watch,
+            teacher=teacher, temperature=temperature, label_weight=label_weight, logit_weight=logit_weight,
+            hidden_weight=hidden_weight, attention_weight=attention_weight, text_to_text=text_to_text,
+            new_head=new_head, seed=seed, seeds=seeds, device=device, gradient_checkpointing=gradient_checkpointing,
+            torch_compile=torch_compile, report_to=report_to, save_steps=save_steps, resume=resume, revision=revision,
+            trust_remote_code=trust_remote_code, overwrite=overwrite, push_to_hub=push_to_hub,
+            hub_model_id=hub_model_id, private=private, watch=watch,
         )  # fmt: skip
     if not is_main():
         return

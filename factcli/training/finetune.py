@@ -20,6 +20,7 @@ from ..source import Source, find_source
 from ..structures import structures
 from ..tasks import GLUE, Task, data_commit, load_split, user_task
 from .calibrating import has_new_head, measured_now
+from .distillation import Teacher, Weights, load_teacher
 from .events import Watch
 from .job import Job, build_model, existing_plan, prepare
 from .run import Options, check_reporter, in_bfloat16, is_main
@@ -65,6 +66,12 @@ def finetune(
     weight_decay: float | None = None,
     max_length: int | None = None,
     precision: str | None = None,
+    teacher: str | None = None,
+    temperature: float | None = None,
+    label_weight: float | None = None,
+    logit_weight: float | None = None,
+    hidden_weight: float | None = None,
+    attention_weight: float | None = None,
     text_to_text: bool = False,
     new_head: bool = False,
     seed: int | None = None,
@@ -92,6 +99,8 @@ def finetune(
             them a dense model stays dense.
         limit: Only the first training examples.
         learning_rate: A rate, or "search" for the seed paper's six, an epoch each.
+        teacher: A model (directory or Hub id) trained on the task, to learn from as well: its logits at `temperature`,
+            its hidden states and, with an `attention_weight`, its attention, beside the labels.
         seeds: "1-6": a run each, exported to `output`/seed-1 and so on.
         resume: Continue the run that left `output`-checkpoints from its last whole checkpoint.
         push_to_hub: Publish the result as `hub_model_id` (see `factcli.push`); whether that is allowed is asked before
@@ -118,7 +127,9 @@ def finetune(
             "batch_size": batch_size, "epochs": epochs, "max_steps": max_steps, "learning_rate": learning_rate,
             "warmup_ratio": warmup_ratio, "weight_decay": weight_decay, "max_length": max_length,
             "precision": precision, "text_to_text": text_to_text or None, "task": task,
-            "data_revision": data_revision, "seed": seed,
+            "data_revision": data_revision, "seed": seed, "teacher": teacher, "temperature": temperature,
+            "label_weight": label_weight, "logit_weight": logit_weight, "hidden_weight": hidden_weight,
+            "attention_weight": attention_weight,
         },
     )  # fmt: skip
     check_reporter(report_to)
@@ -156,9 +167,11 @@ def finetune(
     validation_data = load_split(chosen, None, data_dir, revision=commit)
     job = prepare(source, chosen, settings, train_data, validation_data, new_head, list(label_names))
     job = _planned(replace(job, data_dir=data_dir), recipe, where)
+    taught_by = _teacher(job, trust_remote_code)
     options = Options(
         where, save_steps=save_steps, resume=resume, gradient_checkpointing=gradient_checkpointing,
         torch_compile=torch_compile, report_to=report_to, reports=folder.with_name(f"{folder.name}-runs"),
+        teacher=taught_by,
     )  # fmt: skip
     run = Runner(job, options, watch or (lambda event: None), overwrite)
     if several:
@@ -196,6 +209,17 @@ def _task(
         raise UsageError("Give --task, for GLUE, or both --train FILE and --validation FILE.")
     files = {"train": train_file, "validation": validation}
     return user_task(files, text_column, label_column, label_names)
+
+
+def _teacher(job: Job, trust_remote_code: bool) -> Teacher | None:
+    settings = job.settings
+    if settings.teacher is None:
+        return None
+    weights = Weights(
+        settings.temperature, settings.label_weight, settings.logit_weight, settings.hidden_weight,
+        settings.attention_weight,
+    )  # fmt: skip
+    return load_teacher(job, settings.teacher, weights, trust_remote_code)
 
 
 def _planned(job: Job, recipe: Recipe | None, device: torch.device) -> Job:

@@ -20,6 +20,7 @@ from ..remote_code.modeling_factorized import swap_layers
 from ..source import Loaded
 from .calibrating import has_new_head
 from .checkpoints import factorized_layers, last_checkpoint
+from .distillation import Teacher
 from .events import Event, Watch
 from .job import Job, build_model
 from .schedules import Stage, schedules
@@ -30,7 +31,8 @@ REPORTERS = ("none", "tensorboard", "trackio", "wandb")
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is run: nothing here changes what comes out. `checkpoints` is a folder, None keeps none."""
+    """How a run is run, and with what at hand. `checkpoints` is a folder, None keeps none; `teacher` is that of the
+    settings, loaded."""
 
     device: torch.device
     checkpoints: Path | None = None
@@ -40,6 +42,7 @@ class Options:
     torch_compile: bool = False
     report_to: str = "none"
     reports: Path | None = None
+    teacher: Teacher | None = None
 
 
 @dataclass
@@ -111,7 +114,7 @@ def train(
         collator = DataCollatorWithPadding(job.tokenizer)
     trainer = StagedTrainer(
         job, args, loaded.model, collator, stages, done, lambda model: validation_metrics(job, model), watch,
-        has_new_head(job, loaded),
+        has_new_head(job, loaded), options.teacher,
     )  # fmt: skip
     with memory_advice(job.settings.batch_size):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

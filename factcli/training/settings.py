@@ -12,6 +12,7 @@ from .schedules import StageOptions
 
 RATES = (1e-4, 5e-4, 1e-5, 5e-5, 1e-6, 5e-6)  # of the seed paper's search, section 4.1
 SEARCH = "search"
+DISTILLING = ("temperature", "label_weight", "logit_weight", "hidden_weight", "attention_weight")
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -23,7 +24,8 @@ class Settings:
     instead, are the length of the main phase; the steps of the stages before it are in addition. `warmup_ratio` is of
     all steps; after it the learning rate falls linearly to 0 at the last step. `learning_rate` may be "search".
     `precision` is what the matrix products of training are computed in (weights and optimizer are float32); None:
-    bfloat16 on a GPU that has it, float32 elsewhere. `task` is a GLUE task, None for the user's files;
+    bfloat16 on a GPU that has it, float32 elsewhere. `teacher` is a model to learn from, and what follows it are the
+    weights of the parts of the loss (see distillation.py). `task` is a GLUE task, None for the user's files;
     `data_revision` is of nyu-mll/glue on the Hub.
     """
 
@@ -40,6 +42,12 @@ class Settings:
     max_length: int = 128
     precision: str | None = None
     text_to_text: bool = False
+    teacher: str | None = None
+    temperature: float = 2.0
+    label_weight: float = 1.0
+    logit_weight: float = 1.0
+    hidden_weight: float = 1.0
+    attention_weight: float = 0.0
     task: str | None = None
     data_revision: str | None = None
     seed: int = 0
@@ -53,6 +61,9 @@ class Settings:
             raise UsageError(f"--warmup-ratio {self.warmup_ratio} is not a fraction from 0 to below 1.")
         if self.weight_decay < 0:
             raise UsageError(f"--weight-decay {self.weight_decay} is below 0.")
+        for name in DISTILLING:
+            if getattr(self, name) < 0 or (name == "temperature" and self.temperature == 0):
+                raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)} is not above 0.")
         if self.precision not in (None, *PRECISIONS):
             raise UsageError(f"--precision {self.precision!r} is unknown: take {' or '.join(PRECISIONS)}.")
         if isinstance(self.learning_rate, str) and self.learning_rate != SEARCH:
@@ -67,8 +78,12 @@ class Settings:
     def to_dict(self) -> dict[str, Any]:
         """What matters to a run: stages only where there are any, epochs only where steps are not given."""
         unused = {"epochs"} if self.max_steps else set()
+        unused |= set(DISTILLING) if self.teacher is None else set()
         unused |= {"order", "stage_steps", "stages"} if self.schedule in (None, "direct") else set()
-        return {k: v for k, v in asdict(self).items() if v not in (None, False) and k not in unused}
+        values = asdict(self)
+        if self.teacher is not None and Path(self.teacher).is_dir():
+            values["teacher"] = Path(self.teacher).absolute().name  # its directory belongs to one machine
+        return {k: v for k, v in values.items() if v is not None and v is not False and k not in unused}
 
 
 def make_settings(config: str | Path | None, flags: dict[str, Any]) -> Settings:

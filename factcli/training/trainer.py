@@ -21,6 +21,7 @@ from ..conversion import factorize
 from ..errors import FactcliError, UsageError
 from ..targets import matrix
 from .calibrating import measured_now
+from .distillation import Teacher, distillation_loss
 from .events import Event, Watch
 from .job import Job
 from .schedules import Stage
@@ -58,6 +59,7 @@ class StagedTrainer(Trainer):
 
     Stages that begin with step 0 are done before training; `done` are those that the model has already. `measure` gives
     the metrics of the validation data, in the main process. `new_head`: the head of `model` was never trained.
+    `teacher` is a model to learn from, beside the labels.
     """
 
     def __init__(
@@ -71,17 +73,22 @@ class StagedTrainer(Trainer):
         measure: Callable[[Any], dict[str, float]],
         watch: Watch,
         new_head: bool = False,
+        teacher: Teacher | None = None,
     ) -> None:
         self.job, self.stages, self.stages_done, self._measure, self._watch = job, stages, done, measure, watch
         self.network: Any = model  # what Trainer calls `model`, which it may wrap
         self.diverged = False
-        self.new_head = new_head
+        self.new_head, self.teacher = new_head, teacher
         self.main_steps_from = stages[-1].step if stages else 0
         super().__init__(
             model, args, data_collator=collator, train_dataset=job.train, processing_class=job.tokenizer,
             callbacks=[_Stages(self)],
         )  # fmt: skip
         self.remove_callback(PrinterCallback)  # stdout is for results
+        if teacher is not None:
+            torch.nn.Module.to(teacher.model, args.device)
+            if teacher.weights.attention:
+                model.set_attn_implementation("eager")  # the only one that gives its weights
         self.begin_stages(0)
 
     # --- stages
@@ -142,6 +149,19 @@ class StagedTrainer(Trainer):
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """As Trainer's, on the wrapper of the current stage."""
         return super().training_step(self.model_wrapped, inputs, num_items_in_batch)
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """As Trainer's; with a teacher, the distillation loss."""
+        if self.teacher is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        output = model(**inputs, **self.teacher.wanted)
+        with self.autocast_smart_context_manager():
+            taught = self.teacher(inputs)
+        mask, weights = inputs["attention_mask"], self.teacher.weights
+        loss = distillation_loss(output, taught, mask, weights, self.job.task.regression)
+        return (loss, output) if return_outputs else loss
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: Trainer's estimate knows dense layers only and costs time at every step."""

@@ -1,0 +1,147 @@
+"""Distillation: a teacher's logits, hidden states and attention as further targets of the training."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from ..errors import FactcliError, UsageError
+from ..labels import head_size, outputs_of_classes
+from ..prediction import load_tokenizer
+from ..source import find_source, load_model
+from .job import Job
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What each part of the loss counts. `temperature` softens both sides' logits."""
+
+    temperature: float = 2.0
+    label: float = 1.0
+    logits: float = 1.0
+    hidden: float = 1.0
+    attention: float = 0.0
+
+
+class Teacher:
+    """A frozen model in evaluation mode whose outputs stand in the order of the student's."""
+
+    def __init__(self, model: PreTrainedModel, order: Tensor | None, weights: Weights) -> None:
+        self.model, self.order, self.weights = model, order, weights
+
+    @torch.no_grad()
+    def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
+        """Its output for a batch, with logits (B, K) as the student orders them, hidden states where they count."""
+        given = {k: v for k, v in inputs.items() if k != "labels"}
+        output = self.model(**given, **self.wanted)
+        if self.order is not None:
+            output.logits = output.logits[:, self.order.to(output.logits.device)]
+        return output
+
+    @property
+    def wanted(self) -> dict[str, bool]:
+        """What else than logits a forward pass has to give, of teacher and student."""
+        asked = {"output_hidden_states": self.weights.hidden, "output_attentions": self.weights.attention}
+        return {name: True for name, weight in asked.items() if weight}
+
+
+def load_teacher(job: Job, name: str, weights: Weights, trust_remote_code: bool = False) -> Teacher:
+    """The teacher `name` (a directory or Hub id) for a job's task, in float32 on the CPU.
+
+    Raises FactcliError where tokenizer, labels, their number or the sizes differ from what the job's model has.
+    """
+    if job.settings.text_to_text:
+        raise UsageError("--teacher needs a classification or regression head: leave out --text-to-text.")
+    source = find_source(name, None, trust_remote_code, accept_factorized=True)
+    if not source.model_class.__name__.endswith("ForSequenceClassification"):
+        raise FactcliError(f"The teacher {name} has no classification head: fine-tune it on {job.task.name} first.")
+    students = head_size(job.source.config)
+    if head_size(source.config) != students:
+        raise FactcliError(
+            f"The teacher {name} has a head for {head_size(source.config)} labels, the student for {students}: take "
+            f"one that was trained on {job.task.name}."
+        )
+    texts = [" ".join(str(v) for v in row.values() if isinstance(v, str)) for row in job.validation.select(range(1))]
+    ours, theirs = job.tokenizer(texts)["input_ids"], load_tokenizer(source)(texts)["input_ids"]
+    if ours != theirs or source.config.vocab_size != job.source.config.vocab_size:
+        raise FactcliError(f"The teacher {name} has another tokenizer than {job.source.name}: take one with the same.")
+    a, b = source.config.get_text_config(), job.source.config.get_text_config()
+    if weights.hidden and a.hidden_size != b.hidden_size:
+        raise FactcliError(
+            f"The teacher {name} has hidden states of {a.hidden_size} features, the student of {b.hidden_size}: give "
+            "--hidden-weight 0."
+        )
+    if weights.attention and a.num_attention_heads != b.num_attention_heads:
+        raise FactcliError(f"The teacher {name} has another number of attention heads: give --attention-weight 0.")
+    order = None
+    if not job.task.regression:
+        found = outputs_of_classes(job.task, source.config, f"The teacher {name}")
+        found = list(range(students)) if found is None else found
+        order = torch.tensor([found[job.outputs.index(i)] for i in range(students)])
+    loaded = load_model(source)
+    torch.nn.Module.to(loaded.model, torch.float32)
+    if weights.attention:
+        loaded.model.set_attn_implementation("eager")
+    loaded.model.train(False)
+    return Teacher(loaded.model.requires_grad_(False), order, weights)
+
+
+def distillation_loss(student: Any, teacher: Any, mask: Tensor, weights: Weights, regression: bool) -> Tensor:
+    """The loss of a batch, a scalar: the label loss and what the student lacks to the teacher.
+
+    Args:
+        student: Its output, with `loss`; logits (B, K), hidden states (layers + 1) x (B, T, d), attentions
+            layers x (B, heads, T, T) where they count.
+        teacher: The teacher's, likewise.
+        mask: (B, T), 1 where there is a token.
+
+    Source: logits as Hinton et al. 2015, section 2 (Kullback-Leibler divergence at a temperature, times its square;
+    the squared difference for a regression); hidden states as Romero et al. 2015 and Sun et al. 2019, relative to the
+    teacher's variance over features, so that no layer counts for its scale; attention as Wang et al. 2020, the
+    divergence of every head's distribution.
+    """
+    total: Tensor = weights.label * student.loss
+    if weights.logits:
+        total = total + weights.logits * logit_loss(student.logits, teacher.logits, weights.temperature, regression)
+    if weights.hidden:
+        pairs = matched(student.hidden_states, teacher.hidden_states)
+        total = total + weights.hidden * torch.stack([hidden_loss(a, b, mask) for a, b in pairs]).mean()
+    if weights.attention:
+        pairs = matched(student.attentions, teacher.attentions)
+        total = total + weights.attention * torch.stack([attention_loss(a, b, mask) for a, b in pairs]).mean()
+    return total
+
+
+def logit_loss(student: Tensor, teacher: Tensor, temperature: float, regression: bool) -> Tensor:
+    """Of logits (B, K), the mean over the batch."""
+    student, teacher = student.float(), teacher.float()
+    if regression:
+        return F.mse_loss(student, teacher)
+    soft = F.log_softmax(teacher / temperature, -1)
+    return temperature**2 * F.kl_div(
+        F.log_softmax(student / temperature, -1), soft, reduction="batchmean", log_target=True
+    )
+
+
+def hidden_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """Squared difference of hidden states (B, T, d) over the tokens, by the teacher's variance over features."""
+    student, teacher = student[mask.bool()].float(), teacher[mask.bool()].float()
+    return (student - teacher).square().mean() / teacher.var(-1, unbiased=False).mean().clamp_min(1e-6)
+
+
+def attention_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
+    """Divergence of attention distributions (B, heads, T, T), the mean over heads and the tokens that attend."""
+    student, teacher = (t.float().clamp_min(1e-9).transpose(1, 2)[mask.bool()] for t in (student, teacher))
+    return (teacher * (teacher.log() - student.log())).sum(-1).mean()
+
+
+def matched(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
+    """Layers by index; where depths differ, each of the student's with the teacher's at the same share of the depth."""
+    if len(student) == 1:
+        return [(student[0], teacher[-1])]
+    step = (len(teacher) - 1) / (len(student) - 1)
+    return [(layer, teacher[round(i * step)]) for i, layer in enumerate(student)]
