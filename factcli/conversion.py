@@ -11,7 +11,7 @@ from torch import nn
 
 from .allocations import allocations
 from .calibration.data import hub_data
-from .calibration.measure import Measured, measure, needs_weights, options_of
+from .calibration.measure import Measured, criterion_of, measure, needs_weights, options_of
 from .card.write import make_card
 from .checkpoint import auto_class, write_export
 from .criteria import criteria
@@ -44,6 +44,7 @@ def convert(
     force_rank: bool = False,
     criterion: str | None = None,
     solver: str | None = None,
+    sparsity: str | None = None,
     allocation: str | None = None,
     rank_multiple: int | None = None,
     calibration: str | None = None,
@@ -79,6 +80,7 @@ def convert(
             Hub), a file, or a data set on the Hub, at `data_revision`. `calibration_samples` rows of its training split
             are used.
         solver: For criteria without a closed form (fisher): "als" or "adam-sgd".
+        sparsity: How the criterion of that name weighs: "l0", "l1", "l2" or "entries".
         fisher: "sampled" from the model's own predictions, or "empirical", from the labels.
         push_to_hub: Publish the result as `hub_model_id` (see `factcli.push`); whether that is allowed is asked before
             anything else.
@@ -101,7 +103,8 @@ def convert(
         config,
         {
             "method": method, "params": params, "keep": keep, "rank": rank, "blocks": blocks,
-            "force_rank": force_rank, "criterion": criterion, "solver": solver, "allocation": allocation,
+            "force_rank": force_rank, "criterion": criterion, "solver": solver, "sparsity": sparsity,
+            "allocation": allocation,
             "rank_multiple": rank_multiple, "calibration": calibration, "calibration_samples": calibration_samples,
             "data_revision": data_revision,
             "max_length": max_length, "fisher": fisher, "text_column": tuple(text_column),
@@ -226,7 +229,7 @@ def factorize(
     """
     base = model.base_model
     assert isinstance(base, nn.Module)
-    measured = measured or Measured(criteria[recipe.criterion])
+    measured = measured or Measured(criterion_of(recipe))
     structure = structures[recipe.method]
     lost = total = metric_lost = metric_total = 0.0
     for done, layer in enumerate(layers, 1):
@@ -236,7 +239,7 @@ def factorize(
         module = getattr(owner, leaf)
         weight, bias = matrix(module), module.bias
         w = weight.to(device)
-        metric = measured.metric(Target(layer.name, layer.shape, layer.bias))
+        metric = measured.metric(Target(layer.name, layer.shape, layer.bias), w.double())
         factors = project(w.double(), structure, layer.rank, layer.blocks or 1, metric, recipe.solver)
         difference = structure.dense(factors.float()).sub_(w)
         lost += float(torch.linalg.vector_norm(difference)) ** 2

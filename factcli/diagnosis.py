@@ -113,6 +113,12 @@ def diagnose(
     return result
 
 
+def numerical_rank(values: Tensor, shape: tuple[int, int]) -> int:
+    """Singular values (descending) above the largest times max(m, n) times the precision of float32, in which weights
+    are stored: below it a rank is rounding."""
+    return int((values > values[0] * max(shape) * torch.finfo(torch.float32).eps).sum())
+
+
 def _examine(target: Target, w: Tensor, measured: list[Measured], gathered: Calibration | None) -> dict[str, Any]:
     full = min(target.shape)
     keeps = [max(1, int(k * target.size / sum(target.shape))) for k in KEEPS]
@@ -123,9 +129,10 @@ def _examine(target: Target, w: Tensor, measured: list[Measured], gathered: Cali
         "name": target.name,
         "shape": list(target.shape),
         "singular_values": [round(v, 6) for v in values.tolist()],
+        "rank": numerical_rank(values, target.shape),
         "rank_90": int((energy < 0.9 * energy[-1]).sum()) + 1,
         "ranks": ranks,
-        "errors": {m.criterion.name: _curve(gains(w, _LOW_RANK, 1, m.metric(target)), ranks) for m in measured},
+        "errors": {m.criterion.name: _curve(gains(w, _LOW_RANK, 1, m.metric(target, w)), ranks) for m in measured},
         "keeps": {str(k): r for k, r in zip(KEEPS, keeps, strict=True)},
     }
     if gathered is not None:
@@ -133,7 +140,7 @@ def _examine(target: Target, w: Tensor, measured: list[Measured], gathered: Cali
         assert weights is not None
         spread = weights.double().var(unbiased=False) / weights.double().mean().square().clamp_min(1e-300)
         layer["fisher_variance"] = round(float(spread), 3)
-        metric = next(m for m in measured if m.criterion.name == "kfac").metric(target)
+        metric = next(m for m in measured if m.criterion.name == "kfac").metric(target, w)
         assert isinstance(metric, KroneckerMetric)
         total = metric.error(w)
         layer["svd_errors"] = [

@@ -12,7 +12,7 @@ from .plan import Budget, parse_count
 from .structures import structures
 
 FILE_NAME = "factcli_recipe.yaml"
-QUIET_KEYS = ("solver", "rank_multiple")  # not written where they have their defaults
+QUIET_KEYS = ("solver", "sparsity", "rank_multiple")  # not written where they have their defaults
 DATA_KEYS = (
     "calibration", "calibration_samples", "data_revision", "max_length", "fisher", "text_column", "label_column"
 )  # fmt: skip
@@ -24,9 +24,9 @@ class Recipe:
     """One point in the grid of structure, criterion, allocation and budget.
 
     `params`, `keep` and `rank` are as in Budget; ranks are multiples of `rank_multiple`; `solver` is for criteria
-    without a closed form; `include` and `exclude` are regular expressions on target names; `dtype` is what is saved,
-    None being the source's. The data of a criterion that needs some are `calibration` (a GLUE task, a file or a Hub
-    data set, this one at `data_revision`) and what follows it.
+    without a closed form, `sparsity` how the criterion of that name weighs; `include` and `exclude` are regular
+    expressions on target names; `dtype` is what is saved, None being the source's. The data of a criterion that needs
+    some are `calibration` (a GLUE task, a file or a Hub data set, this one at `data_revision`) and what follows it.
     """
 
     method: str = "low-rank"
@@ -37,6 +37,7 @@ class Recipe:
     force_rank: bool = False
     criterion: str = "frobenius"
     solver: str = "als"
+    sparsity: str = "l0"
     allocation: str = "uniform"
     rank_multiple: int = 1
     calibration: str | None = None

@@ -31,10 +31,10 @@ class Measured:
         self.criterion, self.calibration = criterion, calibration
         self.notes: list[str] = list(calibration.warnings) if calibration else []
 
-    def metric(self, target: Target) -> Metric:
-        """The metric, float64."""
+    def metric(self, target: Target, weight: Tensor | None = None) -> Metric:
+        """The metric, float64; `weight` (m, n) is the matrix as it is."""
         statistics = self.calibration.statistics[target.name] if self.calibration else None
-        return self.criterion.metric(target, statistics)
+        return self.criterion.metric(target, statistics, weight)
 
     def gains(self, model: PreTrainedModel, structure: Structure, blocks: int, device: torch.device) -> Gains:
         """What units of rank take off the error of targets of `model`; as a share of the error of leaving nothing where
@@ -43,7 +43,7 @@ class Measured:
 
         def of(target: Target) -> Tensor:
             w = matrix(base.get_submodule(target.name)).detach().to(device).double()
-            found = gains(w, structure, blocks, self.metric(target)).cpu()
+            found = gains(w, structure, blocks, self.metric(target, w)).cpu()
             total = found.sum()
             return found if self.criterion.comparable or not float(total) > 0 else found / total
 
@@ -66,6 +66,11 @@ class Measured:
             "cached": c.cached,
             "bytes": c.bytes,
         }
+
+
+def criterion_of(recipe: Recipe) -> Criterion:
+    """The criterion of a recipe, with its options."""
+    return criteria[recipe.criterion].variant(recipe.sparsity)
 
 
 def needs_weights(recipe: Recipe) -> bool:
@@ -102,7 +107,7 @@ def measure(
     Raises UsageError for a criterion that needs data without any, FactcliError for what `load_examples` and `gather`
     refuse.
     """
-    criterion = criteria[recipe.criterion]
+    criterion = criterion_of(recipe)
     if not criterion.needs:
         return Measured(criterion)
     return Measured(

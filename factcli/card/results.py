@@ -33,7 +33,7 @@ def update_results(
     metadata["model-index"] = eval_results_to_model_index(name, entries)
     if pipeline_tag:
         metadata["pipeline_tag"] = pipeline_tag
-    write_card(card, join_card(metadata, put_section(body, RESULTS, f"## Results\n\n{_table(results)}")))
+    write_whole(card, join_card(metadata, put_section(body, RESULTS, f"## Results\n\n{_table(results)}")))
 
 
 def update_speed(card: Path, result: dict[str, Any], model: str) -> None:
@@ -57,18 +57,18 @@ def update_speed(card: Path, result: dict[str, Any], model: str) -> None:
             size = f"{r['batch_size']} x {r['sequence_length']}"
             median = f"{r['latency_ms']['median']:.2f}"
             lines.append(f"| {size} | {r['variant']}, {r['dtype']} | {median} | {beside} |")
-    write_card(card, join_card(metadata, put_section(body, SPEED, "## Speed\n\n" + "\n".join(lines))))
+    write_whole(card, join_card(metadata, put_section(body, SPEED, "## Speed\n\n" + "\n".join(lines))))
 
 
 def _cell(entry: dict[str, Any]) -> tuple[int, int, str]:
     return entry["batch_size"], entry["sequence_length"], entry["variant"]
 
 
-def write_card(card: Path, text: str) -> None:
+def write_whole(file: Path, text: str) -> None:
     """Write it whole or not at all."""
-    part = card.with_name(f"{card.name}.partial")
+    part = file.with_name(f"{file.name}.partial")
     part.write_text(text, encoding="utf-8")
-    part.replace(card)
+    part.replace(file)
 
 
 def _table(results: list[dict[str, Any]]) -> str:

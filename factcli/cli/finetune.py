@@ -8,6 +8,7 @@ from . import console
 from . import options as o
 
 TRAINING, STAGES, TEACHER, RUN = "Training", "Stages", "Distillation", "Run"
+PRUNING = "Pruning"
 
 
 def command(
@@ -41,7 +42,7 @@ def command(
     dtype: o.DtypeOption = None,
     schedule: Annotated[
         str | None,
-        typer.Option("--schedule", help="direct or staged; default: staged for low-rank.", rich_help_panel=STAGES),
+        typer.Option("--schedule", help="direct, staged (default for low-rank) or mixed-rank.", rich_help_panel=STAGES),
     ] = None,
     order: Annotated[
         str | None, typer.Option("--order", help="high-to-low (default) or low-to-high.", rich_help_panel=STAGES)
@@ -51,6 +52,21 @@ def command(
     ] = None,
     stages: Annotated[
         int | None, typer.Option("--stages", help="Number of stages; default: one a block.", rich_help_panel=STAGES)
+    ] = None,
+    prune: Annotated[
+        str | None,
+        typer.Option("--prune", help="movement or magnitude; with a budget, LPAF.", rich_help_panel=PRUNING),
+    ] = None,
+    density: Annotated[
+        float | None,
+        typer.Option("--density", help="Share of the targets' entries that stays.", rich_help_panel=PRUNING),
+    ] = None,
+    prune_scope: Annotated[
+        str | None, typer.Option("--prune-scope", help="matrix (default) or global.", rich_help_panel=PRUNING)
+    ] = None,
+    mixed_with: Annotated[
+        str | None,
+        typer.Option("--mixed-with", help="For mixed-rank: the model that was factorized.", rich_help_panel=PRUNING),
     ] = None,
     batch_size: Annotated[
         int | None,
@@ -149,7 +165,8 @@ def command(
             label_names=o.names(label_names), limit=limit, config=config, method=method, params=params, keep=keep,
             rank=rank, blocks=blocks, force_rank=force_rank, criterion=criterion, allocation=allocation, include=include
             or (), exclude=exclude or (), dtype=dtype, schedule=schedule, order=order, stage_steps=stage_steps,
-            stages=stages, batch_size=batch_size, epochs=epochs, max_steps=max_steps, learning_rate=learning_rate,
+            stages=stages, prune=prune, density=density, prune_scope=prune_scope, mixed_with=mixed_with,
+            batch_size=batch_size, epochs=epochs, max_steps=max_steps, learning_rate=learning_rate,
             warmup_ratio=warmup_ratio, weight_decay=weight_decay, max_length=max_length, precision=precision,
             teacher=teacher, temperature=temperature, label_weight=label_weight, logit_weight=logit_weight,
             hidden_weight=hidden_weight, attention_weight=attention_weight, text_to_text=text_to_text,

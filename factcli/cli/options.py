@@ -41,12 +41,16 @@ CriterionOption = Annotated[
     str | None,
     typer.Option(
         "--criterion",
-        help="How an error is counted: frobenius (default), fisher-rows, fisher, activation or kfac.",
+        help="How an error is counted: frobenius (default), fisher-rows, fisher, activation, kfac or sparsity.",
         show_default=False,
     ),
 ]
 SolverOption = Annotated[
     str | None, typer.Option("--solver", help="For criterion fisher: als (default) or adam-sgd.", show_default=False)
+]
+SparsityOption = Annotated[
+    str | None,
+    typer.Option("--sparsity", help="For criterion sparsity: l0 (default), l1, l2 or entries.", show_default=False),
 ]
 AllocationOption = Annotated[
     str | None, typer.Option("--allocation", help="Who gets how much: uniform (default) or global.", show_default=False)

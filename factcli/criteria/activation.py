@@ -1,5 +1,7 @@
 """Activation: the error of the outputs on real inputs."""
 
+from torch import Tensor
+
 from ..calibration.statistics import Kind, Statistics
 from ..metric import KroneckerMetric, Metric
 from ..targets import Target
@@ -23,7 +25,7 @@ class Activation(Criterion):
     )
     needs = frozenset({Kind.INPUTS})
 
-    def metric(self, target: Target, statistics: Statistics | None = None) -> Metric:
+    def metric(self, target: Target, statistics: Statistics | None = None, weight: Tensor | None = None) -> Metric:
         assert statistics is not None
         few = statistics.tokens < target.shape[1]
         moment, mean = inputs(target, statistics, SHRINK if few else 0.0)

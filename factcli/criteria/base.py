@@ -22,9 +22,13 @@ class Criterion:
     needs: frozenset[Kind] = frozenset()
     comparable: bool = False
 
-    def metric(self, target: Target, statistics: Statistics | None = None) -> Metric:
-        """The metric of one target, float64; `statistics` has what `needs` says."""
+    def metric(self, target: Target, statistics: Statistics | None = None, weight: Tensor | None = None) -> Metric:
+        """The metric of one target, float64; `statistics` has what `needs` says, `weight` (m, n) is the matrix."""
         raise NotImplementedError
+
+    def variant(self, sparsity: str) -> "Criterion":
+        """The criterion with its own option set: only `sparsity` has one."""
+        return self
 
 
 def inputs(target: Target, statistics: Statistics, share: float) -> tuple[Tensor, Tensor | None]:

@@ -1,5 +1,7 @@
 """Fisher information of the weights, entry by entry (TFWSVD)."""
 
+from torch import Tensor
+
 from ..calibration.statistics import Kind, Statistics
 from ..metric import ElementwiseMetric, Metric
 from ..targets import Target
@@ -19,7 +21,7 @@ class Fisher(Criterion):
     needs = frozenset({Kind.FISHER})
     comparable = True
 
-    def metric(self, target: Target, statistics: Statistics | None = None) -> Metric:
+    def metric(self, target: Target, statistics: Statistics | None = None, weight: Tensor | None = None) -> Metric:
         assert statistics is not None
         assert statistics.fisher is not None
         return ElementwiseMetric(floored(statistics.fisher.double()))

@@ -1,6 +1,7 @@
 """Fisher information shared over the outputs: one weight per input feature (FWSVD)."""
 
 import torch
+from torch import Tensor
 
 from ..calibration.statistics import Kind, Statistics
 from ..metric import KroneckerMetric, Metric
@@ -23,7 +24,7 @@ class FisherRows(Criterion):
     paper = "Hsu et al. 2022, Language model compression with weighted low-rank factorization"
     needs = frozenset({Kind.FISHER})
 
-    def metric(self, target: Target, statistics: Statistics | None = None) -> Metric:
+    def metric(self, target: Target, statistics: Statistics | None = None, weight: Tensor | None = None) -> Metric:
         assert statistics is not None
         assert statistics.fisher is not None
         weight = statistics.fisher.double().mean(0)

@@ -1,5 +1,7 @@
 """Frobenius: all weights alike."""
 
+from torch import Tensor
+
 from ..calibration.statistics import Statistics
 from ..metric import FROBENIUS, Metric
 from ..targets import Target
@@ -13,7 +15,7 @@ class Frobenius(Criterion):
     title = "SVD"
     paper = "Eckart and Young 1936, The approximation of one matrix by another of lower rank"
 
-    def metric(self, target: Target, statistics: Statistics | None = None) -> Metric:
+    def metric(self, target: Target, statistics: Statistics | None = None, weight: Tensor | None = None) -> Metric:
         return FROBENIUS
 
 

@@ -1,5 +1,7 @@
 """K-FAC: the change of the loss, to second order, by the moments of inputs and of output gradients."""
 
+from torch import Tensor
+
 from ..calibration.statistics import Kind, Statistics
 from ..metric import KroneckerMetric, Metric
 from ..targets import Target
@@ -23,7 +25,7 @@ class Kfac(Criterion):
     needs = frozenset({Kind.INPUTS, Kind.GRADIENTS})
     comparable = True
 
-    def metric(self, target: Target, statistics: Statistics | None = None) -> Metric:
+    def metric(self, target: Target, statistics: Statistics | None = None, weight: Tensor | None = None) -> Metric:
         assert statistics is not None
         assert statistics.gradients is not None
         moment, mean = inputs(target, statistics, SHRINK_INPUTS)

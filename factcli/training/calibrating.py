@@ -7,9 +7,8 @@ import torch
 from ..calibration.data import load_examples
 from ..calibration.gather import gather
 from ..calibration.losses import Example
-from ..calibration.measure import Measured, options_of
+from ..calibration.measure import Measured, criterion_of, options_of
 from ..calibration.statistics import Kind
-from ..criteria import criteria
 from ..plan import Layer
 from ..source import Loaded
 from ..targets import Target, find_targets
@@ -25,7 +24,7 @@ def measured_now(
     never trained: then it is left out, as its gradients would be noise.
     """
     assert job.recipe is not None
-    criterion = criteria[job.recipe.criterion]
+    criterion = criterion_of(job.recipe)
     if not criterion.needs:
         return None
     if layers is None:

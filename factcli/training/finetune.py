@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from ..allocations import allocations
-from ..calibration.measure import Measured
+from ..calibration.measure import Measured, criterion_of
 from ..conversion import pick_device, plan_for
 from ..criteria import criteria
 from ..directory import check_output
@@ -16,14 +16,17 @@ from ..errors import UsageError
 from ..hub.publish import Publishing
 from ..plan import Budget
 from ..recipe import Recipe, make_recipe, read_recipe
-from ..source import Source, find_source
+from ..source import Source, find_source, load_meta
 from ..structures import structures
+from ..targets import find_targets
 from ..tasks import GLUE, Task, data_commit, load_split, user_task
 from .calibrating import has_new_head, measured_now
 from .distillation import Teacher, Weights, load_teacher
 from .events import Watch
 from .job import Job, build_model, existing_plan, prepare
-from .run import Options, check_reporter, in_bfloat16, is_main
+from .mixed import Matrices, load_matrices
+from .phases import prune_and_factorize
+from .run import Options, check_reporter, in_bfloat16, is_main, processes
 from .runner import Runner
 from .schedules import default_schedule, schedules
 from .settings import Settings, make_settings, parse_seeds
@@ -58,6 +61,10 @@ def finetune(
     order: str | None = None,
     stage_steps: int | None = None,
     stages: int | None = None,
+    prune: str | None = None,
+    density: float | None = None,
+    prune_scope: str | None = None,
+    mixed_with: str | None = None,
     batch_size: int | None = None,
     epochs: float | None = None,
     max_steps: int | None = None,
@@ -97,6 +104,9 @@ def finetune(
             `validation`, files.
         method, params, keep, rank and so on: As for `convert`; they factorize a dense model, by `schedule`. Without
             them a dense model stays dense.
+        prune, density: Zero all but a share `density` of the targets' entries while training, by "movement" or by
+            "magnitude". With a budget the sparse model is then factorized and trained by schedule mixed-rank (LPAF).
+        mixed_with: For schedule mixed-rank of a factorized model, the dense (sparse) model that it was made from.
         limit: Only the first training examples.
         learning_rate: A rate, or "search" for the seed paper's six, an epoch each.
         teacher: A model (directory or Hub id) trained on the task, to learn from as well: its logits at `temperature`,
@@ -129,7 +139,8 @@ def finetune(
             "precision": precision, "text_to_text": text_to_text or None, "task": task,
             "data_revision": data_revision, "seed": seed, "teacher": teacher, "temperature": temperature,
             "label_weight": label_weight, "logit_weight": logit_weight, "hidden_weight": hidden_weight,
-            "attention_weight": attention_weight,
+            "attention_weight": attention_weight, "prune": prune, "density": density, "prune_scope": prune_scope,
+            "mixed_with": mixed_with,
         },
     )  # fmt: skip
     check_reporter(report_to)
@@ -144,7 +155,11 @@ def finetune(
     where = pick_device(device)
     in_bfloat16(settings.precision, where)  # refused here if need be
     source = find_source(model, revision, trust_remote_code, accept_factorized=True)
-    if source.factorized and (recipe is not None or settings.schedule not in (None, "direct")):
+    if settings.pruning is not None:
+        if source.factorized:
+            raise UsageError(f"{model} is factorized already: --prune needs the dense model it came from.")
+        settings.pruning.check([t.size for t in find_targets(load_meta(source).base_model)])
+    if source.factorized and (recipe is not None or settings.schedule not in (None, "direct", "mixed-rank")):
         raise UsageError(
             f"{model} is factorized already: leave out --method, the budget and --schedule, or start from the dense "
             "model it came from."
@@ -166,12 +181,27 @@ def finetune(
     train_data = load_split(chosen, "train", data_dir, limit, commit)
     validation_data = load_split(chosen, None, data_dir, revision=commit)
     job = prepare(source, chosen, settings, train_data, validation_data, new_head, list(label_names))
+    if settings.prune is not None and recipe is not None:
+        if several:
+            raise UsageError("--prune with a budget makes one model: give --seed, not --seeds.")
+        if processes() > 1:
+            raise UsageError("--prune with a budget runs in one process: give its three phases as three commands.")
+        rest = {
+            "task": task, "data_dir": data_dir, "train": train, "validation": validation, "text_column": text_column,
+            "label_column": label_column, "label_names": label_names, "limit": limit, "new_head": new_head,
+            "device": device, "gradient_checkpointing": gradient_checkpointing, "torch_compile": torch_compile,
+            "save_steps": save_steps, "trust_remote_code": trust_remote_code, "watch": watch,
+        }  # fmt: skip
+        result = prune_and_factorize(
+            source, folder, recipe, replace(settings, seed=seed_list[0]), rest, resume, overwrite
+        )
+        return result | {"pushed": publishing.publish(folder)} if publishing else result
     job = _planned(replace(job, data_dir=data_dir), recipe, where)
     taught_by = _teacher(job, trust_remote_code)
     options = Options(
         where, save_steps=save_steps, resume=resume, gradient_checkpointing=gradient_checkpointing,
         torch_compile=torch_compile, report_to=report_to, reports=folder.with_name(f"{folder.name}-runs"),
-        teacher=taught_by,
+        teacher=taught_by, matrices=_matrices(job, model, trust_remote_code),
     )  # fmt: skip
     run = Runner(job, options, watch or (lambda event: None), overwrite)
     if several:
@@ -222,12 +252,25 @@ def _teacher(job: Job, trust_remote_code: bool) -> Teacher | None:
     return load_teacher(job, settings.teacher, weights, trust_remote_code)
 
 
+def _matrices(job: Job, model: str, trust_remote_code: bool) -> Matrices | None:
+    """What mixed-rank training mixes with: a dense source with itself."""
+    if job.settings.schedule != "mixed-rank":
+        if job.settings.mixed_with is not None:
+            raise UsageError("--mixed-with is for --schedule mixed-rank.")
+        return None
+    name = job.settings.mixed_with or (None if job.source.factorized else model)
+    if name is None:
+        raise UsageError("--schedule mixed-rank needs --mixed-with, the dense model that was factorized.")
+    assert job.plan is not None
+    return load_matrices(name, list(job.plan.factorized), trust_remote_code)
+
+
 def _planned(job: Job, recipe: Recipe | None, device: torch.device) -> Job:
     """The job with its plan and its schedule resolved."""
     settings: Settings = job.settings
     if job.source.factorized:
         plan, made = existing_plan(job.source)
-        return replace(job, plan=plan, recipe=made, settings=replace(settings, schedule="direct"))
+        return replace(job, plan=plan, recipe=made, settings=replace(settings, schedule=settings.schedule or "direct"))
     if recipe is None:
         if settings.schedule is not None:
             raise UsageError("--schedule is for factorizing: give --method and a budget with it.")
@@ -237,7 +280,7 @@ def _planned(job: Job, recipe: Recipe | None, device: torch.device) -> Job:
     if allocations[recipe.allocation].needs_gains:
         loaded = build_model(planned)
         measured = measured_now(planned, loaded.model, device, None, has_new_head(planned, loaded))
-        plan = plan_for(job.source, recipe, loaded, measured or Measured(criteria[recipe.criterion]), device)
+        plan = plan_for(job.source, recipe, loaded, measured or Measured(criterion_of(recipe)), device)
     else:
         plan = plan_for(job.source, recipe)
     planned = replace(planned, plan=plan)

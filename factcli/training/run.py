@@ -18,11 +18,14 @@ from ..metrics import compute_metrics
 from ..prediction import labels_of
 from ..remote_code.modeling_factorized import swap_layers
 from ..source import Loaded
+from ..targets import find_targets
 from .calibrating import has_new_head
 from .checkpoints import factorized_layers, last_checkpoint
 from .distillation import Teacher
 from .events import Event, Watch
 from .job import Job, build_model
+from .mixed import Matrices, MixedRank
+from .pruning import Pruner
 from .schedules import Stage, schedules
 from .trainer import StagedTrainer
 
@@ -31,8 +34,8 @@ REPORTERS = ("none", "tensorboard", "trackio", "wandb")
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is run, and with what at hand. `checkpoints` is a folder, None keeps none; `teacher` is that of the
-    settings, loaded."""
+    """How a run is run, and with what at hand. `checkpoints` is a folder, None keeps none; `teacher` and
+    `matrices` (to mix with) are those of the settings, loaded."""
 
     device: torch.device
     checkpoints: Path | None = None
@@ -43,6 +46,7 @@ class Options:
     report_to: str = "none"
     reports: Path | None = None
     teacher: Teacher | None = None
+    matrices: Matrices | None = None
 
 
 @dataclass
@@ -116,8 +120,11 @@ def train(
         job, args, loaded.model, collator, stages, done, lambda model: validation_metrics(job, model), watch,
         has_new_head(job, loaded), options.teacher,
     )  # fmt: skip
+    trainer.pruner, trainer.mixed = _pruner(job, loaded, checkpoint, args.device), _mixed(job, loaded, options)
     with memory_advice(job.settings.batch_size):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if trainer.mixed is not None:
+        trainer.mixed.detach()
     for wrapper in ("forward", "_original_forward"):  # autocast, of training only
         loaded.model.__dict__.pop(wrapper, None)
     losses = [(int(log["step"]), float(log["loss"])) for log in trainer.state.log_history if "loss" in log]
@@ -125,6 +132,28 @@ def train(
     final = math.inf if diverged else _mean_loss(losses, trainer.main_steps_from)
     torch.nn.Module.to(loaded.model, "cpu" if options.device.type == "mps" else args.device)
     return Outcome(Loaded(loaded.model), trainer.state.global_step, losses, final, diverged)
+
+
+def _pruner(job: Job, loaded: Loaded, checkpoint: Path | None, device: torch.device) -> Pruner | None:
+    pruning = job.settings.pruning
+    if pruning is None:
+        return None
+    base: Any = loaded.model.base_model
+    torch.nn.Module.to(loaded.model, device)
+    targets = [t.name for t in find_targets(base) if t.kept is None]
+    pruner = Pruner({name: base.get_submodule(name).weight for name in targets}, pruning)
+    if checkpoint is not None:
+        pruner.load(checkpoint)
+    return pruner
+
+
+def _mixed(job: Job, loaded: Loaded, options: Options) -> MixedRank | None:
+    if job.settings.schedule != "mixed-rank":
+        return None
+    assert options.matrices is not None
+    torch.nn.Module.to(loaded.model, options.device)
+    base: Any = loaded.model.base_model
+    return MixedRank(base, options.matrices, job.settings.mixed_start, job.settings.mixed_until)
 
 
 def _mean_loss(losses: list[tuple[int, float]], since: int) -> float:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from ..errors import FactcliError, UsageError
+from .pruning import Pruning
 from .schedules import StageOptions
 
 RATES = (1e-4, 5e-4, 1e-5, 5e-5, 1e-6, 5e-6)  # of the seed paper's search, section 4.1
@@ -24,8 +25,10 @@ class Settings:
     instead, are the length of the main phase; the steps of the stages before it are in addition. `warmup_ratio` is of
     all steps; after it the learning rate falls linearly to 0 at the last step. `learning_rate` may be "search".
     `precision` is what the matrix products of training are computed in (weights and optimizer are float32); None:
-    bfloat16 on a GPU that has it, float32 elsewhere. `teacher` is a model to learn from, and what follows it are the
-    weights of the parts of the loss (see distillation.py). `task` is a GLUE task, None for the user's files;
+    bfloat16 on a GPU that has it, float32 elsewhere. `prune` with `density` and what follows is
+    pruning.Pruning; `prune_epochs` are those before a factorization (None: `epochs`). `mixed_with` and what follows is
+    mixed.MixedRank, `consistency` the weight of its loss. `teacher` is a model to learn from, and what follows it are
+    the weights of the parts of the loss (see distillation.py). `task` is a GLUE task, None for the user's files;
     `data_revision` is of nyu-mll/glue on the Hub.
     """
 
@@ -42,6 +45,16 @@ class Settings:
     max_length: int = 128
     precision: str | None = None
     text_to_text: bool = False
+    prune: str | None = None
+    density: float | None = None
+    prune_scope: str = "matrix"
+    prune_warmup: float = 0.1
+    prune_cooldown: float = 0.3
+    prune_epochs: float | None = None
+    mixed_with: str | None = None
+    mixed_start: float = 0.5
+    mixed_until: float = 0.8
+    consistency: float = 0.0
     teacher: str | None = None
     temperature: float = 2.0
     label_weight: float = 1.0
@@ -61,6 +74,11 @@ class Settings:
             raise UsageError(f"--warmup-ratio {self.warmup_ratio} is not a fraction from 0 to below 1.")
         if self.weight_decay < 0:
             raise UsageError(f"--weight-decay {self.weight_decay} is below 0.")
+        if (self.prune is None) != (self.density is None):
+            raise UsageError("--prune and --density belong together: give both.")
+        self.pruning  # noqa: B018  (refused here if need be)
+        if not (0 < self.mixed_start <= 1 and 0 < self.mixed_until <= 1 and self.consistency >= 0):
+            raise UsageError("mixed_start and mixed_until are above 0 and at most 1, consistency is not below 0.")
         for name in DISTILLING:
             if getattr(self, name) < 0 or (name == "temperature" and self.temperature == 0):
                 raise UsageError(f"--{name.replace('_', '-')} {getattr(self, name)} is not above 0.")
@@ -72,6 +90,12 @@ class Settings:
             raise UsageError(f"--learning-rate {self.learning_rate} is not between 0 and 1.")
 
     @property
+    def pruning(self) -> Pruning | None:
+        if self.prune is None or self.density is None:
+            return None
+        return Pruning(self.prune, self.density, self.prune_scope, self.prune_warmup, self.prune_cooldown)
+
+    @property
     def stage_options(self) -> StageOptions:
         return StageOptions(self.stage_steps, self.stages, self.order)
 
@@ -79,10 +103,13 @@ class Settings:
         """What matters to a run: stages only where there are any, epochs only where steps are not given."""
         unused = {"epochs"} if self.max_steps else set()
         unused |= set(DISTILLING) if self.teacher is None else set()
-        unused |= {"order", "stage_steps", "stages"} if self.schedule in (None, "direct") else set()
+        unused |= {"order", "stage_steps", "stages"} if self.schedule != "staged" else set()
+        unused |= {"prune_scope", "prune_warmup", "prune_cooldown"} if self.prune is None else set()
+        unused |= {"mixed_start", "mixed_until", "consistency"} if self.schedule != "mixed-rank" else set()
         values = asdict(self)
-        if self.teacher is not None and Path(self.teacher).is_dir():
-            values["teacher"] = Path(self.teacher).absolute().name  # its directory belongs to one machine
+        for name in ("teacher", "mixed_with"):  # a directory belongs to one machine
+            if values[name] is not None and Path(values[name]).is_dir():
+                values[name] = Path(values[name]).absolute().name
         return {k: v for k, v in values.items() if v is not None and v is not False and k not in unused}
 
 

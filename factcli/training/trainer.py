@@ -24,6 +24,8 @@ from .calibrating import measured_now
 from .distillation import Teacher, distillation_loss
 from .events import Event, Watch
 from .job import Job
+from .mixed import MixedRank, consistency_loss
+from .pruning import Pruner
 from .schedules import Stage
 
 
@@ -79,6 +81,9 @@ class StagedTrainer(Trainer):
         self.network: Any = model  # what Trainer calls `model`, which it may wrap
         self.diverged = False
         self.new_head, self.teacher = new_head, teacher
+        self.pruner: Pruner | None = None
+        self.density = 1.0
+        self.mixed: MixedRank | None = None
         self.main_steps_from = stages[-1].step if stages else 0
         super().__init__(
             model, args, data_collator=collator, train_dataset=job.train, processing_class=job.tokenizer,
@@ -153,15 +158,23 @@ class StagedTrainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """As Trainer's; with a teacher, the distillation loss."""
+        """As Trainer's; with a teacher the distillation loss, of a mixture also how far two passes disagree."""
+        loss, output = self._loss(model, inputs, num_items_in_batch)
+        weight = self.job.settings.consistency
+        if self.mixed is not None and self.mixed.share > 0 and weight:
+            again, second = self._loss(model, inputs, num_items_in_batch)
+            apart = consistency_loss(output.logits, second.logits, self.job.task.regression)
+            loss = (loss + again) / 2 + weight * apart
+        return (loss, output) if return_outputs else loss
+
+    def _loss(self, model: Any, inputs: Any, num_items_in_batch: Any) -> Any:
         if self.teacher is None:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+            return super().compute_loss(model, inputs, True, num_items_in_batch)
         output = model(**inputs, **self.teacher.wanted)
         with self.autocast_smart_context_manager():
             taught = self.teacher(inputs)
         mask, weights = inputs["attention_mask"], self.teacher.weights
-        loss = distillation_loss(output, taught, mask, weights, self.job.task.regression)
-        return (loss, output) if return_outputs else loss
+        return distillation_loss(output, taught, mask, weights, self.job.task.regression), output
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: Trainer's estimate knows dense layers only and costs time at every step."""
@@ -193,6 +206,12 @@ class StagedTrainer(Trainer):
         self.control.should_training_stop = True
         self.tell("failed", "the loss is not finite any more, so the run stops")
 
+    @property
+    def progress(self) -> dict[str, float]:
+        """What changes along the steps, beside the loss."""
+        shares = {"density": self.density} if self.pruner is not None else {}
+        return shares | ({"matrices": self.mixed.share} if self.mixed is not None else {})
+
     def tell(
         self, kind: str, text: str = "", loss: float | None = None, metrics: dict[str, float] | None = None
     ) -> None:
@@ -208,6 +227,8 @@ class StagedTrainer(Trainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         super()._save(output_dir, state_dict)
         folder = Path(output_dir or str(self.args.output_dir))
+        if self.pruner is not None and self.args.should_save:
+            self.pruner.save(folder)
         if not self.args.should_save or self.job.plan is None:
             return
         for file in remote_code.FILES:
@@ -236,9 +257,23 @@ class _Stages(TrainerCallback):
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.trainer.begin_stages(state.global_step)
+        if self.trainer.mixed is not None:
+            self.trainer.mixed.anneal(state.global_step, args.max_steps)
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self.trainer.pruner is not None:
+            self.trainer.pruner.before_step()
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> None:
+        if self.trainer.pruner is not None:
+            self.trainer.density = self.trainer.pruner.after_step(state.global_step + 1, args.max_steps)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.trainer.tell("step")
+        self.trainer.tell("step", metrics=self.trainer.progress)
         saving = args.save_strategy == "steps" and state.global_step % args.save_steps == 0
         if saving or state.global_step in (args.max_steps, self.trainer.main_steps_from):
             control.should_log = True  # no loss is lost with a checkpoint, or counted for another phase

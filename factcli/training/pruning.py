@@ -1,0 +1,130 @@
+"""Pruning during training: the targets lose entries along a schedule, by movement or by magnitude."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..errors import UsageError
+
+PRUNINGS = ("movement", "magnitude")
+SCOPES = ("matrix", "global")
+FILE = "pruning.safetensors"  # in a checkpoint
+
+
+@dataclass(frozen=True)
+class Pruning:
+    """How to prune. `density` is the share of the entries that stays in the end, of each matrix or (`scope` "global")
+    of all together; the first `warmup` of the steps leaves all, the last `cooldown` has the final density."""
+
+    method: str
+    density: float
+    scope: str = "matrix"
+    warmup: float = 0.1
+    cooldown: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.method not in PRUNINGS:
+            raise UsageError(f"--prune {self.method!r} is unknown: take {' or '.join(PRUNINGS)}.")
+        if self.scope not in SCOPES:
+            raise UsageError(f"--prune-scope {self.scope!r} is unknown: take {' or '.join(SCOPES)}.")
+        if not 0 < self.density <= 1:
+            raise UsageError(f"--density {self.density} is not above 0 and at most 1.")
+        if min(self.warmup, self.cooldown) < 0 or self.warmup + self.cooldown >= 1:
+            raise UsageError("prune_warmup and prune_cooldown are shares of the steps, below 1 together.")
+
+    def check(self, sizes: list[int]) -> None:
+        """Raises UsageError where a matrix of so many entries would be left empty."""
+        if round(self.density * min(sizes)) < 1:
+            raise UsageError(f"--density {self.density} leaves nothing of {min(sizes)} entries: take a higher one.")
+
+    def density_at(self, step: int, total: int) -> float:
+        """The density after `step` of `total` steps: cubic, from 1 to `density` (Zhu and Gupta 2017, section 3)."""
+        first, last = self.warmup * total, (1 - self.cooldown) * total
+        left = min(1.0, max(0.0, (last - step) / max(last - first, 1e-9)))
+        return self.density + (1 - self.density) * left**3
+
+
+class Pruner:
+    """Keeps the entries of `weights` (by target name, changed in place) that their scores rank highest; the others are
+    zero, and their gradients too.
+
+    Movement: the score sums -w dL/dw over the steps, so that what training moves away from zero stays, and dL/dw of a
+    pruned entry, with the value that it had, may bring it back (Sanh et al. 2020, section 4). Magnitude: |w|.
+    """
+
+    def __init__(self, weights: Mapping[str, nn.Parameter], pruning: Pruning) -> None:
+        self.weights, self.pruning = dict(weights), pruning
+        self.masks = {n: torch.ones_like(w, dtype=torch.bool) for n, w in self.weights.items()}
+        self.pruned = {n: torch.zeros_like(w) for n, w in self.weights.items()}  # the values they had
+        self.scores = {n: torch.zeros_like(w) for n, w in self.weights.items()}
+
+    @torch.no_grad()
+    def before_step(self) -> None:
+        """After the backward pass: add to the scores, take the gradients from what is pruned."""
+        for name, weight in self.weights.items():
+            if weight.grad is None:
+                continue
+            if self.pruning.method == "movement":
+                self.scores[name] -= (weight + self.pruned[name]) * weight.grad
+            weight.grad.mul_(self.masks[name])
+
+    @torch.no_grad()
+    def after_step(self, step: int, total: int) -> float:
+        """After the optimizer's step number `step`: prune to the density of the schedule, which is returned."""
+        for name, weight in self.weights.items():  # momentum moves pruned entries too
+            weight.mul_(self.masks[name])
+        density = self.pruning.density_at(step, total)
+        scores = {n: self._score(n) for n in self.weights}
+        if self.pruning.scope == "global":
+            every = torch.cat([s.flatten() for s in scores.values()])
+            kept = highest(every, round(density * every.numel()))
+            parts = torch.split(kept, [s.numel() for s in scores.values()])
+            masks = {n: part.view_as(scores[n]) for n, part in zip(scores, parts, strict=True)}
+        else:
+            masks = {n: highest(s.flatten(), round(density * s.numel())).view_as(s) for n, s in scores.items()}
+        for name, mask in masks.items():
+            self._set(name, mask)
+        return density
+
+    def _score(self, name: str) -> Tensor:
+        if self.pruning.method == "movement":
+            return self.scores[name]
+        return (self.weights[name] + self.pruned[name]).abs()
+
+    def _set(self, name: str, mask: Tensor) -> None:
+        weight, pruned = self.weights[name], self.pruned[name]
+        whole = weight + pruned
+        weight.copy_(whole * mask)
+        pruned.copy_(whole * ~mask)
+        self.masks[name] = mask
+
+    def save(self, folder: Path) -> None:
+        """What a run that is resumed needs beside the weights."""
+        tensors = {f"pruned.{n}": t for n, t in self.pruned.items()} | {
+            f"scores.{n}": t for n, t in self.scores.items()
+        }
+        tensors |= {f"masks.{n}": t.to(torch.uint8) for n, t in self.masks.items()}
+        save_file({k: t.contiguous().cpu() for k, t in tensors.items()}, folder / FILE)
+
+    def load(self, folder: Path) -> None:
+        tensors = load_file(folder / FILE)
+        for name, weight in self.weights.items():
+            self.pruned[name].copy_(tensors[f"pruned.{name}"])
+            self.scores[name].copy_(tensors[f"scores.{name}"])
+            self.masks[name] = tensors[f"masks.{name}"].bool().to(weight.device)
+
+
+def highest(scores: Tensor, count: int) -> Tensor:
+    """A mask of the `count` highest of the scores (N,); of equal ones the first."""
+    if count >= scores.numel():
+        return torch.ones_like(scores, dtype=torch.bool)
+    threshold = scores.kthvalue(scores.numel() - count).values  # the highest that goes
+    mask = scores > threshold
+    missing = count - int(mask.sum())
+    if missing:
+        mask[torch.nonzero(scores == threshold)[:missing, 0]] = True
+    return mask

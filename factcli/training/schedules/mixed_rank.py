@@ -1,0 +1,18 @@
+"""Mixed-rank: all at once, and the matrices help out until the factors stand alone."""
+
+from ...plan import Layer
+from .base import Schedule, Stage, StageOptions, schedules
+
+
+class MixedRankSchedule(Schedule):
+    """Every matrix is factorized before the first step; in training a layer answers with its matrix with a probability
+    that falls to zero (see training/mixed.py)."""
+
+    name = "mixed-rank"
+    paper = "Ren and Zhu 2024, Low-Rank Prune-And-Factorize for Language Model Compression"
+
+    def stages(self, layers: list[Layer], options: StageOptions) -> tuple[Stage, ...]:
+        return (Stage(0, tuple(layers)),)
+
+
+schedules.register(MixedRankSchedule.name)(MixedRankSchedule())

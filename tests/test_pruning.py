@@ -1,0 +1,246 @@
+"""Pruning, mixed-rank training and both together (LPAF)."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+import factcli
+from factcli.criteria.sparsity import VARIANTS, Sparsity
+from factcli.remote_code.modeling_factorized import LowRankLinear
+from factcli.targets import Target
+from factcli.training.mixed import MixedRank, consistency_loss
+from factcli.training.pruning import PRUNINGS, SCOPES, Pruner, Pruning, highest
+
+from .training_helpers import same, save_model, write_glue
+
+FAST: dict[str, Any] = {"batch_size": 16, "learning_rate": 4e-3, "save_steps": 0, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lpaf")
+    save_model(folder / "base")
+    save_model(folder / "narrow", hidden_size=16, intermediate_size=32)
+    write_glue(folder / "glue", "sst2", train=256)
+    return folder
+
+
+@pytest.mark.parametrize("method", PRUNINGS)
+@pytest.mark.parametrize("scope", SCOPES)
+def test_density_follows_its_schedule_exactly(method: str, scope: str) -> None:
+    """Entries that are pruned are zero after every step, whatever the optimizer's momentum does."""
+    weights = {"a": nn.Parameter(torch.randn(6, 10)), "b": nn.Parameter(torch.randn(10, 10) * 3)}
+    pruning = Pruning(method, 0.25, scope, 0.2, 0.3)
+    pruner = Pruner(weights, pruning)
+    optimizer = torch.optim.AdamW(weights.values(), lr=0.05)
+    total = 40
+    for step in range(1, total + 1):
+        loss = sum((w * torch.randn_like(w)).sum() + w.square().sum() for w in weights.values())
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[union-attr]
+        pruner.before_step()
+        optimizer.step()
+        density = pruner.after_step(step, total)
+        left = 1 - (step - 8) / (28 - 8)
+        assert density == pytest.approx(0.25 + 0.75 * min(1, max(0, left)) ** 3)
+        if scope == "matrix":
+            assert all(int((w != 0).sum()) == round(density * w.numel()) for w in weights.values())
+        else:
+            assert sum(int((w != 0).sum()) for w in weights.values()) == round(density * 160)
+    assert density == 0.25
+
+
+def test_movement_keeps_what_grows_and_magnitude_what_is_large() -> None:
+    start = torch.tensor([[4.0, 3.0, 2.0, 1.0]])
+    push = torch.tensor([[1.0, 1.0, -1.0, -1.0]])  # gradients: the first two shrink, the last two grow
+    for method, kept in (("movement", [2, 3]), ("magnitude", [0, 1])):
+        weight = nn.Parameter(start.clone())
+        pruner = Pruner({"w": weight}, Pruning(method, 0.5, warmup=0, cooldown=0.9))
+        weight.grad = push.clone()
+        pruner.before_step()
+        pruner.after_step(10, 10)
+        assert torch.nonzero(weight[0])[:, 0].tolist() == kept
+        assert torch.equal(weight[0, kept], start[0, kept])
+    # The score is -w dL/dw, also of what is pruned, with the value that it had: so it may come back.
+    weight = nn.Parameter(start.clone())
+    pruner = Pruner({"w": weight}, Pruning("movement", 0.5, warmup=0, cooldown=0.9))
+    for gradient in (push, -3 * push):
+        weight.grad = gradient.clone()
+        pruner.before_step()
+        pruner.after_step(10, 10)
+    assert pruner.scores["w"].tolist() == (-start * push + 3 * start * push).tolist()
+    assert torch.equal(weight, start * torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    assert torch.equal(weight.grad, -3 * push * torch.tensor([0.0, 0.0, 1.0, 1.0]))
+
+
+def test_equal_scores_are_cut_at_the_count() -> None:
+    assert highest(torch.zeros(7), 3).tolist() == [True] * 3 + [False] * 4
+    assert int(highest(torch.tensor([1.0, 1.0, 1.0, 2.0, 0.0]), 2).sum()) == 2
+
+
+@pytest.mark.parametrize("method", PRUNINGS)
+def test_a_pruned_model_is_dense_with_zeros(method: str, place: Path, tmp_path: Path) -> None:
+    result = factcli.finetune(
+        str(place / "base"), tmp_path / "out", task="sst2", data_dir=place / "glue", prune=method, density=0.3,
+        epochs=5, **FAST,
+    )  # fmt: skip
+    assert result["metrics"]["accuracy"] > 0.9
+    tensors = load_file(tmp_path / "out" / "model.safetensors")
+    targets = [k for k in tensors if ".layer." in k and k.endswith("weight") and "LayerNorm" not in k]
+    assert len(targets) == 12
+    for name, tensor in tensors.items():
+        zeros = int((tensor == 0).sum())
+        assert (zeros == tensor.numel() - round(0.3 * tensor.numel())) == (name in targets), name
+    again = factcli.evaluate(str(tmp_path / "out"), task="sst2", data_dir=place / "glue", device="cpu")[0]
+    assert again["metrics"] == result["metrics"]
+
+
+def test_a_killed_pruning_ends_the_same(place: Path, world: dict[str, str], tmp_path: Path) -> None:
+    """Scores, masks and what was pruned come back with the checkpoint."""
+    command = [sys.executable, "-m", "factcli", "finetune", str(place / "base"), "--task", "sst2", "--data-dir",
+               str(place / "glue"), "--prune", "movement", "--density", "0.3", "--epochs", "3", "--batch-size", "16",
+               "--learning-rate", "4e-3", "--save-steps", "5", "-q"]  # fmt: skip
+    subprocess.run([*command, "-o", str(tmp_path / "whole")], env=world, check=True, capture_output=True)
+    process = subprocess.Popen([*command, "-o", str(tmp_path / "out")], env=world, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 120
+    while not list((tmp_path / "out-checkpoints").glob("checkpoint-2[05]/trainer_state.json")):
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+    assert not (tmp_path / "out").exists()
+    subprocess.run([*command, "-o", str(tmp_path / "out"), "--resume"], env=world, check=True, capture_output=True)
+    assert same(tmp_path / "whole", tmp_path / "out")
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_criterion_looks_at_what_survived(variant: str) -> None:
+    weight = torch.randn(4, 6, dtype=torch.float64)
+    weight[0, :5], weight[1, :3] = 0, 0
+    metric = Sparsity(variant).metric(Target("x", (4, 6), True), None, weight)
+    difference = torch.randn(4, 6, dtype=torch.float64)
+    rows = {"l0": [1, 3, 6, 6], "l1": weight.abs().sum(1).tolist(), "l2": weight.norm(dim=1).tolist()}
+    expected = 0.0
+    for i in range(4):
+        for j in range(6):
+            d = float(weight[i, j] != 0) if variant == "entries" else rows[variant][i] ** 2
+            expected += d * float(difference[i, j]) ** 2
+    assert metric.error(difference) == pytest.approx(expected, rel=2e-3)  # a floor keeps the weights above zero
+    assert Sparsity(variant).metric(Target("x", (4, 6), True), None, torch.ones(4, 6)).error(
+        difference
+    ) == pytest.approx(float(difference.square().sum()))
+
+
+def layers() -> tuple[nn.Module, dict[str, tuple[torch.Tensor, torch.Tensor | None]]]:
+    factors = nn.Module()
+    factors.a, factors.b = LowRankLinear(5, 4, 2, True), LowRankLinear(4, 4, 2, False)
+    return factors.train(), {"a": (torch.randn(4, 5), torch.randn(4)), "b": (torch.randn(4, 4), None)}
+
+
+def test_all_matrices_or_all_factors_bit_for_bit() -> None:
+    base, matrices = layers()
+    x, y = torch.randn(3, 5), torch.randn(3, 4)
+    own = [base.a(x), base.b(y)]
+    mixed = MixedRank(base, matrices, 1.0, 0.5)
+    theirs = [nn.functional.linear(x, *matrices["a"]), nn.functional.linear(y, *matrices["b"])]
+    assert all(torch.equal(a, b) for a, b in zip([base.a(x), base.b(y)], theirs, strict=True))
+    base.a(x).sum().backward()
+    assert all(p.grad is not None and not p.grad.any() for p in base.a.parameters())
+    base.eval()
+    assert torch.equal(base.a(x), own[0])
+    base.train()
+    assert [mixed.anneal(step, 10) for step in (0, 1, 4, 5, 6, 10)] == [1.0, 0.8, pytest.approx(0.2), 0.0, 0.0, 0.0]
+    assert all(torch.equal(a, b) for a, b in zip([base.a(x), base.b(y)], own, strict=True))
+    assert list(base.state_dict()) == list(layers()[0].state_dict())
+    mixed.detach()
+    assert "forward" not in vars(base.a)
+
+
+def test_a_half_share_answers_half_of_the_time() -> None:
+    base, matrices = layers()
+    x = torch.randn(1, 5)
+    own = base.a(x)
+    MixedRank(base, matrices, 0.5, 1.0)
+    torch.manual_seed(0)
+    count = sum(torch.equal(base.a(x), own) for _ in range(400))
+    assert 160 < count < 240
+
+
+def test_consistency_by_hand() -> None:
+    a, b = torch.randn(3, 4, dtype=torch.float64), torch.randn(3, 4, dtype=torch.float64)
+    p, q = a.softmax(-1), b.softmax(-1)
+    expected = (((p * (p / q).log()).sum() + (q * (q / p).log()).sum()) / 3 / 2).item()
+    assert consistency_loss(a, b, False).item() == pytest.approx(expected, rel=1e-5)
+    assert consistency_loss(a, b, True).item() == pytest.approx((a - b).square().mean().item(), rel=1e-5)
+
+
+def test_the_three_phases_alone_and_in_one(place: Path, tmp_path: Path) -> None:
+    common: dict[str, Any] = {"task": "sst2", "data_dir": place / "glue", "epochs": 3, "seed": 2, **FAST}
+    pruning = {"prune": "movement", "density": 0.4}
+    lpaf = Path(__file__).parent.parent / "recipes" / "lpaf.yaml"
+    one = factcli.finetune(str(place / "base"), tmp_path / "one", config=lpaf, keep=0.5, density=0.4, **common)
+    assert one["metrics"]["accuracy"] > 0.9
+    assert one["schedule"] == "mixed-rank"
+    assert not (tmp_path / "one-phases").exists()
+    factcli.finetune(str(place / "base"), tmp_path / "sparse", **pruning, **common)
+    factcli.convert(str(tmp_path / "sparse"), tmp_path / "factors", keep=0.5, criterion="sparsity")
+    factcli.finetune(
+        str(tmp_path / "factors"),
+        tmp_path / "three",
+        schedule="mixed-rank",
+        mixed_with=str(tmp_path / "sparse"),
+        **common,
+    )
+    assert same(tmp_path / "one", tmp_path / "three")
+    assert {f.name for f in (tmp_path / "one").iterdir()} == {f.name for f in (tmp_path / "three").iterdir()}
+    made = factcli.inspect(tmp_path / "one")
+    assert made["made_with"]["model"] == "base"
+    assert (made["recipe"]["criterion"], made["recipe"]["training"]["prune"]) == ("sparsity", "movement")
+
+
+@pytest.mark.parametrize("consistency", [0.0, 1.0])
+def test_mixed_rank_of_a_dense_model_with_itself(consistency: float, place: Path, tmp_path: Path) -> None:
+    config = tmp_path / "recipe.yaml"
+    config.write_text(
+        f"method: monarch\nblocks: 2\nkeep: 0.5\ntraining: {{schedule: mixed-rank, consistency: {consistency}}}\n"
+    )
+    result = factcli.finetune(
+        str(place / "base"), tmp_path / "out", task="sst2", data_dir=place / "glue", config=config, epochs=5, **FAST
+    )
+    assert result["metrics"]["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "said"),
+    [
+        ("base", {"prune": "movement"}, "give both"),
+        ("base", {"prune": "movment", "density": 0.5}, "'movment' is unknown"),
+        ("base", {"prune": "movement", "density": 1.5}, "--density 1.5 is not above 0 and at most 1"),
+        ("base", {"prune": "movement", "density": 0}, "--density 0"),
+        ("base", {"prune": "movement", "density": 0.0001}, "leaves nothing of"),
+        ("base", {"prune": "movement", "density": 0.5, "prune_scope": "row"}, "--prune-scope 'row' is unknown"),
+        ("base", {"mixed_with": "base", "keep": 0.5}, "is for --schedule mixed-rank"),
+        ("small", {"prune": "movement", "density": 0.5}, "is factorized already: --prune"),
+        ("small", {"schedule": "mixed-rank"}, "needs --mixed-with"),
+        ("small", {"schedule": "mixed-rank", "mixed_with": "narrow"}, "as 16 x 16, the factors make 32 x 32"),
+    ],
+)
+def test_refused(model: str, options: dict[str, Any], said: str, place: Path, tmp_path: Path) -> None:
+    if not (place / "small").exists():
+        factcli.convert(str(place / "base"), place / "small", keep=0.5)
+    if "mixed_with" in options:
+        options = options | {"mixed_with": str(place / options["mixed_with"])}
+    with pytest.raises(factcli.FactcliError, match=said):
+        factcli.finetune(
+            str(place / model), tmp_path / "out", task="sst2", data_dir=place / "glue", max_steps=2, **options, **FAST
+        )
+    assert not (tmp_path / "out").exists()
