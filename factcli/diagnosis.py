@@ -52,7 +52,7 @@ def diagnose(
 
     Returns:
         {"model", "verdict", "calibration", "layers": [...]}. A layer has "name", "shape", "singular_values" (largest
-        first), "rank_90" (how many hold 90 % of the squared sum), "ranks" and "errors": for every criterion the
+        first), "rank" (numerical, see numerical_rank), "rank_90" (how many hold 90 % of the squared sum), "ranks" and "errors": for every criterion the
         relative error at these ranks, the root of what is left over what there is, in its own metric. With calibration
         also "svd_errors", those of plain SVD in the metric of kfac at the same keep ratios ("keeps"),
         "fisher_variance" and "advice".
