@@ -52,10 +52,10 @@ def diagnose(
 
     Returns:
         {"model", "verdict", "calibration", "layers": [...]}. A layer has "name", "shape", "singular_values" (largest
-        first), "rank" (numerical, see numerical_rank), "rank_90" (how many hold 90 % of the squared sum), "ranks" and "errors": for every criterion the
-        relative error at these ranks, the root of what is left over what there is, in its own metric. With calibration
-        also "svd_errors", those of plain SVD in the metric of kfac at the same keep ratios ("keeps"),
-        "fisher_variance" and "advice".
+        first), "rank" (see numerical_rank), "rank_90" (how many hold 90 % of the squared sum), "ranks" and "errors":
+        for every criterion the relative error at these ranks, the root of what is left over what there is, in its own
+        metric. With calibration also "svd_errors", those of plain SVD in the metric of kfac at the same keep ratios
+        ("keeps"), "fisher_variance" and "advice".
 
         "fisher_variance" is phi = Var(I) / Mean(I)^2 of the Fisher information I, entry by entry: the measure that
         predicts where plain SVD fails (Hua et al. 2022; the formula is ours, after its description), zero where all
