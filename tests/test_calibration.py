@@ -115,8 +115,10 @@ def test_batches_and_order_do_not_matter(kind: str, head: str | None, tmp_path: 
     tok = tokenizer(tmp_path)
     tok.add_special_tokens({"mask_token": "[UNK]"})
     one = run(model, tok, data, batch_size=1)
-    assert_same(one, run(model, tok, data, batch_size=5), 3e-6)
-    assert_same(one, run(model, tok, list(reversed(data)), batch_size=5), 3e-6)
+    five = run(model, tok, data, batch_size=5)
+    assert_same(one, five, 3e-6)  # sums are float64's, the model's own rounding is float32's
+    for name, value in tensors(run(model, tok, list(reversed(data)), batch_size=5)).items():
+        assert torch.equal(value, tensors(five)[name]), name
     for name, value in tensors(one).items():
         assert bool(torch.isfinite(value).all()), name
 

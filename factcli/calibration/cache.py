@@ -18,7 +18,7 @@ from .gather import Calibration
 from .losses import Example
 from .statistics import Kind, Statistics
 
-VERSION = 1  # of what is gathered and how: raise it when the numbers change
+VERSION = 2  # of what is gathered and how: raise it when the numbers change
 LIMIT = 8 * 2**30  # bytes kept; the entries that were not used for longest go first
 _FIELDS = tuple(f.name for f in fields(Statistics) if f.name != "tokens")
 

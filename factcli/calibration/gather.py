@@ -60,8 +60,9 @@ def gather(
 ) -> Calibration:
     """The statistics `kinds` of `targets` over `examples`, in one pass in evaluation mode (without dropout).
 
-    The model is run in float32 and left as it was. Padding never counts, and the result is the same for any batch size
-    and order of the data, up to rounding. `headless` leaves out the head (one that was never trained).
+    The model is run in float32 and left as it was. Padding never counts. The result is the same bit for bit for any
+    order of the data, and for any batch size up to the rounding of the model's own forward and backward. `headless`
+    leaves out the head (one that was never trained).
 
     Raises FactcliError for no data, a model whose loss cannot be formed, labels that it does not have, and activations
     or gradients that are not finite, naming the layer.
@@ -82,6 +83,7 @@ def gather(
     head = Head("none") if headless else find_head(ran) if backward else Head("none")
     modules = {t.name: ran.base_model.get_submodule(t.name) for t in targets}
     collector = Collector(modules, kinds)
+    examples = sorted(examples, key=_place)
     lengths = [len(e.ids) for e in examples]
     done = 0
     with collector, torch.set_grad_enabled(backward), _differentiable_inputs(ran, backward):
@@ -94,6 +96,11 @@ def gather(
     calibration = Calibration(collector.finish(), len(examples), sum(lengths))
     calibration.seconds = time.perf_counter() - started
     return calibration
+
+
+def _place(example: Example) -> tuple[int, tuple[int, ...], tuple[int, ...], float]:
+    """Where an example comes among others, whatever order they are given in."""
+    return -len(example.ids), example.ids, example.types or (), -1.0 if example.label is None else example.label
 
 
 def _run(
