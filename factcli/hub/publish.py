@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Destination:
-    """A repository that the token may write to. `exists` with its newest commit `head`, or is yet to be made."""
+    """A repository that the token may write to, or make: then `private` says how (None: as the account does)."""
 
     repo_id: str
     private: bool | None

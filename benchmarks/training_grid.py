@@ -1,0 +1,160 @@
+"""How to factorize and train, at equal numbers of training steps: one process at a time, resumable.
+
+    python benchmarks/training_grid.py MODEL --data-dir GLUE [--tasks mrpc rte sst2] [--keeps 0.25 0.1] [--seeds 1 2 3]
+        [--configurations ...] [--results recipes/results] [--work DIR]
+
+MODEL is fine-tuned once on each task; every run starts from that, and it is the teacher of the runs that have one.
+The results, with command, versions, seed and date, go into RESULTS/NAME-training.json as soon as they are there, and
+the table RESULTS/NAME-training.md is written anew; runs that stand in the file are skipped. Prints the bars last and
+exits with 1 where one is missed.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import runs
+
+TASKS = {"mrpc": 345, "rte": 234, "sst2": 2105}  # training steps of a run: 3 epochs, 3 epochs, 1 epoch
+DENSE_EPOCHS = {"mrpc": 4, "rte": 4, "sst2": 1}
+STAGES = 6  # of MiniLM's six blocks
+DIRECT = ["--method", "low-rank", "--schedule", "direct"]
+KFAC = [*DIRECT, "--criterion", "kfac", "--allocation", "global"]
+CONFIGURATIONS: dict[str, list[str]] = {
+    "frobenius, direct": DIRECT,
+    "frobenius, staged": ["--method", "low-rank", "--schedule", "staged"],
+    "FWSVD, direct": [*DIRECT, "--criterion", "fisher-rows"],
+    "TFWSVD, direct": [*DIRECT, "--criterion", "fisher"],
+    "LPAF": ["-c", str(Path(__file__).parents[1] / "recipes" / "lpaf.yaml")],
+    "kfac global, direct": KFAC,
+    "frobenius, direct, teacher": DIRECT,
+    "kfac global, direct, teacher": KFAC,
+}
+
+
+def options(task: str, configuration: str, keep: float, seed: int, rate: str, precision: str) -> list[str]:
+    """The options of a run that decide its result; its steps are those of every other run of the task."""
+    steps = TASKS[task]
+    chosen = CONFIGURATIONS[configuration]
+    if "staged" in chosen:
+        between = max(1, steps // 3 // (STAGES - 1))
+        steps -= between * (STAGES - 1)
+        chosen = [*chosen, "--stage-steps", str(between)]
+    if configuration == "LPAF":
+        steps //= 2  # as many to prune
+    common = ["--task", task, "--keep", str(keep), "--max-steps", str(steps), "--learning-rate", rate]
+    return [*common, "--precision", precision, "--seed", str(seed), *chosen]
+
+
+def table(entries: list[dict[str, Any]], name: str) -> str:
+    """Markdown: a row a keep ratio and configuration, means over seeds and tasks."""
+    tasks = [t for t in TASKS if any(e["task"] == t for e in entries)]
+    lines = [
+        f"# Factorizing and training {name}",
+        "",
+        "Accuracy on validation data, mean over seeds with the sample deviation, at equal numbers of training steps; a",
+        "failed run has an accuracy at or below that of the training set's commonest label. Made by",
+        "`benchmarks/training_grid.py`; commands, versions and dates are in the JSON file beside this one.",
+        "",
+        "| keep | configuration | " + " | ".join(tasks) + " | mean | failed runs |",
+        "|---" * (len(tasks) + 4) + "|",
+    ]
+    for keep in sorted({e["keep"] for e in entries}, reverse=True):
+        for configuration in ("dense", *CONFIGURATIONS):
+            group = [e for e in entries if e["keep"] == keep and e["configuration"] == configuration]
+            if not group:
+                continue
+            scores = {t: [e["result"]["metrics"]["accuracy"] for e in group if e["task"] == t] for t in tasks}
+            shown = [runs.mean(v) if v else "" for v in scores.values()]
+            whole = f"{mean(mean(v) for v in scores.values()):.4f}" if all(scores.values()) else ""
+            failed = sum(e["result"]["failed_run"] for e in group)
+            lines.append(f"| {keep} | {configuration} | {' | '.join(shown)} | {whole} | {failed} of {len(group)} |")
+    return "\n".join(lines) + "\n"
+
+
+def bars(entries: list[dict[str, Any]]) -> list[tuple[str, bool]]:
+    """What these results can answer: points are of 100, means over the tasks."""
+
+    def score(configuration: str, keep: float) -> float | None:
+        group = [e for e in entries if e["configuration"] == configuration and e["keep"] == keep]
+        tasks = {e["task"] for e in group}
+        if not group:
+            return None
+        return 100 * mean(mean(e["result"]["metrics"]["accuracy"] for e in group if e["task"] == t) for t in tasks)
+
+    found = []
+    lpaf, plain = score("LPAF", 0.1), score("frobenius, direct", 0.1)
+    if lpaf is not None and plain is not None:
+        found.append((f"LPAF over frobenius at 0.1: {lpaf - plain:+.2f}, at least +1.5", lpaf - plain >= 1.5))
+    gains = [
+        with_teacher - alone
+        for keep in {e["keep"] for e in entries}
+        if (with_teacher := score("kfac global, direct, teacher", keep)) is not None
+        and (alone := score("kfac global, direct", keep)) is not None
+    ]
+    if gains:
+        found.append((f"a teacher adds {mean(gains):+.2f} on average, at least +0.5", mean(gains) >= 0.5))
+    last = [e for e in entries if e["configuration"].startswith("kfac")]
+    failed = sum(e["result"]["failed_run"] for e in last)
+    if last:
+        found.append((f"{failed} failed runs with kfac, none", failed == 0))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--data-dir", required=True)
+    parser.add_argument("--name", default="all-MiniLM-L6-v2", help="how results call the model")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--keeps", nargs="+", type=float, default=[0.25, 0.1])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
+    parser.add_argument("--configurations", nargs="+", choices=CONFIGURATIONS, default=list(CONFIGURATIONS))
+    parser.add_argument("--learning-rate", default="1e-4")
+    parser.add_argument("--precision", default="float32")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "recipes" / "results")
+    parser.add_argument("--work", type=Path, default=Path("build/training-grid"), help="for models and checkpoints")
+    parser.add_argument("--commit", help="of factcli, for the record; default: asked of git")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    given.results.mkdir(parents=True, exist_ok=True)
+    file = given.results / f"{given.name}-training.json"
+
+    def keep_result(key: dict[str, Any], chosen: list[str], result: dict[str, Any]) -> None:
+        shown = " ".join(c if not c.startswith("/") else Path(c).name for c in chosen)
+        entry = key | {"command": f"factcli finetune MODEL --data-dir GLUE {shown}"} | runs.record(given.commit)
+        entries = [*runs.read(file), entry | {"result": result | {"model": given.name, "output": None}}]
+        runs.write(file, json.dumps(entries, indent=1) + "\n")
+        runs.write(file.with_suffix(".md"), table(entries, given.name))
+
+    for task in given.tasks:
+        dense = given.work / f"{given.name}-{task}"
+        if not dense.is_dir():
+            runs.say(f"{task}, dense")
+            chosen = ["--task", task, "--epochs", str(DENSE_EPOCHS[task]), "--learning-rate", "5e-5", "--seed", "0"]
+            chosen += ["--precision", given.precision]
+            result = runs.finetune(given.model, given.data_dir, given.work / "run", chosen, keep=dense)
+            keep_result({"task": task, "configuration": "dense", "keep": 1.0, "seed": 0}, chosen, result)
+        for seed in given.seeds:
+            for keep in given.keeps:
+                for configuration in given.configurations:
+                    key = {"task": task, "configuration": configuration, "keep": keep, "seed": seed}
+                    if any(all(e[k] == v for k, v in key.items()) for e in runs.read(file)):
+                        continue
+                    chosen = options(task, configuration, keep, seed, given.learning_rate, given.precision)
+                    taught = ["--teacher", str(dense)] if configuration.endswith("teacher") else []
+                    runs.say(f"{task}, keep {keep}, {configuration}, seed {seed}")
+                    result = runs.finetune(str(dense), given.data_dir, given.work / "run", [*chosen, *taught])
+                    runs.say(f"{'FAILED RUN' if result['failed_run'] else 'done'} {result['metrics']}")
+                    keep_result(key, [*chosen, *taught], result)
+    found = bars(runs.read(file))
+    for text, met in found:
+        print("met   " if met else "MISSED", text)
+    sys.exit(not all(met for _, met in found))
+
+
+if __name__ == "__main__":
+    main()
