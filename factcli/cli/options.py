@@ -7,7 +7,7 @@ import typer
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="A directory or Hub id; id@revision pins it.")]
 RecipeModelArgument = Annotated[
     str | None,
-    typer.Argument(metavar="[MODEL]", help="A directory or Hub id; default: the one that the recipe was made with."),
+    typer.Argument(metavar="MODEL", help="A directory or Hub id; default: the one that the recipe was made with."),
 ]
 OutputOption = Annotated[str | None, typer.Option("--output", "-o", help="Directory to write.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]

@@ -11,7 +11,7 @@ from . import options as o
 def command(
     folder: Annotated[str, typer.Argument(metavar="DIRECTORY", help="What convert or finetune wrote.")],
     repo_id: Annotated[
-        str | None, typer.Argument(metavar="[REPO_ID]", help="OWNER/NAME; default: the directory's name, below you.")
+        str | None, typer.Argument(metavar="REPO_ID", help="OWNER/NAME; default: the directory's name, below you.")
     ] = None,
     commit_message: Annotated[str | None, typer.Option("--commit-message", "-m", help="Of the one commit.")] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="The branch; made if need be.")] = None,
