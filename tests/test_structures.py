@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch import nn
 
 from factcli.linalg import balance, truncated_svd
+from factcli.remote_code.modeling_factorized import TOKENS, BlockLinear
 from factcli.structures import Factors, Structure, structures
 from factcli.structures.projection import project
 
@@ -101,6 +103,24 @@ def test_module_computes_the_dense_product(structure: Structure, bias: bool) -> 
 
 
 @ALL
+@pytest.mark.parametrize("interleaved", [False, True])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_many_tokens_equal_few(interleaved: bool, bias: bool, dtype: torch.dtype) -> None:
+    """Without gradients many tokens go a few at a time; every token's outputs are those it has alone."""
+    layer = BlockLinear(12, 8, 2, bias, 4, interleaved).to(dtype)
+    if layer.bias is not None:
+        nn.init.normal_(layer.bias)
+    x = torch.randn(2, TOKENS + 7, 12, dtype=dtype)
+    expected = layer(x)
+    with torch.no_grad():
+        found = layer(x)
+        traced = torch.jit.trace(layer, x)(x[:, :TOKENS])  # type: ignore[no-untyped-call]
+    assert found.shape == expected.shape
+    assert torch.allclose(found, expected, rtol=0.01 if dtype == torch.bfloat16 else 1e-5, atol=1e-5)
+    assert torch.allclose(traced, expected[:, :TOKENS], rtol=0.01 if dtype == torch.bfloat16 else 1e-5, atol=1e-5)
+
+
 def test_factors_are_balanced(structure: Structure) -> None:
     factors = project(matrix((24, 40)), structure, 2, blocks_of(structure))
     left = factors.left.mT @ factors.left

@@ -15,6 +15,8 @@ from torch import nn
 from . import configuration_factorized
 from .configuration_factorized import FORMAT_VERSION, PREFIX
 
+TOKENS = 512
+
 
 class FactorizedLinear(nn.Module):
     """What the layers below share.
@@ -72,15 +74,33 @@ class BlockLinear(FactorizedLinear):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        b, r = self.blocks, self.rank
         lead = x.shape[:-1]
-        hidden = x.reshape(-1, b, self.in_features // b).transpose(0, 1)
-        hidden = torch.bmm(hidden, self.factor_in.transpose(1, 2))  # (input block, token, output block * rank)
-        hidden = hidden.reshape(b, -1, b, r).permute(2, 1, 0, 3).reshape(b, -1, b * r)
-        y = torch.bmm(hidden, self.factor_out.transpose(1, 2))  # (output block, token, row in block)
-        y = y.permute(1, 2, 0) if self.interleaved else y.transpose(0, 1)
-        y = y.reshape(*lead, self.out_features)
-        return y if self.bias is None else y + self.bias
+        x = x.reshape(-1, self.in_features)
+        recorded = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore
+        if x.device.type != "cpu" or len(x) <= TOKENS or recorded:
+            y = self._product(x).reshape(*lead, self.out_features)
+            return y if self.bias is None else y + self.bias
+        # On a CPU, so few tokens at a time that what lies between the products stays in the cache, written in place;
+        # for Monarch block by block: long strided runs, where all at once would be many short ones.
+        b, y = self.blocks, x.new_empty(len(x), self.out_features)
+        bias = y.new_zeros(self.out_features) if self.bias is None else self.bias
+        for start in range(0, len(x), TOKENS):
+            part, place = self._product(x[start : start + TOKENS]), y[start : start + TOKENS]
+            if self.interleaved:
+                for j in range(b):
+                    torch.add(part[..., j], bias[j::b], out=place[:, j::b])
+            else:
+                torch.add(part, bias.view(b, -1), out=place.view(len(place), b, -1))
+        return y.reshape(*lead, self.out_features)
+
+    def _product(self, x: torch.Tensor) -> torch.Tensor:
+        """Tokens (N, in_features) to outputs (N, block, row in block), Monarch's (N, row, block), without the bias."""
+        b, r = self.blocks, self.rank
+        hidden = x.reshape(-1, b, self.in_features // b).permute(1, 2, 0)
+        hidden = torch.bmm(self.factor_in, hidden)  # (input block, output block * rank, N)
+        hidden = hidden.reshape(b, b, r, -1).transpose(0, 1).reshape(b, b * r, -1)  # moves long runs only
+        y = torch.bmm(hidden.transpose(1, 2), self.factor_out.transpose(1, 2))  # (output block, N, row in block)
+        return y.permute(1, 2, 0) if self.interleaved else y.transpose(0, 1)
 
 
 def build_layer(layer: dict[str, Any]) -> nn.Module:
