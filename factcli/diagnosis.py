@@ -132,7 +132,11 @@ def _examine(target: Target, w: Tensor, measured: list[Measured], gathered: Cali
         "rank": numerical_rank(values, target.shape),
         "rank_90": int((energy < 0.9 * energy[-1]).sum()) + 1,
         "ranks": ranks,
-        "errors": {m.criterion.name: _curve(gains(w, _LOW_RANK, 1, m.metric(target, w)), ranks) for m in measured},
+        "errors": {
+            m.criterion.name: _curve(gains(w, _LOW_RANK, 1, m.metric(target, w)), ranks)
+            for m in measured
+            if m.criterion.applies(w)
+        },
         "keeps": {str(k): r for k, r in zip(KEEPS, keeps, strict=True)},
     }
     if gathered is not None:

@@ -74,7 +74,7 @@ def test_the_error_of_the_export_is_the_one_predicted(
         with torch.no_grad():
             bias = layer(torch.zeros(1, target.shape[1]))
             change = w - (layer(eye) - bias).T.double()
-        metric = measured.metric(target)
+        metric = measured.metric(target, w)
         lost += metric.error(change)
         total += metric.error(w)
         blocks = entry["blocks"] or 1

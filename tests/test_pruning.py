@@ -99,6 +99,9 @@ def test_a_pruned_model_is_dense_with_zeros(method: str, place: Path, tmp_path: 
     for name, tensor in tensors.items():
         zeros = int((tensor == 0).sum())
         assert (zeros == tensor.numel() - round(0.3 * tensor.numel())) == (name in targets), name
+    for layer in factcli.diagnose(str(tmp_path / "out"))["layers"]:
+        assert list(layer["errors"]) == ["frobenius", "sparsity"]
+        assert layer["rank"] <= min(layer["shape"])
     again = factcli.evaluate(str(tmp_path / "out"), task="sst2", data_dir=place / "glue", device="cpu")[0]
     assert again["metrics"] == result["metrics"]
 

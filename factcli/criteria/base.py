@@ -26,6 +26,10 @@ class Criterion:
         """The metric of one target, float64; `statistics` has what `needs` says, `weight` (m, n) is the matrix."""
         raise NotImplementedError
 
+    def applies(self, weight: Tensor) -> bool:
+        """Whether it says of this matrix anything that plain SVD does not."""
+        return True
+
     def variant(self, sparsity: str) -> "Criterion":
         """The criterion with its own option set: only `sparsity` has one."""
         return self

@@ -34,11 +34,14 @@ class Sparsity(Criterion):
     def variant(self, sparsity: str) -> Criterion:
         return Sparsity(sparsity)
 
+    def applies(self, weight: Tensor) -> bool:
+        return bool((weight == 0).any())
+
     def metric(self, target: Target, statistics: Statistics | None = None, weight: Tensor | None = None) -> Metric:
         assert weight is not None
-        survives = weight != 0
-        if bool(survives.all()):
+        if not self.applies(weight):
             return FROBENIUS
+        survives = weight != 0
         if self.kind == "entries":
             return ElementwiseMetric(floored(survives.double()))
         rows = {"l0": survives.double().sum(1), "l1": weight.double().abs().sum(1), "l2": weight.double().norm(dim=1)}

@@ -82,7 +82,7 @@ def push(
         card = card.replace(NAME, target.repo_id).replace(f'"{REVISION}"', f'"{tag or REVISION}"')
     upload = _Upload(folder, [f for f in files if f != CARD], card, target, revision, create_pr, keep_readme)
     # A commit that was made although its answer was lost is found by the next try; a pull request is not.
-    before, info = _repeating(lambda: upload.commit(commit_message), target.repo_id, after_cuts=not create_pr)
+    info = _repeating(lambda: upload.commit(commit_message), target.repo_id, after_cuts=not create_pr)
     if tag:
         _repeating(lambda: _tag(target.repo_id, tag, info.oid), target.repo_id)
     return {
@@ -91,7 +91,7 @@ def push(
         "url": info.pr_url or info.commit_url,
         "files": files,
         "left_out": left_out,
-        "changed": info.oid != before,
+        "changed": info.oid != upload.before,
     }
 
 
@@ -189,15 +189,17 @@ class _Upload:
     revision: str | None
     create_pr: bool
     keep_readme: bool
+    before: str | None = None  # the branch's commit when the first try saw it
 
-    def commit(self, message: str | None) -> tuple[str | None, Any]:
-        """The branch's commit before, and what the client says of the new one."""
+    def commit(self, message: str | None) -> Any:
+        """What the client says of the new commit, or of the newest where there is nothing to change."""
         api, name, branch = HfApi(), self.target.repo_id, self.revision or "main"
         if not self.target.exists:
             _make(api, self.target)
         if self.revision and self.revision != "main":
             api.create_branch(name, branch=self.revision, exist_ok=True)
         head = api.repo_info(name, revision=branch).sha
+        self.before = self.before or head
         there = {e.path for e in api.list_repo_tree(name, revision=head) if isinstance(e, RepoFile)}
         operations: list[Any] = [CommitOperationAdd(f, self.folder / f) for f in self.files]
         card = self._card(head if CARD in there else None)
@@ -208,13 +210,12 @@ class _Upload:
         operations += [CommitOperationDelete(f) for f in stale]
         message = message or f"{self.folder.resolve().name}, made with factcli"
         try:
-            info = api.create_commit(
+            return api.create_commit(
                 name, operations, commit_message=message, revision=None if self.create_pr else branch,
                 create_pr=self.create_pr, parent_commit=head,
             )  # fmt: skip
         except ValueError as error:  # the client had the Hub check the card's metadata
             raise FactcliError(f"{self.folder / CARD} is refused by the Hub: {' '.join(str(error).split())}") from error
-        return head, info
 
     def _card(self, head: str | None) -> str | None:
         if head is None or self.card is None:

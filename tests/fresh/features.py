@@ -195,11 +195,15 @@ def lora(exports: Path) -> None:
 
 @feature
 def sharded(exports: Path) -> None:
-    expected = logits(classifier(exports / "bert-cls"))
+    whole = classifier(exports / "bert-cls")
     with tempfile.TemporaryDirectory() as folder:
-        classifier(exports / "bert-cls").save_pretrained(folder, max_shard_size="20KB")
+        whole.save_pretrained(folder, max_shard_size="20KB")
         assert len(list(Path(folder).glob("*.safetensors"))) > 2
-        assert torch.equal(logits(classifier(Path(folder))), expected)
+        again = classifier(Path(folder))
+        for model in (whole, again):  # shards are mapped at other addresses, and kernels round by their alignment
+            for parameter in model.parameters():
+                parameter.data = parameter.data.clone()
+        assert torch.equal(logits(again), logits(whole))
 
 
 @feature
