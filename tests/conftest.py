@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,9 @@ os.environ.pop("HF_TOKEN", None)
 import torch  # after the environment: offline mode and threads are read at import
 
 from demo import bare
+
+from .hub import HubServer
+from .hub_client import HubClient
 
 torch.set_num_threads(1)
 
@@ -56,3 +59,18 @@ def factcli(world: dict[str, str]) -> Run:
         )  # fmt: skip
 
     return run
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
+    """A Hub of the module's own on 127.0.0.1, which must have met nothing that it does not know."""
+    with HubServer(tmp_path_factory.mktemp("hub")) as server:
+        yield server
+        assert server.errors == []
+
+
+@pytest.fixture(scope="module")
+def owner(hub: HubServer, world: dict[str, str]) -> Iterator[HubClient]:
+    """factcli in a process of its own that is logged in there as `owner`."""
+    with HubClient(world | hub.env_as("owner")) as client:
+        yield client

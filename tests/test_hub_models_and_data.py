@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,25 +34,17 @@ def dense(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory, dense: Path) -> Iterator[HubServer]:
-    with HubServer(tmp_path_factory.mktemp("hub")) as server:
-        server.add_repo("someone/dense", dense)
-        glue = tmp_path_factory.mktemp("glue")
-        configs = []
-        for task in ("sst2", "mrpc"):
-            write_glue(glue, task, train=64, validation=32)
-            files = [{"split": s, "path": f"{task}/{s}.parquet"} for s in ("train", "validation")]
-            configs.append({"config_name": task, "data_files": files})
-        (glue / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n# GLUE\n")
-        server.add_repo("nyu-mll/glue", glue, kind="dataset")
-        yield server
-        assert server.errors == []
-
-
-@pytest.fixture(scope="module")
-def owner(hub: HubServer, world: dict[str, str]) -> Iterator[HubClient]:
-    with HubClient(world | hub.env_as("owner")) as client:
-        yield client
+def hub(hub: HubServer, tmp_path_factory: pytest.TempPathFactory, dense: Path) -> HubServer:
+    hub.add_repo("someone/dense", dense)
+    glue = tmp_path_factory.mktemp("glue")
+    configs = []
+    for task in ("sst2", "mrpc"):
+        write_glue(glue, task, train=64, validation=32)
+        files = [{"split": s, "path": f"{task}/{s}.parquet"} for s in ("train", "validation")]
+        configs.append({"config_name": task, "data_files": files})
+    (glue / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n# GLUE\n")
+    hub.add_repo("nyu-mll/glue", glue, kind="dataset")
+    return hub
 
 
 def logits(folder: Path) -> list[float]:

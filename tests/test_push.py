@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,19 +29,6 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(folder / "dense")
     factcli.convert(str(folder / "dense"), folder / "small", method="monarch", blocks=2, keep=0.5)
     return folder / "small"
-
-
-@pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
-    with HubServer(tmp_path_factory.mktemp("hub")) as server:
-        yield server
-        assert server.errors == []
-
-
-@pytest.fixture(scope="module")
-def owner(hub: HubServer, world: dict[str, str]) -> Iterator[HubClient]:
-    with HubClient(world | hub.env_as("owner")) as client:
-        yield client
 
 
 @pytest.fixture

@@ -25,8 +25,7 @@ class CalibrationOptions:
     """What to calibrate on and how; the values of a recipe, except for `data_dir`, where GLUE's files are.
 
     `data` is a GLUE task, a file or a Hub data set (its train split, at `revision`); `samples` of its rows are drawn
-    with `seed`.
-    `fisher` is "sampled" from the model's own predictions or "empirical", from the labels.
+    with `seed`. `fisher` is "sampled" from the model's own predictions or "empirical", from the labels.
     """
 
     data: str
@@ -69,9 +68,8 @@ def load_examples(
 def _task(options: CalibrationOptions, config: PretrainedConfig, labelled: bool) -> Task:
     if options.data in list(GLUE):
         return GLUE[options.data]
-    file = Path(options.data).expanduser()
-    if not _is_file(options.data):
-        file = _from_hub(options.data, options.revision)
+    here = _is_file(options.data)
+    file = Path(options.data).expanduser() if here else _from_hub(options.data, options.revision)
     label = options.label_column if labelled else None
     names = model_labels(config) if labelled and not unnamed(model_labels(config)) else ()
     task = user_task({"train": file}, options.text_column, label, () if head_size(config) == 1 else names)

@@ -3,9 +3,9 @@
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from ..plan import format_count
+from .tables import columns, show
 
 
 def measured(result: dict[str, Any]) -> None:
@@ -13,7 +13,7 @@ def measured(result: dict[str, Any]) -> None:
     out = Console(soft_wrap=True, highlight=False, markup=False)
     out.print(_conditions(result))
     centre = "mean" if result["protocol"] == "paper" else "median"
-    table = _table(
+    table = columns(
         "model", "dtype", "batch", "tokens", "variant", f"{centre} ms", "p10", "p90", "tokens/s", "GFLOPs", "peak MB",
         "disk MB", "parameters",
     )  # fmt: skip
@@ -24,11 +24,11 @@ def measured(result: dict[str, Any]) -> None:
             f"{r['tokens_per_second']:,.0f}", _short(r["flops"] / 1e9), _short(r["peak_memory_bytes"] / 1e6),
             _short(r["bytes"] / 1e6), format_count(r["parameters"]),
         )  # fmt: skip
-    _print(table)
+    show(table)
     if not result["ratios"]:
         return
     out.print("\nTimes cheaper than the baseline:")
-    table = _table(
+    table = columns(
         "model", "batch", "tokens", "variant", "speed-up", "p10", "p90", "FLOPs", "memory", "disk", "parameters", ""
     )
     for r in result["ratios"]:
@@ -36,7 +36,7 @@ def measured(result: dict[str, Any]) -> None:
                 "parameters_ratio")  # fmt: skip
         verdict = "faster" if r["faster"] else "not faster"
         table.add_row(r["model"], *_cell(r), *(f"{r[key]:.2f}" for key in keys), verdict)
-    _print(table)
+    show(table)
     for r in result["ratios"]:
         if not r["faster"]:
             size = f"{r['batch_size']} x {r['sequence_length']} tokens, {r['variant']}"
@@ -68,14 +68,3 @@ def _cell(r: dict[str, Any]) -> tuple[str, str, str]:
 def _short(value: float) -> str:
     """About three digits, all of those before the point."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3g}"
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in columns:
-        table.add_column(name, justify="left" if name in ("model", "dtype", "variant", "") else "right", no_wrap=True)
-    return table
-
-
-def _print(table: Table) -> None:
-    Console(width=max(200, Console().width), highlight=False, markup=False).print(table, soft_wrap=True, crop=False)

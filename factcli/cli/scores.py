@@ -3,34 +3,35 @@
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+
+from .tables import columns, show
 
 
 def evaluated(results: list[dict[str, Any]]) -> None:
     """Models side by side."""
     metrics = list(results[0]["metrics"])
-    table = _table("model", "task", "split", "examples", *metrics, "majority", "", "seconds")
+    table = columns("model", "task", "split", "examples", *metrics, "majority", "", "seconds")
     for r in results:
         majority = "" if r["majority"] is None else f"{r['majority']:.4f}"
         scores = [f"{r['metrics'][name]:.4f}" for name in metrics]
         said = "failed run" if r["failed_run"] else ""
         table.add_row(r["model"], r["task"], r["split"], str(r["examples"]), *scores, majority, said, str(r["seconds"]))
-    _print(table)
+    show(table)
 
 
 def finetuned(result: dict[str, Any]) -> None:
     """One run, or one row a seed and their summary; before it the learning rates that were tried."""
     runs = result.get("runs", [result])
     if runs[0]["search"]:
-        rates = _table("learning rate", "training loss")
+        rates = columns("learning rate", "training loss")
         for entry in runs[0]["search"]:
             chosen = " (chosen)" if entry["learning_rate"] == runs[0]["learning_rate"] else ""
             loss = "diverged" if entry["loss"] is None else f"{entry['loss']:.4f}{chosen}"
             rates.add_row(f"{entry['learning_rate']:g}", loss)
-        _print(rates)
+        show(rates)
         Console().print()
     metrics = next((list(r["metrics"]) for r in runs if r["metrics"]), [])
-    table = _table("seed", "schedule", "rate", "steps", *metrics, "majority", "", "seconds")
+    table = columns("seed", "schedule", "rate", "steps", *metrics, "majority", "", "seconds")
     for r in runs:
         scores = [f"{r['metrics'][name]:.4f}" if r["metrics"] else "diverged" for name in metrics]
         majority = "" if r["majority"] is None else f"{r['majority']:.4f}"
@@ -44,16 +45,4 @@ def finetuned(result: dict[str, Any]) -> None:
             scores = ["" if s[key].get(name) is None else f"{s[key][name]:.4f}" for name in metrics]
             table.add_row(title, *gap, *scores, "", "", "")
         table.add_row("failed runs", *gap, *([""] * len(metrics)), "", f"{s['failed_runs']} of {len(runs)}", "")
-    _print(table)
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for name in columns:
-        text = name in ("model", "task", "split", "seed", "schedule", "")
-        table.add_column(name, justify="left" if text else "right", no_wrap=True)
-    return table
-
-
-def _print(table: Table) -> None:
-    Console(width=max(200, Console().width), highlight=False).print(table, soft_wrap=True, crop=False)
+    show(table)

@@ -7,6 +7,21 @@ from rich.table import Table
 
 from ..plan import format_count
 
+TEXT = frozenset({"", "advice", "becomes", "dtype", "model", "schedule", "seed", "split", "target", "task", "variant"})
+
+
+def columns(*names: str) -> Table:
+    """An empty table; columns of words on the left, of numbers on the right."""
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name, justify="left" if name in TEXT else "right", no_wrap=True)
+    return table
+
+
+def show(table: Table) -> None:
+    """On stdout, in whole lines however narrow the terminal."""
+    Console(width=max(240, Console().width), highlight=False, markup=False).print(table, soft_wrap=True, crop=False)
+
 
 def plan_table(result: dict[str, Any]) -> None:
     """The layers of a plan, then its totals, on stdout."""
@@ -17,15 +32,13 @@ def plan_table(result: dict[str, Any]) -> None:
 
 def layers_table(layers: list[dict[str, Any]]) -> None:
     """One row a target, on stdout."""
-    table = Table(box=None, pad_edge=False)
-    for column in ("target", "shape", "becomes", "rank", "blocks", "parameters"):
-        table.add_column(column, justify="left" if column in ("target", "becomes") else "right", no_wrap=True)
+    table = columns("target", "shape", "becomes", "rank", "blocks", "parameters")
     for layer in layers:
         m, n = layer["shape"]
         becomes = layer["structure"] + (f" ({layer['reason']})" if "reason" in layer else "")
         table.add_row(layer["name"], f"{m} x {n}", becomes, str(layer["rank"] or ""), str(layer["blocks"] or ""),
                       f"{layer['parameters']:,}")  # fmt: skip
-    Console(width=max(200, Console().width)).print(table, soft_wrap=True, crop=False)
+    show(table)
 
 
 def totals(result: dict[str, Any]) -> None:
@@ -59,11 +72,8 @@ def inspection(result: dict[str, Any]) -> None:
 def diagnosis(result: dict[str, Any]) -> None:
     """One row a target with errors at a keep ratio of 0.25, then the verdict, on stdout."""
     layers = result["layers"]
-    table = Table(box=None, pad_edge=False)
     known = "fisher_variance" in layers[0]
-    columns = ["target", "shape", "rank at 0.25", *layers[0]["errors"], *(["phi"] if known else []), "advice"]
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("target", "advice") else "right", no_wrap=True)
+    table = columns("target", "shape", "rank at 0.25", *layers[0]["errors"], *(["phi"] if known else []), "advice")
     for layer in layers:
         m, n = layer["shape"]
         rank = layer["keeps"]["0.25"]
@@ -71,7 +81,7 @@ def diagnosis(result: dict[str, Any]) -> None:
         errors = [f"{values[at]:.3f}" for values in layer["errors"].values()]
         spread = [f"{layer['fisher_variance']:.1f}"] if known else []
         table.add_row(layer["name"], f"{m} x {n}", str(rank), *errors, *spread, layer["advice"])
-    Console(width=max(240, Console().width)).print(table, soft_wrap=True, crop=False)
+    show(table)
     out = Console(soft_wrap=True, highlight=False)
     out.print("\nErrors are relative, each in its criterion's own metric; phi is the Fisher variance.")
     out.print(result["verdict"])
