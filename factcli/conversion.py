@@ -1,34 +1,29 @@
 """convert: a dense model in, a factorized export out."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from .allocations import allocations
 from .calibration.data import hub_data
-from .calibration.measure import Measured, criterion_of, measure, needs_weights, options_of
+from .calibration.measure import Measured, measure, needs_weights, options_of
 from .card.write import make_card
 from .checkpoint import auto_class, write_export
 from .criteria import criteria
 from .directory import check_output, new_directory
 from .errors import FactcliError, UsageError
+from .factorization import Progress, factorize
 from .hub.publish import Publishing
-from .metric import FROBENIUS, KroneckerMetric
-from .plan import Layer, Plan, format_count, make_plan
+from .plan import Plan, format_count, make_plan
 from .provenance import made_with
 from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe, source_of_recipe
 from .source import Loaded, Source, count_parameters, find_source, load_meta, load_model
 from .structures import structures
 from .structures.elementwise import solvers
-from .structures.projection import project
-from .targets import Target, find_targets, matrix
-
-Progress = Callable[[int, int, str], None]
+from .targets import find_targets
 
 
 def convert(
@@ -45,6 +40,7 @@ def convert(
     criterion: str | None = None,
     solver: str | None = None,
     sparsity: str | None = None,
+    compensation: str | None = None,
     allocation: str | None = None,
     rank_multiple: int | None = None,
     calibration: str | None = None,
@@ -81,6 +77,8 @@ def convert(
             are used.
         solver: For criteria without a closed form (fisher): "als" or "adam-sgd".
         sparsity: How the criterion of that name weighs: "l0", "l1", "l2" or "entries".
+        compensation: "sequential" fits every matrix to the inputs that the factorized ones before it give (the default
+            of criteria that weigh inputs), "none" to those of the dense model.
         fisher: "sampled" from the model's own predictions, or "empirical", from the labels.
         push_to_hub: Publish the result as `hub_model_id` (see `factcli.push`); whether that is allowed is asked before
             anything else.
@@ -104,7 +102,7 @@ def convert(
         {
             "method": method, "params": params, "keep": keep, "rank": rank, "blocks": blocks,
             "force_rank": force_rank, "criterion": criterion, "solver": solver, "sparsity": sparsity,
-            "allocation": allocation,
+            "compensation": compensation, "allocation": allocation,
             "rank_multiple": rank_multiple, "calibration": calibration, "calibration_samples": calibration_samples,
             "data_revision": data_revision,
             "max_length": max_length, "fisher": fisher, "text_column": tuple(text_column),
@@ -202,59 +200,6 @@ def describe(source: Source, recipe: Recipe, plan: Plan) -> dict[str, Any]:
 
 def _itemsize(dtype: str) -> int:
     return int(getattr(torch, dtype, torch.float32).itemsize)
-
-
-@dataclass(frozen=True)
-class Errors:
-    """Relative errors over several targets, each the root of summed squares over summed squares: in the Frobenius norm,
-    and in the metrics of the criterion."""
-
-    frobenius: float
-    metric: float
-
-
-@torch.no_grad()
-def factorize(
-    model: nn.Module,
-    layers: Sequence[Layer],
-    recipe: Recipe,
-    device: torch.device,
-    progress: Progress | None = None,
-    measured: Measured | None = None,
-) -> Errors:
-    """Swap, in place, the targets `layers` (all that a plan factorizes, or the ones of a stage of training).
-
-    `measured` has the metrics of a criterion that needs data. A bias takes up the mean error of the outputs where the
-    metric knows the mean of the inputs. One matrix at a time is held in float64.
-    """
-    base = model.base_model
-    assert isinstance(base, nn.Module)
-    measured = measured or Measured(criterion_of(recipe))
-    structure = structures[recipe.method]
-    lost = total = metric_lost = metric_total = 0.0
-    for done, layer in enumerate(layers, 1):
-        assert layer.rank is not None
-        parent, _, leaf = layer.name.rpartition(".")
-        owner = base.get_submodule(parent)
-        module = getattr(owner, leaf)
-        weight, bias = matrix(module), module.bias
-        w = weight.to(device)
-        metric = measured.metric(Target(layer.name, layer.shape, layer.bias), w.double())
-        factors = project(w.double(), structure, layer.rank, layer.blocks or 1, metric, recipe.solver)
-        difference = structure.dense(factors.float()).sub_(w)
-        lost += float(torch.linalg.vector_norm(difference)) ** 2
-        total += float(torch.linalg.vector_norm(w.float())) ** 2
-        if metric is not FROBENIUS:
-            metric_lost += metric.error(difference.double())
-            metric_total += metric.error(w.double())
-            if bias is not None and isinstance(metric, KroneckerMetric) and metric.mean is not None:
-                bias = bias.double() - (difference.double() @ metric.mean.to(device)).to(bias.device)
-        swapped = structure.module(layer.to_json(), factors, bias, weight.dtype, weight.device)
-        setattr(owner, leaf, swapped.train(module.training))
-        if progress:
-            progress(done, len(layers), layer.name)
-    frobenius = (lost / total) ** 0.5
-    return Errors(frobenius, (metric_lost / metric_total) ** 0.5 if metric_total > 0 else frobenius)
 
 
 def pick_device(device: str) -> torch.device:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+GRAM_BLOCK = 512  # wide enough that the products run at full speed
+
 
 def truncated_svd(w: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
     """The first `rank` singular triplets of `w` (..., m, n), float64: u (..., m, r), s (..., r), vh (..., r, n).
@@ -24,6 +26,17 @@ def truncated_svd(w: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
         return wv / s.unsqueeze(-2), s, v.mT
     u, s, vh = torch.linalg.svd(w, full_matrices=False)
     return u[..., :rank], s[..., :rank], vh[..., :rank, :]
+
+
+def gram(x: Tensor) -> Tensor:
+    """x^T x (n, n) of `x` (N, n), float64: each product in x's own precision, and no block of the matrix twice."""
+    n = x.shape[1]
+    found = torch.empty(n, n, dtype=torch.float64, device=x.device)
+    for start in range(0, n, GRAM_BLOCK):
+        stop = min(start + GRAM_BLOCK, n)
+        found[start:stop, start:] = x[:, start:stop].T @ x[:, start:]
+        found[stop:, start:stop] = found[start:stop, stop:].T
+    return found
 
 
 def balance(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+from .calibration.statistics import Kind
+from .criteria import criteria
 from .errors import FactcliError, UsageError
 from .plan import Budget, parse_count
 from .structures import structures
@@ -16,6 +18,7 @@ QUIET_KEYS = ("solver", "sparsity", "rank_multiple")  # not written where they h
 DATA_KEYS = (
     "calibration", "calibration_samples", "data_revision", "max_length", "fisher", "text_column", "label_column"
 )  # fmt: skip
+COMPENSATIONS = ("sequential", "none")
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
@@ -24,7 +27,8 @@ class Recipe:
     """One point in the grid of structure, criterion, allocation and budget.
 
     `params`, `keep` and `rank` are as in Budget; ranks are multiples of `rank_multiple`; `solver` is for criteria
-    without a closed form, `sparsity` how the criterion of that name weighs; `include` and `exclude` are regular
+    without a closed form, `sparsity` how the criterion of that name weighs; `compensation` is "sequential" or "none"
+    (None: what suits the criterion); `include` and `exclude` are regular
     expressions on target names; `dtype` is what is saved, None being the source's. The data of a criterion that needs
     some are `calibration` (a GLUE task, a file or a Hub data set, this one at `data_revision`) and what follows it.
     """
@@ -38,6 +42,7 @@ class Recipe:
     criterion: str = "frobenius"
     solver: str = "als"
     sparsity: str = "l0"
+    compensation: str | None = None
     allocation: str = "uniform"
     rank_multiple: int = 1
     calibration: str | None = None
@@ -55,9 +60,20 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.dtype not in (None, *DTYPES.values()):
             raise UsageError(f"--dtype {self.dtype!r} is unknown: take {', '.join(DTYPES.values())}.")
+        if self.compensation not in (None, *COMPENSATIONS):
+            raise UsageError(f"--compensation {self.compensation!r} is unknown: take {' or '.join(COMPENSATIONS)}.")
+        if self.compensation == "sequential" and Kind.INPUTS not in criteria[self.criterion].needs:
+            known = ", ".join(name for name in criteria if Kind.INPUTS in criteria[name].needs)
+            raise UsageError(f"--compensation sequential needs a criterion that looks at inputs: {known}.")
         for option in ("rank_multiple", "calibration_samples", "max_length"):
             if getattr(self, option) < 1:
                 raise UsageError(f"--{option.replace('_', '-')} {getattr(self, option)} is below 1.")
+
+    @property
+    def compensates(self) -> bool:
+        """Whether layers are fitted one after the other to the inputs that those before them give."""
+        chosen = self.compensation or ("sequential" if Kind.INPUTS in criteria[self.criterion].needs else "none")
+        return chosen == "sequential"
 
     @property
     def budget(self) -> Budget:
@@ -68,6 +84,8 @@ class Recipe:
         named without its directory, which belongs to one machine."""
         values = asdict(self)
         values = {k: None if v == getattr(Recipe, k) and k in QUIET_KEYS else v for k, v in values.items()}
+        if Kind.INPUTS in criteria[self.criterion].needs:
+            values["compensation"] = "sequential" if self.compensates else "none"
         if not structures[self.method].uses_blocks:
             values["blocks"] = None
         if self.calibration is None:

@@ -57,7 +57,7 @@ def test_the_error_of_the_export_is_the_one_predicted(
     data = str(world_of / "train.csv")
     result = convert(
         str(world_of / kind), tmp_path / "out", method=method, blocks=2, keep=0.5, criterion=name, calibration=data,
-        device="cpu",
+        compensation="none", device="cpu",
     )  # fmt: skip
     source = find_source(str(world_of / kind))
     dense = load_model(source)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import FactcliError
+from ..linalg import gram
 from .statistics import Kind, Statistics
 
 
@@ -30,7 +31,7 @@ class _Inputs:
         """`tokens` (N, n)."""
         moved = tokens - self.shift
         self.total += moved.sum(0, dtype=torch.float64)
-        self.second += moved.T @ moved
+        self.second += gram(moved)
         self.tokens += len(tokens)
 
 
@@ -42,6 +43,13 @@ class _Layer:
     tokens: int = 0
     waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     calls: int = 0
+
+
+def as_tokens(x: Tensor, mask: Tensor) -> Tensor | None:
+    """The inputs of a layer as (B, T, n), for a mask (B, T); None where they do not belong to tokens."""
+    if x.shape[:-1] == mask.shape:
+        return x
+    return x.view(*mask.shape, -1) if x.ndim == 2 and len(x) == mask.numel() else None
 
 
 class Collector:
@@ -82,13 +90,11 @@ class Collector:
 
     def _hook(self, name: str):  # type: ignore[no-untyped-def]
         def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            x = args[0]
-            if x.shape[:-1] == self._mask.shape:
-                pass
-            elif x.ndim == 2 and len(x) == self._mask.numel():
-                x, output = x.view(*self._mask.shape, -1), output.view(*self._mask.shape, -1)
-            else:
+            x = as_tokens(args[0], self._mask)
+            if x is None:
                 return
+            if output.ndim == 2:
+                output = output.view(*self._mask.shape, -1)
             layer = self.layers[name]
             _check(self._tokens(x).sum(), name, "inputs")
             if Kind.INPUTS in self.kinds:
@@ -125,7 +131,7 @@ class Collector:
             if layer.gradients is None:
                 m = g.shape[-1]
                 layer.gradients = torch.zeros(m, m, dtype=torch.float64, device=g.device)
-            layer.gradients += tokens.T @ tokens
+            layer.gradients += gram(tokens)
             layer.tokens += len(tokens)
         if Kind.FISHER in self.kinds:
             layer.waiting.append((x, g))

@@ -23,7 +23,8 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass
 class Calibration:
-    """Statistics by target, and what it took: examples, tokens, seconds, bytes held, whether they were cached."""
+    """Statistics by target, and what it took: examples, tokens, seconds, bytes held, whether they were cached. `texts`
+    are the examples themselves and `tokenizer` is what encoded them, for who runs them again."""
 
     statistics: dict[str, Statistics]
     examples: int
@@ -31,6 +32,8 @@ class Calibration:
     seconds: float = 0.0
     cached: bool = False
     warnings: list[str] = field(default_factory=list)
+    texts: Sequence[Example] = ()
+    tokenizer: PreTrainedTokenizerBase | None = None
 
     @property
     def bytes(self) -> int:
@@ -93,7 +96,7 @@ def gather(
             done += len(indices)
             if progress:
                 progress(done, len(examples), "")
-    calibration = Calibration(collector.finish(), len(examples), sum(lengths))
+    calibration = Calibration(collector.finish(), len(examples), sum(lengths), texts=examples, tokenizer=tokenizer)
     calibration.seconds = time.perf_counter() - started
     return calibration
 

@@ -1,6 +1,7 @@
 """From a source and a recipe to the metric of every target."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ..structures.projection import gains
 from ..targets import Target, find_targets, matrix
 from . import cache
 from .data import CalibrationOptions, load_examples
+from .drift import Drift
 from .gather import BATCH_SIZE, Calibration, Progress, gather
 from .statistics import Kind
 
@@ -31,9 +33,11 @@ class Measured:
         self.criterion, self.calibration = criterion, calibration
         self.notes: list[str] = list(calibration.warnings) if calibration else []
 
-    def metric(self, target: Target, weight: Tensor | None = None) -> Metric:
-        """The metric, float64; `weight` (m, n) is the matrix as it is."""
+    def metric(self, target: Target, weight: Tensor | None = None, drift: Drift | None = None) -> Metric:
+        """The metric, float64; `weight` (m, n) is the matrix as it is. With a drift, for inputs that have drifted."""
         statistics = self.calibration.statistics[target.name] if self.calibration else None
+        if statistics is not None and drift is not None:
+            statistics = replace(statistics, mean=drift.after, covariance=drift.covariance)
         return self.criterion.metric(target, statistics, weight)
 
     def gains(self, model: PreTrainedModel, structure: Structure, blocks: int, device: torch.device) -> Gains:
@@ -154,6 +158,7 @@ def calibrate(
             batch_size=batch_size, device=device, progress=progress,
         )  # fmt: skip
         cache.write(key, calibration)
+    calibration.texts, calibration.tokenizer = examples, tokenizer
     few = [t for t in targets if calibration.statistics[t.name].tokens < t.shape[1]]
     if few and Kind.INPUTS in kinds:
         calibration.warnings.append(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..conversion import Progress
+    from ..factorization import Progress
 
 
 def fail(message: str) -> None:

@@ -16,6 +16,7 @@ def command(
     criterion: o.CriterionOption = None,
     solver: o.SolverOption = None,
     sparsity: o.SparsityOption = None,
+    compensation: o.CompensationOption = None,
     allocation: o.AllocationOption = None,
     rank_multiple: o.MultipleOption = None,
     calibration: o.CalibrationOption = None,
@@ -51,7 +52,8 @@ def command(
     with console.progress("Factorizing", not (quiet or as_json or dry_run)) as progress:
         result = convert(
             model, output, config=config, method=method, params=params, keep=keep, rank=rank, blocks=blocks,
-            force_rank=force_rank, criterion=criterion, solver=solver, sparsity=sparsity, allocation=allocation,
+            force_rank=force_rank, criterion=criterion, solver=solver, sparsity=sparsity,
+            compensation=compensation, allocation=allocation,
             rank_multiple=rank_multiple, calibration=calibration, calibration_samples=calibration_samples,
             data_revision=data_revision, max_length=max_length, fisher=fisher, text_column=text_column or (),
             label_column=label_column, data_dir=data_dir, include=include or (), exclude=exclude or (),

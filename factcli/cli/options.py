@@ -52,6 +52,14 @@ SparsityOption = Annotated[
     str | None,
     typer.Option("--sparsity", help="For criterion sparsity: l0 (default), l1, l2 or entries.", show_default=False),
 ]
+CompensationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--compensation",
+        help="sequential (default with activation and kfac): matrices make up for those before them; or none.",
+        show_default=False,
+    ),
+]
 AllocationOption = Annotated[
     str | None, typer.Option("--allocation", help="Who gets how much: uniform (default) or global.", show_default=False)
 ]

@@ -1,0 +1,188 @@
+"""A model and a copy that is being changed run over the same texts side by side, all of them stopping at each layer."""
+
+import copy
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ..prediction import batches
+from ..targets import matrix
+from .collector import as_tokens
+from .drift import Drift, measure_drift
+from .gather import collate
+from .losses import Example, decoder_inputs
+
+TOKENS = 8192  # of one batch, with padding: bounds what a forward pass holds for an instant
+
+
+class _Abandoned(Exception):
+    """Ends a run whose result nobody wants any more."""
+
+
+class _Run(threading.Thread):
+    """One forward pass, in turns with the others: it goes on when told to, and stops at the next closed gate."""
+
+    def __init__(self, model: nn.Module, batch: dict[str, Tensor]) -> None:
+        super().__init__(daemon=True)
+        self.model, self.batch = model, batch
+        self.at: str | None = None
+        self.inputs = torch.empty(0)
+        self.same = False
+        self.over = False
+        self.error: BaseException | None = None
+        self._turn, self._back = threading.Semaphore(0), threading.Semaphore(0)
+        self.start()
+
+    def run(self) -> None:
+        self._turn.acquire()
+        try:
+            if not self.over:
+                with torch.no_grad():
+                    self.model(**self.batch)
+        except _Abandoned:
+            pass
+        except BaseException as error:  # raised again where the run was told to go on
+            self.error = error
+        self.over = True
+        self._back.release()
+
+    def go_on(self) -> None:
+        """Returns when the run stands at a gate, or is over."""
+        self.at = None
+        self._turn.release()
+        self._back.acquire()
+        if self.error is not None:
+            raise self.error
+
+    def stop(self, name: str, inputs: Tensor) -> None:
+        """Called by a gate, in the run's own thread."""
+        self.same = inputs is self.inputs
+        self.inputs, self.at = inputs, name
+        self._back.release()
+        self._turn.acquire()
+        if self.over:
+            raise _Abandoned
+
+    def abandon(self) -> None:
+        self.over = True
+        self._turn.release()
+        self.join()
+
+
+class _Gate:
+    """Takes the place of a layer's forward: runs stop here until it is open."""
+
+    def __init__(self, name: str, layer: nn.Module) -> None:
+        self.name, self.layer, self.open = name, layer.forward, False
+        layer.forward = self
+
+    def __call__(self, x: Tensor) -> Any:
+        run = threading.current_thread()
+        if not self.open and isinstance(run, _Run) and as_tokens(x, run.batch["attention_mask"]) is not None:
+            run.stop(self.name, x)
+        return self.layer(x)
+
+
+class Lockstep:
+    """Context manager; iterating yields the layers among `names` in the order in which the model runs them, each with
+    the drift of its inputs, and `replace` says what takes its place before the next one is asked for.
+
+    Copies of the encoder `base` are run, in float32 and without its head: one as it is, the other with the
+    replacements. Layers that do not run exactly once over the tokens of a text (shared by several blocks, or not used)
+    are left out. Every batch has a thread for each of the two, of which one runs at a time; what is held is their
+    hidden states.
+    """
+
+    def __init__(
+        self,
+        base: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        examples: Sequence[Example],
+        names: Sequence[str],
+        device: torch.device,
+    ) -> None:
+        self.models = [_copy(base, device) for _ in range(2)]
+        longest = max(len(e.ids) for e in examples)
+        examples = sorted(examples, key=lambda e: -len(e.ids))
+        sizes = [len(e.ids) for e in examples]
+        self.batches = []
+        for indices in batches(sizes, max(1, TOKENS // longest)):
+            batch, _ = collate([examples[i] for i in indices], tokenizer, device)
+            self.batches.append(batch | decoder_inputs(base, batch))
+        self.order = _order(self.models[0], {k: v[-1:] for k, v in self.batches[0].items()}, set(names))
+        self.gates = {n: [_Gate(n, m.get_submodule(n)) for m in self.models] for n in self.order}
+        self.runs: list[tuple[_Run, _Run]] = []
+
+    def __enter__(self) -> "Lockstep":
+        self.runs = [(_Run(self.models[0], batch), _Run(self.models[1], batch)) for batch in self.batches]
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for run in (run for pair in self.runs for run in pair):
+            run.abandon()
+
+    def __iter__(self) -> Iterator[tuple[str, Drift]]:
+        shared: Drift | None = None
+        for name in self.order:
+            for run in (run for pair in self.runs for run in pair):
+                if run.at is None and not run.over:
+                    run.go_on()
+            here = [pair for pair in self.runs if pair[0].at == name == pair[1].at]
+            w = matrix(self.models[0].get_submodule(name))
+            pairs = ((_tokens(pair[0]), _tokens(pair[1])) for pair in here)
+            if w.shape[0] < w.shape[1]:  # then this takes fewer products than those between all inputs
+                shared = None
+                yield name, measure_drift(pairs, w)
+            else:
+                if shared is None or not all(run.same for pair in here for run in pair):
+                    shared = measure_drift(pairs)
+                yield name, replace(shared, cross=w.double() @ shared.cross)
+            for gate in self.gates[name]:
+                gate.open = True
+            for run in (run for pair in here for run in pair):
+                run.at = None
+
+    def replace(self, name: str, layer: nn.Module) -> None:
+        """From now on the changed copy runs a copy of `layer` under this name."""
+        taken = copy.deepcopy(layer).float().requires_grad_(False).eval()
+        self.gates[name][1].layer = taken.to(self.batches[0]["input_ids"].device).forward
+
+
+def _copy(base: PreTrainedModel, device: torch.device) -> PreTrainedModel:
+    ran: PreTrainedModel = copy.deepcopy(base)
+    nn.Module.to(ran, device=device, dtype=torch.float32)
+    ran.train(False)
+    ran.requires_grad_(False)
+    return ran
+
+
+def _tokens(run: _Run) -> Tensor:
+    """(N, n): the inputs where a run stands, without padding."""
+    mask = run.batch["attention_mask"]
+    tokens = as_tokens(run.inputs, mask)
+    assert tokens is not None
+    return tokens[mask.bool()]
+
+
+def _order(model: PreTrainedModel, batch: dict[str, Tensor], names: set[str]) -> list[str]:
+    """Those of `names` that run once over the tokens, in that order."""
+    called: list[str] = []
+    handles = []
+    for name in names:
+
+        def note(module: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
+            if as_tokens(args[0], batch["attention_mask"]) is not None:
+                called.append(name)
+
+        handles.append(model.get_submodule(name).register_forward_pre_hook(note))
+    with torch.no_grad():
+        model(**batch)
+    for handle in handles:
+        handle.remove()
+    return [name for name in called if called.count(name) == 1]

@@ -1,0 +1,118 @@
+"""Swap layers of a model, in place, for their factorizations."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from .calibration.drift import Drift, compensated
+from .calibration.lockstep import Lockstep
+from .calibration.measure import Measured, criterion_of
+from .metric import FROBENIUS, KroneckerMetric
+from .plan import Layer
+from .recipe import Recipe
+from .structures import structures
+from .structures.projection import project
+from .targets import Target, matrix
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Relative errors over several targets, each the root of summed squares over summed squares: in the Frobenius norm,
+    and in the metrics of the criterion."""
+
+    frobenius: float
+    metric: float
+
+
+@torch.no_grad()
+def factorize(
+    model: nn.Module,
+    layers: Sequence[Layer],
+    recipe: Recipe,
+    device: torch.device,
+    progress: Progress | None = None,
+    measured: Measured | None = None,
+) -> Errors:
+    """Swap the targets `layers` (all that a plan factorizes, or the ones of a stage of training).
+
+    `measured` has the metrics of a criterion that needs data. A bias takes up the mean error of the outputs where the
+    metric knows the mean of the inputs. With compensation layers are taken in the order in which the model runs them,
+    each for the inputs that those before it now give. One matrix at a time is held in float64.
+    """
+    base = model.base_model
+    assert isinstance(base, PreTrainedModel)
+    measured = measured or Measured(criterion_of(recipe))
+    swaps = _Swaps(base, recipe, device, measured)
+    waiting = {layer.name: layer for layer in layers}
+
+    def done(layer: Layer) -> None:
+        del waiting[layer.name]
+        if progress:
+            progress(len(layers) - len(waiting), len(layers), layer.name)
+
+    texts = measured.calibration
+    if recipe.compensates and texts is not None and texts.tokenizer is not None:
+        with Lockstep(base, texts.tokenizer, texts.texts, list(waiting), device) as steps:
+            for name, drift in steps:
+                layer = waiting[name]
+                steps.replace(name, swaps.swap(layer, drift))
+                done(layer)
+    for layer in list(waiting.values()):
+        swaps.swap(layer)
+        done(layer)
+    return swaps.errors()
+
+
+class _Swaps:
+    """Factorizes one layer after the other and adds up the errors."""
+
+    def __init__(self, base: nn.Module, recipe: Recipe, device: torch.device, measured: Measured) -> None:
+        self.base, self.recipe, self.device, self.measured = base, recipe, device, measured
+        self.lost = self.total = self.metric_lost = self.metric_total = 0.0
+
+    def swap(self, layer: Layer, drift: Drift | None = None) -> nn.Module:
+        """The new layer, which now stands in the model."""
+        assert layer.rank is not None
+        structure = structures[self.recipe.method]
+        parent, _, leaf = layer.name.rpartition(".")
+        owner = self.base.get_submodule(parent)
+        module = getattr(owner, leaf)
+        weight, bias = matrix(module), module.bias
+        w = weight.to(self.device)
+        target = Target(layer.name, layer.shape, layer.bias)
+        wide = w.double()
+        metric = fitted = self.measured.metric(target, wide)
+        aim = wide
+        if drift is not None:
+            fitted = self.measured.metric(target, wide, drift)
+            aim = compensated(wide, drift, layer.bias)
+        factors = project(aim, structure, layer.rank, layer.blocks or 1, fitted, self.recipe.solver)
+        new = structure.dense(factors.float())
+        difference = new - w
+        self.lost += float(torch.linalg.vector_norm(difference)) ** 2
+        self.total += float(torch.linalg.vector_norm(w.float())) ** 2
+        if metric is not FROBENIUS:
+            self.metric_lost += metric.error(difference.double())
+            self.metric_total += metric.error(wide)
+            if bias is not None and isinstance(fitted, KroneckerMetric) and fitted.mean is not None:
+                change = _mean_change(wide, new.double(), fitted.mean.to(self.device), drift)
+                bias = bias.double() + change.to(bias.device)
+        swapped = structure.module(layer.to_json(), factors, bias, weight.dtype, weight.device).train(module.training)
+        setattr(owner, leaf, swapped)
+        return swapped
+
+    def errors(self) -> Errors:
+        frobenius = (self.lost / self.total) ** 0.5
+        known = self.metric_total > 0
+        return Errors(frobenius, (self.metric_lost / self.metric_total) ** 0.5 if known else frobenius)
+
+
+def _mean_change(w: Tensor, new: Tensor, mean: Tensor, drift: Drift | None) -> Tensor:
+    """What the bias takes up: the mean output of the dense model, less that of the new matrix on its inputs."""
+    before = mean if drift is None else drift.before.to(mean)
+    return w @ before - new @ mean
