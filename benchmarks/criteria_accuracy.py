@@ -144,8 +144,8 @@ def table(scores: Scores) -> str:
         f"# What factorizing {NAME} loses",
         "",
         "Points of accuracy on validation data, against the dense model; `mean` is over reviews, mrpc and sst2 (rte is",
-        "near chance on this encoder). Made by `benchmarks/criteria_accuracy.py`; versions, dates and seconds are in the",
-        "JSON files beside this one. Dense: "
+        "near chance on this encoder). Made by `benchmarks/criteria_accuracy.py`; the JSON files beside this one have",
+        "versions and dates. Dense: "
         + ", ".join(
             f"{t} {e['accuracy']:.1f}"
             for t, entries in scores.items()
@@ -160,7 +160,7 @@ def table(scores: Scores) -> str:
         lines += ["", f"## {f'After {epochs} more epochs at 1e-4' if epochs else 'Without training'}", ""]
         lines += ["| method | criterion | allocation | keep | " + " | ".join(TASKS) + " | mean | seconds |"]
         lines += ["|---" * (len(TASKS) + 6) + "|"]
-        for key in sorted(found, key=lambda k: (list(["dense", *structures]).index(k[0]), k[3], k[1], k[2])):
+        for key in sorted(found, key=lambda k: (["dense", *structures].index(k[0]), k[3], k[1], k[2])):
             shown = [f"{found[key][t]:.1f}" if t in found[key] else "" for t in TASKS]
             took = [
                 e["seconds"]
