@@ -1,0 +1,212 @@
+"""Compensation: what drifts, measured against plain hooks; the matrix that answers for it; whole conversions."""
+
+import copy
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from factcli import convert, load
+from factcli.calibration import drift as drifting
+from factcli.calibration import lockstep
+from factcli.calibration.gather import collate
+from factcli.calibration.losses import Example, decoder_inputs
+from factcli.errors import UsageError
+from factcli.prediction import load_tokenizer
+from factcli.source import find_source, load_model
+from factcli.targets import find_targets, matrix
+
+from . import tiny
+from .training_helpers import rows, save_model, write_csv
+
+KINDS = ["bert", "distilbert", "electra", "deberta-v2", "modernbert", "gpt2", "llama", "t5", "bart"]
+
+
+def examples(count: int = 9) -> list[Example]:
+    draw = torch.Generator().manual_seed(0)
+    sizes = torch.randint(3, 14, (count,), generator=draw).tolist()
+    return [Example((1, *torch.randint(4, 90, (size,), generator=draw).tolist(), 2)) for size in sizes]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = save_model(tmp_path_factory.mktemp("tokenizer") / "model")
+    return load_tokenizer(find_source(str(folder)))
+
+
+def other(layer: nn.Module, seed: int) -> nn.Linear:
+    """A linear layer of the same shape, near it."""
+    w = matrix(layer).detach()
+    new = nn.Linear(w.shape[1], w.shape[0], bias=layer.bias is not None)
+    noise = torch.randn(w.shape, generator=torch.Generator().manual_seed(seed))
+    new.weight.data = w + 0.3 * w.std() * noise
+    if layer.bias is not None:
+        new.bias.data = layer.bias.detach().clone()  # type: ignore[operator]
+    return new
+
+
+def swap(base: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(base.get_submodule(parent), leaf, layer)
+
+
+@torch.no_grad()
+def inputs_of(base: Any, tokenizer: Any, name: str) -> Tensor:
+    """(tokens, n): what the layer is given, one example after the other."""
+    seen: list[Tensor] = []
+    handle = base.get_submodule(name).register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    for example in examples():
+        batch, _ = collate([example], tokenizer, torch.device("cpu"))
+        before = len(seen)
+        base(**batch, **decoder_inputs(base, batch))
+        calls = [x for x in seen[before:] if x.numel() // x.shape[-1] == len(example.ids)]
+        seen[before:] = [calls[0].reshape(-1, calls[0].shape[-1])]
+    handle.remove()
+    return torch.cat(seen).double()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_drift_is_that_of_the_inputs_layer_by_layer(kind: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a dense and a changed model that are simply run again for every layer."""
+    monkeypatch.setattr(lockstep, "TOKENS", 40)  # several batches
+    base = tiny.make(kind).base_model.eval()
+    names = [t.name for t in find_targets(base)]
+    changed = copy.deepcopy(base)
+    met = []
+    with lockstep.Lockstep(base, tokenizer, examples(), names, torch.device("cpu")) as steps:
+        for name, drift in steps:
+            x, y = inputs_of(base, tokenizer, name), inputs_of(changed, tokenizer, name)
+            w = matrix(base.get_submodule(name)).detach().double()
+            assert torch.allclose(drift.before, x.mean(0), atol=1e-5)
+            assert torch.allclose(drift.after, y.mean(0), atol=1e-5)
+            moved = y - y.mean(0)
+            assert torch.allclose(drift.covariance, moved.T @ moved / len(y), atol=1e-4)
+            assert torch.allclose(drift.cross, w @ (x - x.mean(0)).T @ moved / len(y), atol=1e-4)
+            new = other(base.get_submodule(name), len(met))
+            swap(changed, name, new)
+            steps.replace(name, new)
+            met.append(name)
+    assert sorted(met) == sorted(names)
+
+
+def test_layers_that_run_more_than_once_are_left_out(tokenizer: Any) -> None:
+    base = tiny.make("albert").base_model.eval()
+    names = [t.name for t in find_targets(base)]
+    with lockstep.Lockstep(base, tokenizer, examples(), names, torch.device("cpu")) as steps:
+        assert list(steps) == []
+
+
+def test_no_run_outlives_an_error_or_a_loop_left_early(tokenizer: Any) -> None:
+    base = tiny.make("bert").base_model.eval()
+    names = [t.name for t in find_targets(base)]
+
+    def fail() -> None:
+        with lockstep.Lockstep(base, tokenizer, examples(), names, torch.device("cpu")) as steps:
+            for name, _ in steps:
+                steps.replace(name, nn.Linear(7, 7))
+
+    with pytest.raises(RuntimeError, match="shape"):
+        fail()
+    with lockstep.Lockstep(base, tokenizer, examples(), names, torch.device("cpu")) as steps:
+        next(iter(steps))
+    assert not [t for t in threading.enumerate() if isinstance(t, lockstep._Run)]
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_compensated_is_a_minimum(centred: bool) -> None:
+    """The gradient of a E|W x - T y|^2 + (1 - a) E|(W - T) y|^2 + ridge |T - W|^2 vanishes there."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(200, 6, generator=draw, dtype=torch.float64) + 0.4
+    y = x @ torch.randn(6, 6, generator=draw, dtype=torch.float64) + 0.3
+    w = torch.randn(4, 6, generator=draw, dtype=torch.float64)
+    found = drifting.compensated(w, drifting.measure_drift([(x[:90], y[:90]), (x[90:], y[90:])], w), centred)
+    if centred:
+        x, y = x - x.mean(0), y - y.mean(0)
+    ridge = drifting.RIDGE * y.square().mean()
+    t = found.clone().requires_grad_()
+    loss = (
+        drifting.ANCHOR * (x @ w.T - y @ t.T).square().sum(1).mean()
+        + (1 - drifting.ANCHOR) * (y @ (w - t).T).square().sum(1).mean()
+        + ridge * (w - t).square().sum()
+    )
+    loss.backward()
+    assert t.grad is not None
+    assert float(t.grad.abs().max()) < 1e-9 * float(w.abs().max() * y.square().mean() * 100)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compensation")
+    save_model(folder / "bert", head="BertForSequenceClassification")
+    save_model(folder / "gpt2", kind="gpt2", head="GPT2LMHeadModel")
+    save_model(folder / "t5", kind="t5", head="T5ForConditionalGeneration")
+    write_csv(folder / "train.csv", rows(64, 0))
+    return folder
+
+
+@torch.no_grad()
+def encoder_error(dense: Path, small: Path, data: Path) -> float:
+    """Of the last hidden states on the texts that the model was calibrated on, relative."""
+    source = find_source(str(dense))
+    one, two, tokenizer = load_model(source).model.base_model.eval(), load(small).base_model.eval(), None
+    tokenizer = load_tokenizer(source)
+    lost = total = 0.0
+    for line in data.read_text().splitlines()[1:]:
+        batch, _ = collate([Example(tuple(tokenizer(line.rpartition(",")[0])["input_ids"]))], tokenizer,
+                           torch.device("cpu"))  # fmt: skip
+        states = [m(**batch, **decoder_inputs(m, batch))[0] for m in (one, two)]
+        lost += float((states[0] - states[1]).square().sum())
+        total += float((states[0] - states[0].mean((0, 1))).square().sum())
+    return (lost / total) ** 0.5
+
+
+@pytest.mark.parametrize("method", ["low-rank", "monarch"])
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "t5"])
+def test_outputs_come_nearer_to_the_dense_model(kind: str, method: str, models: Path, tmp_path: Path) -> None:
+    errors = {}
+    for way in ("none", "sequential"):
+        convert(
+            str(models / kind), tmp_path / way, method=method, blocks=2, keep=0.5, criterion="activation",
+            compensation=way, calibration=str(models / "train.csv"), device="cpu",
+        )  # fmt: skip
+        errors[way] = encoder_error(models / kind, tmp_path / way, models / "train.csv")
+    assert errors["sequential"] < errors["none"]
+
+
+def test_the_first_layers_have_nothing_to_make_up_for(models: Path, tmp_path: Path) -> None:
+    for way in ("none", "sequential"):
+        convert(
+            str(models / "bert"), tmp_path / way, keep=0.5, criterion="kfac", compensation=way,
+            calibration=str(models / "train.csv"), device="cpu",
+        )  # fmt: skip
+    first, second = (load(tmp_path / way).base_model.encoder.layer for way in ("none", "sequential"))
+    for name in ("query", "key", "value"):
+        a, b = (getattr(x[0].attention.self, name).factor_out.weight for x in (first, second))
+        assert torch.allclose(a, b, atol=1e-4)
+    assert not torch.allclose(
+        first[1].output.dense.factor_out.weight, second[1].output.dense.factor_out.weight, atol=1e-3
+    )
+
+
+def test_the_recipe_has_it_and_repeats_it(models: Path, tmp_path: Path) -> None:
+    data = str(models / "train.csv")
+    convert(str(models / "bert"), tmp_path / "a", keep=0.5, criterion="kfac", calibration=data, device="cpu")
+    assert "compensation: sequential" in (tmp_path / "a" / "factcli_recipe.yaml").read_text()
+    convert(
+        str(models / "bert"), tmp_path / "b", config=tmp_path / "a" / "factcli_recipe.yaml", calibration=data,
+        device="cpu",
+    )  # fmt: skip
+    one, two = ((tmp_path / x / "model.safetensors").read_bytes() for x in "ab")
+    assert one == two
+
+
+@pytest.mark.parametrize(("criterion", "way", "said"), [
+    ("frobenius", "sequential", "activation, kfac"), ("kfac", "twice", "sequential or none"),
+])  # fmt: skip
+def test_what_does_not_fit_is_refused(criterion: str, way: str, said: str, models: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        convert(str(models / "bert"), tmp_path / "out", keep=0.5, criterion=criterion, compensation=way)
+    assert not (tmp_path / "out").exists()
