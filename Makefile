@@ -22,7 +22,7 @@ lint: $(READY)
 	$(BIN)/mypy
 
 bench: $(READY)
-	$(BIN)/python benchmarks/convert_speed.py
+	$(BIN)/python benchmarks/forward_speed.py
 
 clean:
 	rm -rf .venv .cache demo-output
