@@ -120,6 +120,37 @@ def test_many_tokens_equal_few(interleaved: bool, bias: bool, dtype: torch.dtype
     assert torch.allclose(traced, expected[:, :TOKENS], rtol=0.01 if dtype == torch.bfloat16 else 1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("frozen", [(), ("x",), ("factor_in",), ("factor_out", "bias")])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("interleaved", [True, False])
+def test_gradients_are_those_of_the_dense_matrix(interleaved: bool, bias: bool, frozen: tuple[str, ...]) -> None:
+    """Of BlockProduct, against autograd through the matrix that the factors stand for; more tokens than one tile."""
+    layer = BlockLinear(12, 8, 2, bias, 4, interleaved).double()
+    structure = structures["monarch" if interleaved else "block-low-rank"]
+    x = torch.randn(2, TOKENS + 7, 12, dtype=torch.float64).transpose(0, 1).requires_grad_("x" not in frozen)
+    for name, parameter in layer.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    inputs = [p for p in (x, *layer.parameters()) if p.requires_grad]
+    weights = torch.randn(TOKENS + 7, 2, 8, dtype=torch.float64)
+    found = torch.autograd.grad((layer(x).sin() * weights).sum(), inputs)
+    left = layer.factor_out.view(4, 2, 4, 2).transpose(1, 2)
+    right = layer.factor_in.view(4, 4, 2, 3).transpose(0, 1)
+    dense = nn.functional.linear(x, structure.dense(Factors(left, right)), layer.bias)
+    expected = torch.autograd.grad((dense.sin() * weights).sum(), inputs)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_gradients_under_autocast_have_the_types_of_their_tensors() -> None:
+    layer, x = BlockLinear(12, 8, 2, True, 4, True), torch.randn(600, 12, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = layer(x)
+    assert y.dtype == torch.bfloat16
+    y.float().square().sum().backward()
+    assert {p.grad.dtype for p in (x, *layer.parameters()) if p.grad is not None} == {torch.float32}
+    assert all(p.grad is not None for p in (x, *layer.parameters()))
+
+
 @ALL
 def test_factors_are_balanced(structure: Structure) -> None:
     factors = project(matrix((24, 40)), structure, 2, blocks_of(structure))

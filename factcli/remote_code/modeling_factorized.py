@@ -76,31 +76,96 @@ class BlockLinear(FactorizedLinear):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         lead = x.shape[:-1]
         x = x.reshape(-1, self.in_features)
-        recorded = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore
-        if x.device.type != "cpu" or len(x) <= TOKENS or recorded:
-            y = self._product(x).reshape(*lead, self.out_features)
+        recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore
+        if x.device.type != "cpu" or recorded or (len(x) <= TOKENS and not torch.is_grad_enabled()):
+            y = second_product(first_product(x, self.factor_in), self.factor_out)
+            y = (y.permute(1, 2, 0) if self.interleaved else y.transpose(0, 1)).reshape(*lead, self.out_features)
             return y if self.bias is None else y + self.bias
-        # On a CPU, so few tokens at a time that what lies between the products stays in the cache, written in place;
-        # for Monarch block by block: long strided runs, where all at once would be many short ones.
-        b, y = self.blocks, x.new_empty(len(x), self.out_features)
-        bias = y.new_zeros(self.out_features) if self.bias is None else self.bias
+        factors = (self.factor_in, self.factor_out, x.new_zeros(self.out_features) if self.bias is None else self.bias)
+        if torch.is_grad_enabled():
+            if torch.is_autocast_enabled("cpu"):
+                x, *factors = (t.to(torch.get_autocast_dtype("cpu")) for t in (x, *factors))  # type: ignore[assignment]
+            written: torch.Tensor = BlockProduct.apply(x, *factors, self.interleaved)[0]  # type: ignore
+            return written.reshape(*lead, self.out_features)
+        # So few tokens at a time that what lies between the products stays in the cache.
+        y = x.new_empty(len(x), self.out_features)
         for start in range(0, len(x), TOKENS):
-            part, place = self._product(x[start : start + TOKENS]), y[start : start + TOKENS]
-            if self.interleaved:
-                for j in range(b):
-                    torch.add(part[..., j], bias[j::b], out=place[:, j::b])
-            else:
-                torch.add(part, bias.view(b, -1), out=place.view(len(place), b, -1))
+            hidden = first_product(x[start : start + TOKENS], self.factor_in)
+            write_outputs(second_product(hidden, self.factor_out), factors[2], self.interleaved, y[start:])
         return y.reshape(*lead, self.out_features)
 
-    def _product(self, x: torch.Tensor) -> torch.Tensor:
-        """Tokens (N, in_features) to outputs (N, block, row in block), Monarch's (N, row, block), without the bias."""
-        b, r = self.blocks, self.rank
-        hidden = x.reshape(-1, b, self.in_features // b).permute(1, 2, 0)
-        hidden = torch.bmm(self.factor_in, hidden)  # (input block, output block * rank, N)
-        hidden = hidden.reshape(b, b, r, -1).transpose(0, 1).reshape(b, b * r, -1)  # moves long runs only
-        y = torch.bmm(hidden.transpose(1, 2), self.factor_out.transpose(1, 2))  # (output block, N, row in block)
-        return y.permute(1, 2, 0) if self.interleaved else y.transpose(0, 1)
+
+def first_product(x: torch.Tensor, factor_in: torch.Tensor) -> torch.Tensor:
+    """Tokens (N, in_features) to what lies between the products: (output block, input block * rank, N)."""
+    b, r = factor_in.shape[0], factor_in.shape[1] // factor_in.shape[0]
+    hidden = torch.bmm(
+        factor_in, x.reshape(-1, b, x.shape[1] // b).permute(1, 2, 0)
+    )  # (input block, output block * rank, N)
+    return swap_blocks(hidden, b, r)
+
+
+def swap_blocks(hidden: torch.Tensor, b: int, r: int) -> torch.Tensor:
+    """(block of one side, block of the other * rank, N) with the sides exchanged; moves long runs only."""
+    return hidden.reshape(b, b, r, -1).transpose(0, 1).reshape(b, b * r, -1)
+
+
+def second_product(hidden: torch.Tensor, factor_out: torch.Tensor) -> torch.Tensor:
+    """(output block, N, row in block)."""
+    return torch.bmm(hidden.transpose(1, 2), factor_out.transpose(1, 2))
+
+
+def write_outputs(part: torch.Tensor, bias: torch.Tensor, interleaved: bool, y: torch.Tensor) -> None:
+    """Puts (output block, N, row in block) and the bias into the first N rows of y (.., out_features); for Monarch
+    block by block: long strided runs, where all at once would be many short ones."""
+    b, y = len(part), y[: part.shape[1]]
+    if interleaved:
+        for j in range(b):
+            torch.add(part[j], bias[j::b], out=y[:, j::b])
+    else:
+        torch.add(part.transpose(0, 1), bias.view(b, -1), out=y.view(len(y), b, -1))
+
+
+class BlockProduct(torch.autograd.Function):
+    """Both products and the bias, on a CPU: outputs and gradients of inputs are written where they belong, where
+    autograd's own steps would copy them once more. Keeps the inputs and what lies between the products."""
+
+    @staticmethod
+    def forward(
+        x: torch.Tensor, factor_in: torch.Tensor, factor_out: torch.Tensor, bias: torch.Tensor, interleaved: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        hidden, y = first_product(x, factor_in), x.new_empty(len(x), len(bias))
+        for start in range(0, len(x), TOKENS):
+            write_outputs(second_product(hidden[..., start : start + TOKENS], factor_out), bias, interleaved, y[start:])
+        return y, hidden
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, torch.Tensor]) -> None:
+        x, factor_in, factor_out, _, ctx.interleaved = inputs
+        ctx.save_for_backward(x, factor_in, factor_out, output[1])
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: torch.Tensor, _: Any) -> tuple[torch.Tensor | None, ...]:
+        x, factor_in, factor_out, hidden = ctx.saved_tensors
+        n, b, r = len(x), factor_in.shape[0], factor_in.shape[1] // factor_in.shape[0]
+        wanted, grad = ctx.needs_input_grad, grad.contiguous()
+        g = (
+            grad.view(n, -1, b).permute(2, 0, 1).contiguous()
+            if ctx.interleaved
+            else grad.view(n, b, -1).transpose(0, 1)
+        )
+        of_x = of_in = None
+        of_out = torch.bmm(g.transpose(1, 2), hidden.transpose(1, 2)) if wanted[2] else None
+        if wanted[0] or wanted[1]:
+            g = swap_blocks(torch.bmm(factor_out.transpose(1, 2), g.transpose(1, 2)), b, r)
+        if wanted[1]:
+            of_in = torch.bmm(g, x.reshape(n, b, -1).transpose(0, 1))
+        if wanted[0]:
+            of_x = x.new_empty(x.shape)
+            for part, factor, place in zip(g, factor_in, of_x.view(n, b, -1).unbind(1), strict=True):
+                torch.mm(part.T, factor, out=place)
+        return of_x, of_in, of_out, grad.sum(0) if wanted[3] else None, None
 
 
 def build_layer(layer: dict[str, Any]) -> nn.Module:
