@@ -77,8 +77,9 @@ class BlockLinear(FactorizedLinear):
         lead = x.shape[:-1]
         x = x.reshape(-1, self.in_features)
         recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore
-        if x.device.type != "cpu" or recorded or (len(x) <= TOKENS and not torch.is_grad_enabled()):
-            y = second_product(first_product(x, self.factor_in), self.factor_out)
+        if x.device.type != "cpu" or recorded:
+            hidden = first_product(x, self.factor_in)
+            y = torch.bmm(hidden.transpose(1, 2), self.factor_out.transpose(1, 2))  # (output block, N, row in block)
             y = (y.permute(1, 2, 0) if self.interleaved else y.transpose(0, 1)).reshape(*lead, self.out_features)
             return y if self.bias is None else y + self.bias
         factors = (self.factor_in, self.factor_out, x.new_zeros(self.out_features) if self.bias is None else self.bias)
@@ -91,7 +92,7 @@ class BlockLinear(FactorizedLinear):
         y = x.new_empty(len(x), self.out_features)
         for start in range(0, len(x), TOKENS):
             hidden = first_product(x[start : start + TOKENS], self.factor_in)
-            write_outputs(second_product(hidden, self.factor_out), factors[2], self.interleaved, y[start:])
+            write_outputs(hidden, *factors[1:], self.interleaved, y[start : start + TOKENS])
         return y.reshape(*lead, self.out_features)
 
 
@@ -109,20 +110,19 @@ def swap_blocks(hidden: torch.Tensor, b: int, r: int) -> torch.Tensor:
     return hidden.reshape(b, b, r, -1).transpose(0, 1).reshape(b, b * r, -1)
 
 
-def second_product(hidden: torch.Tensor, factor_out: torch.Tensor) -> torch.Tensor:
-    """(output block, N, row in block)."""
-    return torch.bmm(hidden.transpose(1, 2), factor_out.transpose(1, 2))
+def write_outputs(
+    hidden: torch.Tensor, factor_out: torch.Tensor, bias: torch.Tensor, interleaved: bool, y: torch.Tensor
+) -> None:
+    """The second product of `hidden` (output block, input block * rank, N) and the bias, into y (N, out_features).
 
-
-def write_outputs(part: torch.Tensor, bias: torch.Tensor, interleaved: bool, y: torch.Tensor) -> None:
-    """Puts (output block, N, row in block) and the bias into the first N rows of y (.., out_features); for Monarch
-    block by block: long strided runs, where all at once would be many short ones."""
-    b, y = len(part), y[: part.shape[1]]
+    A product cannot write every b-th column: Monarch's go there block by block, in long strided runs."""
+    b = len(factor_out)
     if interleaved:
-        for j in range(b):
-            torch.add(part[j], bias[j::b], out=y[:, j::b])
+        for j, rows in enumerate(torch.bmm(hidden.transpose(1, 2), factor_out.transpose(1, 2))):
+            torch.add(rows, bias[j::b], out=y[:, j::b])
     else:
-        torch.add(part.transpose(0, 1), bias.view(b, -1), out=y.view(len(y), b, -1))
+        for part, factor, of_block, place in zip(hidden, factor_out, bias.chunk(b), y.chunk(b, 1), strict=True):
+            torch.addmm(of_block, part.T, factor.T, out=place)
 
 
 class BlockProduct(torch.autograd.Function):
@@ -135,7 +135,8 @@ class BlockProduct(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         hidden, y = first_product(x, factor_in), x.new_empty(len(x), len(bias))
         for start in range(0, len(x), TOKENS):
-            write_outputs(second_product(hidden[..., start : start + TOKENS], factor_out), bias, interleaved, y[start:])
+            part = hidden[..., start : start + TOKENS]
+            write_outputs(part, factor_out, bias, interleaved, y[start : start + TOKENS])
         return y, hidden
 
     @staticmethod
@@ -150,11 +151,7 @@ class BlockProduct(torch.autograd.Function):
         x, factor_in, factor_out, hidden = ctx.saved_tensors
         n, b, r = len(x), factor_in.shape[0], factor_in.shape[1] // factor_in.shape[0]
         wanted, grad = ctx.needs_input_grad, grad.contiguous()
-        g = (
-            grad.view(n, -1, b).permute(2, 0, 1).contiguous()
-            if ctx.interleaved
-            else grad.view(n, b, -1).transpose(0, 1)
-        )
+        g = torch.stack([grad[:, j::b] for j in range(b)]) if ctx.interleaved else grad.view(n, b, -1).transpose(0, 1)
         of_x = of_in = None
         of_out = torch.bmm(g.transpose(1, 2), hidden.transpose(1, 2)) if wanted[2] else None
         if wanted[0] or wanted[1]:
