@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from factcli.calibration import Kind, cache
+from factcli.cachefiles import cache_directory
+from factcli.calibration import Kind
 from factcli.calibration.data import CalibrationOptions, load_examples
 from factcli.calibration.gather import collate, gather
 from factcli.calibration.losses import Example
@@ -269,7 +270,7 @@ def test_a_damaged_cache_is_no_error(trained: Path, tmp_path: Path, monkeypatch:
     file = write_csv(tmp_path / "t.csv", rows(20, 0))
     source = find_source(str(trained))
     calibrate(source, load_model(source), options(file), ALL)
-    for entry in cache.cache_directory().glob("*.safetensors"):
+    for entry in cache_directory("calibration").glob("*.safetensors"):
         entry.write_bytes(entry.read_bytes()[:100])
     assert not calibrate(source, load_model(source), options(file), ALL).cached
     monkeypatch.setenv("FACTCLI_CACHE", str(file / "not-a-directory"))

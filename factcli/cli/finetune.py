@@ -116,6 +116,14 @@ def command(
     attention_weight: Annotated[
         float | None, typer.Option("--attention-weight", help="Of its attention; default 0.", rich_help_panel=TEACHER)
     ] = None,
+    teacher_cache: Annotated[
+        bool,
+        typer.Option(
+            "--teacher-cache",
+            help="Keep its outputs on disk: one pass for all epochs and runs.",
+            rich_help_panel=TEACHER,
+        ),
+    ] = False,
     text_to_text: Annotated[
         bool, typer.Option("--text-to-text", help="Answer in words (T5).", rich_help_panel=TRAINING)
     ] = False,
@@ -169,7 +177,8 @@ def command(
             batch_size=batch_size, epochs=epochs, max_steps=max_steps, learning_rate=learning_rate,
             warmup_ratio=warmup_ratio, weight_decay=weight_decay, max_length=max_length, precision=precision,
             teacher=teacher, temperature=temperature, label_weight=label_weight, logit_weight=logit_weight,
-            hidden_weight=hidden_weight, attention_weight=attention_weight, text_to_text=text_to_text,
+            hidden_weight=hidden_weight, attention_weight=attention_weight,
+            teacher_cache=teacher_cache, text_to_text=text_to_text,
             new_head=new_head, seed=seed, seeds=seeds, device=device, gradient_checkpointing=gradient_checkpointing,
             torch_compile=torch_compile, report_to=report_to, save_steps=save_steps, resume=resume, revision=revision,
             trust_remote_code=trust_remote_code, overwrite=overwrite, push_to_hub=push_to_hub,

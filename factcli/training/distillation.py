@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from ..errors import FactcliError, UsageError
 from ..labels import head_size, outputs_of_classes
 from ..prediction import load_tokenizer
-from ..source import find_source, load_model
+from ..source import Source, find_source, load_model
 from .job import Job
 
 
@@ -49,8 +49,8 @@ class Teacher:
         return {name: True for name, weight in asked.items() if weight}
 
 
-def load_teacher(job: Job, name: str, weights: Weights, trust_remote_code: bool = False) -> Teacher:
-    """The teacher `name` (a directory or Hub id) for a job's task, in float32 on the CPU.
+def load_teacher(job: Job, name: str, weights: Weights, trust_remote_code: bool = False) -> tuple[Source, Teacher]:
+    """The teacher `name` (a directory or Hub id) for a job's task, in float32 on the CPU, and its source.
 
     Raises FactcliError where tokenizer, labels, their number or the sizes differ from what the job's model has.
     """
@@ -87,7 +87,7 @@ def load_teacher(job: Job, name: str, weights: Weights, trust_remote_code: bool 
     if weights.attention:
         loaded.model.set_attn_implementation("eager")
     loaded.model.train(False)
-    return Teacher(loaded.model.requires_grad_(False), order, weights)
+    return source, Teacher(loaded.model.requires_grad_(False), order, weights)
 
 
 def distillation_loss(student: Any, teacher: Any, mask: Tensor, weights: Weights, regression: bool) -> Tensor:

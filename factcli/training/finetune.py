@@ -30,6 +30,7 @@ from .run import Options, check_reporter, in_bfloat16, is_main, processes
 from .runner import Runner
 from .schedules import default_schedule, schedules
 from .settings import Settings, make_settings, parse_seeds
+from .teacher_cache import cached
 
 
 def finetune(
@@ -79,6 +80,7 @@ def finetune(
     logit_weight: float | None = None,
     hidden_weight: float | None = None,
     attention_weight: float | None = None,
+    teacher_cache: bool = False,
     text_to_text: bool = False,
     new_head: bool = False,
     seed: int | None = None,
@@ -111,6 +113,8 @@ def finetune(
         learning_rate: A rate, or "search" for the seed paper's six, an epoch each.
         teacher: A model (directory or Hub id) trained on the task, to learn from as well: its logits at `temperature`,
             its hidden states and, with an `attention_weight`, its attention, beside the labels.
+        teacher_cache: Keep the teacher's outputs for the training data on disk, so that one pass serves every epoch and
+            every run.
         seeds: "1-6": a run each, exported to `output`/seed-1 and so on.
         resume: Continue the run that left `output`-checkpoints from its last whole checkpoint.
         push_to_hub: Publish the result as `hub_model_id` (see `factcli.push`); whether that is allowed is asked before
@@ -191,13 +195,14 @@ def finetune(
             "label_column": label_column, "label_names": label_names, "limit": limit, "new_head": new_head,
             "device": device, "gradient_checkpointing": gradient_checkpointing, "torch_compile": torch_compile,
             "save_steps": save_steps, "trust_remote_code": trust_remote_code, "watch": watch,
+            "teacher_cache": teacher_cache,
         }  # fmt: skip
         result = prune_and_factorize(
             source, folder, recipe, replace(settings, seed=seed_list[0]), rest, resume, overwrite
         )
         return result | {"pushed": publishing.publish(folder)} if publishing else result
     job = _planned(replace(job, data_dir=data_dir), recipe, where)
-    taught_by = _teacher(job, trust_remote_code)
+    taught_by = _teacher(job, trust_remote_code, where if teacher_cache else None)
     options = Options(
         where, save_steps=save_steps, resume=resume, gradient_checkpointing=gradient_checkpointing,
         torch_compile=torch_compile, report_to=report_to, reports=folder.with_name(f"{folder.name}-runs"),
@@ -241,15 +246,18 @@ def _task(
     return user_task(files, text_column, label_column, label_names)
 
 
-def _teacher(job: Job, trust_remote_code: bool) -> Teacher | None:
+def _teacher(job: Job, trust_remote_code: bool, caching_on: torch.device | None) -> Teacher | None:
     settings = job.settings
     if settings.teacher is None:
+        if caching_on is not None:
+            raise UsageError("--teacher-cache is for --teacher: give both.")
         return None
     weights = Weights(
         settings.temperature, settings.label_weight, settings.logit_weight, settings.hidden_weight,
         settings.attention_weight,
     )  # fmt: skip
-    return load_teacher(job, settings.teacher, weights, trust_remote_code)
+    source, teacher = load_teacher(job, settings.teacher, weights, trust_remote_code)
+    return teacher if caching_on is None else cached(teacher, source, job, caching_on)
 
 
 def _matrices(job: Job, model: str, trust_remote_code: bool) -> Matrices | None:

@@ -1,0 +1,113 @@
+"""A teacher's outputs on disk: its forward passes over the training data are made once, not in every epoch and run."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..cachefiles import LIMIT, cache_directory, find, keep
+from ..calibration.cache import fingerprint
+from ..calibration.losses import Example
+from ..errors import FactcliError, UsageError
+from ..prediction import Features, batches
+from ..source import Source
+from .distillation import Teacher
+from .job import Job
+
+KIND = "teachers"
+BATCH_SIZE = 32
+
+
+class CachedTeacher(Teacher):
+    """A teacher that reads what it once said. Logits are kept in float32, hidden states in float16; examples are found
+    by their tokens, so that neither their order nor the batches matter."""
+
+    def __init__(self, teacher: Teacher, file: Any) -> None:
+        super().__init__(teacher.model, None, teacher.weights)
+        self._file = file
+        self._logits = file.get_tensor("logits")
+        self._starts: list[int] = file.get_tensor("starts").tolist()
+        self._rows = {bytes(key.tolist()): row for row, key in enumerate(file.get_tensor("keys"))}
+
+    def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
+        """As Teacher's: logits (B, K) and, where they count, hidden states of (B, T, d), zero at the padding."""
+        ids, mask, types = inputs["input_ids"], inputs["attention_mask"].bool(), inputs.get("token_type_ids")
+        rows = [
+            self._rows[_key(ids[i, there].tolist(), None if types is None else types[i, there].tolist())]
+            for i, there in enumerate(mask)
+        ]
+        logits = self._logits[torch.tensor(rows)].to(ids.device)
+        if not self.weights.hidden:
+            return SimpleNamespace(logits=logits)
+        stored = self._file.get_slice("hidden")  # (tokens, layers + 1, d)
+        hidden = torch.zeros(*ids.shape, *stored.get_shape()[1:], dtype=torch.float16)
+        for i, row in enumerate(rows):
+            hidden[i, mask[i].cpu()] = stored[self._starts[row] : self._starts[row + 1]]
+        return SimpleNamespace(logits=logits, hidden_states=hidden.to(ids.device).unbind(2))
+
+
+def cached(teacher: Teacher, source: Source, job: Job, device: torch.device) -> CachedTeacher:
+    """`teacher`, of `source`, with its outputs for the job's training data: from the cache, or from one pass now.
+
+    Raises UsageError where attention counts, which is not kept, and FactcliError where the outputs would take more than
+    LIMIT bytes or cannot be written.
+    """
+    if teacher.weights.attention:
+        raise UsageError("--teacher-cache keeps no attention: leave it out, or --attention-weight.")
+    examples = [Example(tuple(f["input_ids"]), _types(f), None) for f in job.train]
+    order = None if teacher.order is None else teacher.order.tolist()
+    name = fingerprint(source, examples, (), {"order": order, "hidden": bool(teacher.weights.hidden)})
+    found = find(KIND, name)
+    if found is None:
+        keep(KIND, name, _outputs(teacher, job, device), {})
+        found = find(KIND, name)
+    if found is None:
+        where = cache_directory(KIND)
+        raise FactcliError(f"The teacher's outputs cannot be kept in {where}: free some space, or no --teacher-cache.")
+    return CachedTeacher(teacher, found[0])
+
+
+@torch.no_grad()
+def _outputs(teacher: Teacher, job: Job, device: torch.device) -> dict[str, Tensor]:
+    features = list({_key(list(f["input_ids"]), _types(f)): f for f in job.train}.values())
+    sizes = [len(f["input_ids"]) for f in features]
+    config = teacher.model.config.get_text_config()
+    layers = config.num_hidden_layers + 1 if teacher.weights.hidden else 0
+    needed = 2 * sum(sizes) * layers * config.hidden_size
+    if needed > LIMIT:
+        raise FactcliError(
+            f"The teacher's outputs would take {needed / 2**30:.0f} GiB: leave out --teacher-cache, or give "
+            "--hidden-weight 0."
+        )
+    starts = [0]
+    for size in sizes:
+        starts.append(starts[-1] + size)
+    tensors = {
+        "keys": torch.tensor([list(_key(list(f["input_ids"]), _types(f))) for f in features], dtype=torch.uint8),
+        "starts": torch.tensor(starts),
+        "logits": torch.empty(len(features), int(teacher.model.config.num_labels or 1)),
+    }
+    if layers:
+        tensors["hidden"] = torch.empty(sum(sizes), layers, config.hidden_size, dtype=torch.float16)
+    torch.nn.Module.to(teacher.model, device)
+    for indices in batches(sizes, BATCH_SIZE):
+        chosen = [{k: v for k, v in features[i].items() if k != "labels"} for i in indices]
+        batch = dict(job.tokenizer.pad(chosen, return_tensors="pt").to(device))
+        output = teacher(batch)
+        tensors["logits"][indices] = output.logits.float().cpu()
+        if layers:
+            states = torch.stack(output.hidden_states, 2).cpu().half()
+            for row, i in enumerate(indices):
+                tensors["hidden"][starts[i] : starts[i + 1]] = states[row, batch["attention_mask"][row].bool().cpu()]
+    return tensors
+
+
+def _types(features: Features) -> tuple[int, ...] | None:
+    return tuple(features["token_type_ids"]) if "token_type_ids" in features else None
+
+
+def _key(ids: Sequence[int], types: Sequence[int] | None) -> bytes:
+    return hashlib.blake2b(repr((list(ids), types and list(types))).encode(), digest_size=16).digest()

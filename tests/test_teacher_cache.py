@@ -1,0 +1,89 @@
+"""--teacher-cache: one pass of the teacher serves every epoch and run."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import factcli
+from factcli.cachefiles import cache_directory
+from factcli.errors import UsageError
+from factcli.source import find_source
+from factcli.tasks import GLUE, load_split
+from factcli.training.distillation import Weights, load_teacher
+from factcli.training.job import prepare
+from factcli.training.settings import Settings
+from factcli.training.teacher_cache import cached
+
+from .training_helpers import same, save_model, weights, write_glue
+
+FAST: dict[str, Any] = {"batch_size": 16, "learning_rate": 4e-3, "save_steps": 0, "device": "cpu"}
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FACTCLI_CACHE", str(tmp_path / "cache"))
+    save_model(tmp_path / "base")
+    write_glue(tmp_path / "glue", "sst2", train=96)
+    factcli.finetune(
+        str(tmp_path / "base"), tmp_path / "teacher", task="sst2", data_dir=tmp_path / "glue", epochs=4, **FAST
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize("hidden", [0.0, 1.0])
+def test_it_says_what_the_teacher_says(hidden: float, place: Path) -> None:
+    """Of every example, whatever batch it comes in."""
+    task = GLUE["sst2"]
+    train, validation = (load_split(task, split, place / "glue") for split in ("train", None))
+    job = prepare(find_source(str(place / "base")), task, Settings(), train, validation)
+    source, teacher = load_teacher(job, str(place / "teacher"), Weights(hidden=hidden))
+    kept = cached(teacher, source, job, torch.device("cpu"))
+    for start in (0, 5, 60):
+        chosen = [{k: v for k, v in f.items() if k != "labels"} for f in job.train[start : start + 9]]
+        batch = dict(job.tokenizer.pad(chosen, return_tensors="pt"))
+        there = batch["attention_mask"].bool()
+        said, read = teacher(batch), kept(batch)
+        torch.testing.assert_close(read.logits, said.logits, rtol=1e-5, atol=1e-5)
+        if hidden:
+            for a, b in zip(read.hidden_states, said.hidden_states, strict=True):
+                torch.testing.assert_close(a[there].float(), b[there], rtol=1e-3, atol=1e-3)
+                assert not a[~there].any()
+
+
+def test_runs_share_it(place: Path) -> None:
+    """A second run reads the file of the first and ends the same; without the cache training goes the same way."""
+    common: dict[str, Any] = {
+        "task": "sst2", "data_dir": place / "glue", "keep": 0.5, "schedule": "direct", "epochs": 4, "seed": 1,
+        "teacher": str(place / "teacher"), **FAST,
+    }  # fmt: skip
+    plain = factcli.finetune(str(place / "base"), place / "plain", **common)
+    first = factcli.finetune(str(place / "base"), place / "first", teacher_cache=True, **common)
+    (file,) = cache_directory("teachers").glob("*")
+    content = file.read_bytes()
+    factcli.finetune(str(place / "base"), place / "second", teacher_cache=True, **common)
+    assert same(place / "first", place / "second")
+    assert list(cache_directory("teachers").glob("*")) == [file]
+    assert file.read_bytes() == content
+    assert first["metrics"] == plain["metrics"]
+    for name, tensor in weights(place / "plain").items():
+        torch.testing.assert_close(weights(place / "first")[name], tensor, rtol=0, atol=5e-3)
+    file.write_bytes(content[: len(content) // 2])  # a torn file is made anew
+    factcli.finetune(str(place / "base"), place / "third", teacher_cache=True, **common)
+    assert same(place / "first", place / "third")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [({}, "give both"), ({"teacher": "teacher", "attention_weight": 1.0}, "keeps no attention")],
+)
+def test_refused(options: dict[str, Any], said: str, place: Path) -> None:
+    if "teacher" in options:
+        options = options | {"teacher": str(place / options["teacher"])}
+    with pytest.raises(UsageError, match=said):
+        factcli.finetune(
+            str(place / "base"), place / "out", task="sst2", data_dir=place / "glue", keep=0.5, max_steps=1,
+            teacher_cache=True, **options, **FAST,
+        )  # fmt: skip
+    assert not (place / "out").exists()
