@@ -148,11 +148,8 @@ def main() -> None:
             runs.finetune(given.model, given.data_dir, work, [*chosen, "--precision", given.precision], keep=dense)
         key = {"task": task, "configuration": "dense", "keep": 1.0, "seed": 0}
         if not done(key):
-            keep_result(
-                key,
-                ["eval", "DENSE", "--task", task],
-                factcli.evaluate(str(dense), task=task, data_dir=given.data_dir)[0],
-            )
+            result = factcli.evaluate(str(dense), task=task, data_dir=given.data_dir)[0]
+            keep_result(key, ["eval", "DENSE", "--task", task], result)
         for seed in given.seeds:
             for keep in given.keeps:
                 for configuration in given.configurations:
