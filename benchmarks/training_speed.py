@@ -121,7 +121,8 @@ def ours(folder: Path, model: Path, device: torch.device, threads: int, **plan: 
         torch.set_num_threads(threads)  # is of each thread
         finetune(
             str(model), folder / f"out-{plan.get('schedule')}-{len(plan)}", task="sst2", data_dir=folder,
-            max_steps=10_000, batch_size=BATCH, max_length=LENGTH, save_steps=0, device=str(device), watch=watch, **plan,
+            max_steps=10_000, batch_size=BATCH, max_length=LENGTH, save_steps=0, device=str(device), watch=watch,
+            **plan,
         )  # fmt: skip
 
     threading.Thread(target=run, daemon=True).start()
