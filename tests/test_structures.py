@@ -123,6 +123,16 @@ def test_many_tokens_equal_few(interleaved: bool, bias: bool, dtype: torch.dtype
         assert torch.allclose(outputs.double(), exact[:, : outputs.shape[1]], **close)
 
 
+@pytest.mark.parametrize("interleaved", [True, False])
+@pytest.mark.parametrize("grad", [True, False])
+def test_autocast_is_that_of_a_linear_layer(interleaved: bool, grad: bool) -> None:
+    layer, x = BlockLinear(12, 8, 2, True, 4, interleaved), torch.randn(2, TOKENS + 7, 12)
+    with torch.set_grad_enabled(grad), torch.autocast("cpu", torch.bfloat16):
+        found, usual = layer(x), nn.Linear(12, 8)(x)
+    assert found.dtype == usual.dtype
+    torch.testing.assert_close(found.float(), layer(x), rtol=0.02, atol=0.02)
+
+
 @pytest.mark.parametrize("frozen", [(), ("x",), ("factor_in",), ("factor_out", "bias")])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("interleaved", [True, False])

@@ -83,9 +83,9 @@ class BlockLinear(FactorizedLinear):
             y = (y.permute(1, 2, 0) if self.interleaved else y.transpose(0, 1)).reshape(*lead, self.out_features)
             return y if self.bias is None else y + self.bias
         factors = (self.factor_in, self.factor_out, x.new_zeros(self.out_features) if self.bias is None else self.bias)
+        if torch.is_autocast_enabled("cpu"):  # which knows nothing of products that write in place
+            x, *factors = (t.to(torch.get_autocast_dtype("cpu")) for t in (x, *factors))  # type: ignore[assignment]
         if torch.is_grad_enabled():
-            if torch.is_autocast_enabled("cpu"):
-                x, *factors = (t.to(torch.get_autocast_dtype("cpu")) for t in (x, *factors))  # type: ignore[assignment]
             written: torch.Tensor = BlockProduct.apply(x, *factors, self.interleaved)[0]  # type: ignore
             return written.reshape(*lead, self.out_features)
         # So few tokens at a time that what lies between the products stays in the cache.
