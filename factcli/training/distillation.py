@@ -129,8 +129,12 @@ def logit_loss(student: Tensor, teacher: Tensor, temperature: float, regression:
 
 def hidden_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """Squared difference of hidden states (B, T, d) over the tokens, by the teacher's variance over features."""
-    student, teacher = student[mask.bool()].float(), teacher[mask.bool()].float()
-    return (student - teacher).square().mean() / teacher.var(-1, unbiased=False).mean().clamp_min(1e-6)
+    student, teacher, there = student.float(), teacher.float(), mask.float()
+    # Padding is weighed with 0: to pick the tokens out would copy every layer of both, forward and backward.
+    apart: Tensor = torch.linalg.vector_norm(student - teacher, dim=-1).square()
+    spread = (teacher.var(-1, unbiased=False) * there).sum() / there.sum()
+    total: Tensor = (apart * there).sum()
+    return total / (there.sum() * student.shape[-1]) / spread.clamp_min(1e-6)
 
 
 def attention_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:

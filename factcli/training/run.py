@@ -121,8 +121,12 @@ def train(
         has_new_head(job, loaded), options.teacher,
     )  # fmt: skip
     trainer.pruner, trainer.mixed = _pruner(job, loaded, checkpoint, args.device), _mixed(job, loaded, options)
+    attention = loaded.model.config._attn_implementation
+    if options.teacher is not None and options.teacher.weights.attention:
+        loaded.model.set_attn_implementation("eager")  # the only one that gives its weights
     with memory_advice(job.settings.batch_size):
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    loaded.model.set_attn_implementation(attention)
     if trainer.mixed is not None:
         trainer.mixed.detach()
     for wrapper in ("forward", "_original_forward"):  # autocast, of training only

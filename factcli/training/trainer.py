@@ -92,8 +92,6 @@ class StagedTrainer(Trainer):
         self.remove_callback(PrinterCallback)  # stdout is for results
         if teacher is not None:
             torch.nn.Module.to(teacher.model, args.device)
-            if teacher.weights.attention:
-                model.set_attn_implementation("eager")  # the only one that gives its weights
         self.begin_stages(0)
 
     # --- stages
