@@ -15,7 +15,7 @@ from torch import nn
 from . import configuration_factorized
 from .configuration_factorized import FORMAT_VERSION, PREFIX
 
-TOKENS = 512
+TOKENS = 1024
 
 
 class FactorizedLinear(nn.Module):
