@@ -106,23 +106,40 @@ def test_a_pruned_model_is_dense_with_zeros(method: str, place: Path, tmp_path: 
     assert again["metrics"] == result["metrics"]
 
 
-def test_a_killed_pruning_ends_the_same(place: Path, world: dict[str, str], tmp_path: Path) -> None:
-    """Scores, masks and what was pruned come back with the checkpoint."""
+LPAF = Path(__file__).parent.parent / "recipes" / "lpaf.yaml"
+
+
+@pytest.mark.parametrize(
+    ("options", "until"),
+    [
+        (("--prune", "movement", "--density", "0.3"), "out-checkpoints/checkpoint-2[05]/trainer_state.json"),
+        (("--keep", "0.5", "--schedule", "mixed-rank"), "out-checkpoints/checkpoint-2[05]/trainer_state.json"),
+        (("-c", str(LPAF), "--keep", "0.5"), "out-phases/1/*-checkpoints/checkpoint-2[05]/trainer_state.json"),
+        (("-c", str(LPAF), "--keep", "0.5"), "out-checkpoints/checkpoint-1[05]/trainer_state.json"),
+    ],
+    ids=["prune", "mix", "lpaf-1", "lpaf-3"],
+)
+def test_a_killed_run_ends_the_same(
+    options: tuple[str, ...], until: str, place: Path, world: dict[str, str], tmp_path: Path
+) -> None:
+    """Scores, masks and what was pruned come back with the checkpoint; so do the draws and the place of a mixture, and
+    the phases that were done."""
     command = [sys.executable, "-m", "factcli", "finetune", str(place / "base"), "--task", "sst2", "--data-dir",
-               str(place / "glue"), "--prune", "movement", "--density", "0.3", "--epochs", "3", "--batch-size", "16",
-               "--learning-rate", "4e-3", "--save-steps", "5", "-q"]  # fmt: skip
+               str(place / "glue"), *options, "--epochs", "3", "--batch-size", "16", "--learning-rate", "4e-3",
+               "--save-steps", "5", "-q"]  # fmt: skip
     subprocess.run([*command, "-o", str(tmp_path / "whole")], env=world, check=True, capture_output=True)
     process = subprocess.Popen([*command, "-o", str(tmp_path / "out")], env=world, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 120
-    while not list((tmp_path / "out-checkpoints").glob("checkpoint-2[05]/trainer_state.json")):
+    latest = time.monotonic() + 120
+    while not list(tmp_path.glob(until)):
         assert process.poll() is None
-        assert time.monotonic() < until
+        assert time.monotonic() < latest
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait(30)
     assert not (tmp_path / "out").exists()
     subprocess.run([*command, "-o", str(tmp_path / "out"), "--resume"], env=world, check=True, capture_output=True)
     assert same(tmp_path / "whole", tmp_path / "out")
+    assert not list(tmp_path.glob("out-*"))
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -189,8 +206,7 @@ def test_consistency_by_hand() -> None:
 def test_the_three_phases_alone_and_in_one(place: Path, tmp_path: Path) -> None:
     common: dict[str, Any] = {"task": "sst2", "data_dir": place / "glue", "epochs": 3, "seed": 2, **FAST}
     pruning = {"prune": "movement", "density": 0.4}
-    lpaf = Path(__file__).parent.parent / "recipes" / "lpaf.yaml"
-    one = factcli.finetune(str(place / "base"), tmp_path / "one", config=lpaf, keep=0.5, density=0.4, **common)
+    one = factcli.finetune(str(place / "base"), tmp_path / "one", config=LPAF, keep=0.5, density=0.4, **common)
     assert one["metrics"]["accuracy"] > 0.9
     assert one["schedule"] == "mixed-rank"
     assert not (tmp_path / "one-phases").exists()
