@@ -58,10 +58,10 @@ def test_density_follows_its_schedule_exactly(method: str, scope: str) -> None:
     assert density == 0.25
 
 
-def test_movement_keeps_what_grows_and_magnitude_what_is_large() -> None:
+def test_movement_keeps_what_grows_taylor_what_matters_and_magnitude_what_is_large() -> None:
     start = torch.tensor([[4.0, 3.0, 2.0, 1.0]])
-    push = torch.tensor([[1.0, 1.0, -1.0, -1.0]])  # gradients: the first two shrink, the last two grow
-    for method, kept in (("movement", [2, 3]), ("magnitude", [0, 1])):
+    push = torch.tensor([[1.0, 0.5, -1.0, -1.0]])  # gradients: the first two shrink, the last two grow
+    for method, kept in (("movement", [2, 3]), ("taylor", [0, 2]), ("magnitude", [0, 1])):
         weight = nn.Parameter(start.clone())
         pruner = Pruner({"w": weight}, Pruning(method, 0.5, warmup=0, cooldown=0.9))
         weight.grad = push.clone()

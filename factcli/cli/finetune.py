@@ -55,7 +55,7 @@ def command(
     ] = None,
     prune: Annotated[
         str | None,
-        typer.Option("--prune", help="movement or magnitude; with a budget, LPAF.", rich_help_panel=PRUNING),
+        typer.Option("--prune", help="movement, taylor or magnitude; with a budget, LPAF.", rich_help_panel=PRUNING),
     ] = None,
     density: Annotated[
         float | None,
