@@ -107,7 +107,8 @@ def finetune(
         method, params, keep, rank and so on: As for `convert`; they factorize a dense model, by `schedule`. Without
             them a dense model stays dense.
         prune, density: Zero all but a share `density` of the targets' entries while training, by "movement",
-            "taylor" or "magnitude". With a budget the sparse model is then factorized and trained by schedule mixed-rank (LPAF).
+            "taylor" or "magnitude". With a budget the sparse model is then factorized and trained by schedule
+            mixed-rank (LPAF).
         mixed_with: For schedule mixed-rank of a factorized model, the dense (sparse) model that it was made from.
         limit: Only the first training examples.
         learning_rate: A rate, or "search" for the seed paper's six, an epoch each.
