@@ -27,12 +27,14 @@ CACHED = ("mrpc", "rte")  # small enough to keep what the teacher says of every 
 KEPT = ("task", "schedule", "learning_rate", "steps", "metrics", "majority", "failed_run", "seconds", "examples")
 DIRECT = ["--method", "low-rank", "--schedule", "direct"]
 KFAC = [*DIRECT, "--criterion", "kfac", "--allocation", "global"]
+LPAF = ["-c", str(Path(__file__).parents[1] / "recipes" / "lpaf.yaml")]
 CONFIGURATIONS: dict[str, list[str]] = {
     "frobenius, direct": DIRECT,
     "frobenius, staged": ["--method", "low-rank", "--schedule", "staged"],
     "FWSVD, direct": [*DIRECT, "--criterion", "fisher-rows"],
     "TFWSVD, direct": [*DIRECT, "--criterion", "fisher"],
-    "LPAF": ["-c", str(Path(__file__).parents[1] / "recipes" / "lpaf.yaml")],
+    "LPAF": LPAF,
+    "LPAF, taylor": [*LPAF, "--prune", "taylor"],
     "kfac global, direct": KFAC,
     "kfac global, direct, teacher": KFAC,
 }
@@ -46,7 +48,7 @@ def options(task: str, configuration: str, keep: float, seed: int, rate: str, pr
         between = max(1, steps // 3 // (STAGES - 1))
         steps -= between * (STAGES - 1)
         chosen = [*chosen, "--stage-steps", str(between)]
-    if configuration == "LPAF":
+    if chosen[:2] == LPAF:
         steps //= 2  # as many to prune
     common = ["--task", task, "--keep", str(keep), "--max-steps", str(steps), "--learning-rate", rate]
     return [*common, "--precision", precision, "--seed", str(seed), *chosen]
