@@ -81,25 +81,24 @@ def table(entries: list[dict[str, Any]], name: str) -> str:
 
 
 def bars(entries: list[dict[str, Any]]) -> list[tuple[str, bool]]:
-    """What these results can answer: points are of 100, means over the tasks."""
+    """What these results can answer: points are of 100, means over the tasks that both sides have been run on."""
 
-    def score(configuration: str, keep: float) -> float | None:
-        group = [e for e in entries if e["configuration"] == configuration and e["keep"] == keep]
-        tasks = {e["task"] for e in group}
-        if not group:
-            return None
-        return 100 * mean(mean(e["result"]["metrics"]["accuracy"] for e in group if e["task"] == t) for t in tasks)
+    def gain(ours: str, theirs: str, keep: float) -> float | None:
+        scores: dict[tuple[str, str], list[float]] = {}
+        for e in entries:
+            if e["keep"] == keep:
+                scores.setdefault((e["configuration"], e["task"]), []).append(e["result"]["metrics"]["accuracy"])
+        both = [t for t in TASKS if (ours, t) in scores and (theirs, t) in scores]
+        return 100 * mean(mean(scores[ours, t]) - mean(scores[theirs, t]) for t in both) if both else None
 
     found = []
-    lpaf, plain = score("LPAF", 0.1), score("frobenius, direct", 0.1)
-    if lpaf is not None and plain is not None:
-        found.append((f"LPAF over frobenius at 0.1: {lpaf - plain:+.2f}, at least +1.5", lpaf - plain >= 1.5))
-    gains = [
-        with_teacher - alone
-        for keep in {e["keep"] for e in entries}
-        if (with_teacher := score("kfac global, direct, teacher", keep)) is not None
-        and (alone := score("kfac global, direct", keep)) is not None
-    ]
+    for name in ("LPAF", "LPAF, taylor"):
+        lead = gain(name, "frobenius, direct", 0.1)
+        if lead is not None:
+            found.append((f"{name} over frobenius at 0.1: {lead:+.2f}, at least +1.5", lead >= 1.5))
+    kfac = "kfac global, direct"
+    keeps = sorted({e["keep"] for e in entries})
+    gains = [lead for keep in keeps if (lead := gain(f"{kfac}, teacher", kfac, keep)) is not None]
     if gains:
         found.append((f"a teacher adds {mean(gains):+.2f} on average, at least +0.5", mean(gains) >= 0.5))
     last = [e for e in entries if e["configuration"].startswith("kfac")]
