@@ -83,24 +83,23 @@ class _Swaps:
         owner = self.base.get_submodule(parent)
         module = getattr(owner, leaf)
         weight, bias = matrix(module), module.bias
-        w = weight.to(self.device)
+        w = weight.to(self.device).double()
         target = Target(layer.name, layer.shape, layer.bias)
-        wide = w.double()
-        metric = fitted = self.measured.metric(target, wide)
-        aim = wide
+        metric = fitted = self.measured.metric(target, w)
+        aim = w
         if drift is not None:
-            fitted = self.measured.metric(target, wide, drift)
-            aim = compensated(wide, drift, layer.bias)
+            fitted = self.measured.metric(target, w, drift)
+            aim = compensated(w, drift, layer.bias)
         factors = project(aim, structure, layer.rank, layer.blocks or 1, fitted, self.recipe.solver)
-        new = structure.dense(factors.float())
+        new = structure.dense(factors.rounded(weight.dtype))
         difference = new - w
         self.lost += float(torch.linalg.vector_norm(difference)) ** 2
-        self.total += float(torch.linalg.vector_norm(w.float())) ** 2
+        self.total += float(torch.linalg.vector_norm(w)) ** 2
         if metric is not FROBENIUS:
-            self.metric_lost += metric.error(difference.double())
-            self.metric_total += metric.error(wide)
+            self.metric_lost += metric.error(difference)
+            self.metric_total += metric.error(w)
             if bias is not None and isinstance(fitted, KroneckerMetric) and fitted.mean is not None:
-                change = _mean_change(wide, new.double(), fitted.mean.to(self.device), drift)
+                change = _mean_change(w, new, fitted.mean.to(self.device), drift)
                 bias = bias.double() + change.to(bias.device)
         swapped = structure.module(layer.to_json(), factors, bias, weight.dtype, weight.device).train(module.training)
         setattr(owner, leaf, swapped)

@@ -29,13 +29,16 @@ def truncated_svd(w: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def gram(x: Tensor) -> Tensor:
-    """x^T x (n, n) of `x` (N, n), float64: each product in x's own precision, and no block of the matrix twice."""
+    """x^T x (n, n) of `x` (N, n), float64: products in x's own precision, no block of the matrix twice, and a diagonal
+    summed in float64 (the square of a feature that towers over the others is most of the matrix, and of its rounding).
+    """
     n = x.shape[1]
     found = torch.empty(n, n, dtype=torch.float64, device=x.device)
     for start in range(0, n, GRAM_BLOCK):
         stop = min(start + GRAM_BLOCK, n)
         found[start:stop, start:] = x[:, start:stop].T @ x[:, start:]
         found[stop:, start:stop] = found[start:stop, stop:].T
+    found.diagonal().copy_(x.square().sum(0, dtype=torch.float64))
     return found
 
 

@@ -17,9 +17,9 @@ class Factors:
     left: Tensor
     right: Tensor
 
-    def float(self) -> "Factors":
-        """In float32."""
-        return Factors(self.left.float(), self.right.float())
+    def rounded(self, dtype: torch.dtype) -> "Factors":
+        """What a layer of this dtype holds of them, float64."""
+        return Factors(self.left.to(dtype).double(), self.right.to(dtype).double())
 
 
 class Structure:
