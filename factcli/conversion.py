@@ -75,7 +75,7 @@ def convert(
         calibration: What a criterion that looks at data reads: a GLUE task (its files below `data_dir`, or from the
             Hub), a file, or a data set on the Hub, at `data_revision`. `calibration_samples` rows of its training split
             are used.
-        solver: For criteria without a closed form (fisher): "als" or "adam-sgd".
+        solver: For criteria without a closed form (fisher): "cg" or "adam-sgd".
         sparsity: How the criterion of that name weighs: "l0", "l1", "l2" or "entries".
         compensation: "sequential" fits every matrix to the inputs that the factorized ones before it give (the default
             of criteria that weigh inputs), "none" to those of the dense model.

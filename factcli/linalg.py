@@ -42,6 +42,18 @@ def gram(x: Tensor) -> Tensor:
     return found
 
 
+def solve_symmetric(a: Tensor, y: Tensor) -> Tensor:
+    """A^-1 Y for a symmetric A >= 0 (..., k, k), with a ridge at the level of rounding so that it is never singular."""
+    mean = a.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(torch.finfo(a.dtype).tiny)
+    eye = torch.eye(a.shape[-1], dtype=a.dtype, device=a.device)
+    low, info = torch.linalg.cholesky_ex(a + 1e-14 * mean[..., None, None] * eye)
+    if bool(info.any()):
+        values, vectors = torch.linalg.eigh(a)
+        inverse: Tensor = vectors / values.clamp_min(1e-12 * mean[..., None]).unsqueeze(-2) @ vectors.mT
+        return inverse @ y
+    return torch.cholesky_solve(y, low)
+
+
 def balance(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """Factors with the product of `left` (..., m, r) and `right` (..., r, n), and equal Gram matrices on both sides.
 

@@ -40,7 +40,7 @@ class Recipe:
     rank: int | None = None
     force_rank: bool = False
     criterion: str = "frobenius"
-    solver: str = "als"
+    solver: str = "cg"
     sparsity: str = "l0"
     compensation: str | None = None
     allocation: str = "uniform"

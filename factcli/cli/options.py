@@ -46,7 +46,7 @@ CriterionOption = Annotated[
     ),
 ]
 SolverOption = Annotated[
-    str | None, typer.Option("--solver", help="For criterion fisher: als (default) or adam-sgd.", show_default=False)
+    str | None, typer.Option("--solver", help="For criterion fisher: cg (default) or adam-sgd.", show_default=False)
 ]
 SparsityOption = Annotated[
     str | None,

@@ -7,10 +7,9 @@ solution (FWSVD), and keep the best factors they meet.
   proposes Adam for a fast start and then SGD, with an analytically derived switching point. Its text could not be read,
   so the details are ours: full-batch gradients; step sizes relative to the factors; the switch and SGD's step as in
   SWATS (Keskar and Socher 2017, section 3: the step that SGD needs to cover the projection of Adam's on the gradient).
-* `als`: weighted alternating least squares. With one factor fixed, each row of the other is a least-squares
-  problem of its own, solved exactly, so that the error never rises. Deterministic and without a step size. The default:
-  on two matrices of a fine-tuned MiniLM its eight sweeps left an error 0.3 % above that of 300 steps of Adam_SGD, in
-  half to three quarters of the time (benchmarks/fisher_solvers.py).
+* `cg`: conjugate gradients over both factors, preconditioned by the sums of the weights over rows and columns.
+  Deterministic and without a step size. The default: on six matrices of a fine-tuned MiniLM its errors were 3.1 % below
+  to 0.2 % above those of 300 steps of Adam-SGD, in a sixth to a quarter of the time (benchmarks/fisher_solvers.py).
 
 Tensors are float64 and have leading batch dimensions.
 """
@@ -20,17 +19,19 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..linalg import balance
+from ..linalg import balance, solve_symmetric
 from ..registry import Registry
 from .kronecker import weighted_svd
 
 Solver = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 solvers: Registry[Solver] = Registry("solver", "--solver")
-ROWS = 256  # solved at once: bounds the memory of their Gram matrices
+STEPS = 100
+TOLERANCE = 3e-4  # of the error, gained by a step
+TINY = torch.finfo(torch.float64).tiny
 CLIP = 1e-4  # weights below this share of their mean are raised to it, those above its inverse are lowered
 
 
-def fit(w: Tensor, weight: Tensor, rank: int, solver: str = "als") -> tuple[Tensor, Tensor]:
+def fit(w: Tensor, weight: Tensor, rank: int, solver: str = "cg") -> tuple[Tensor, Tensor]:
     """Factors (..., m, r) and (..., r, n) with a small sum of weight * (w - left right)^2; all (..., m, n).
 
     Never worse than the row-weighted solution, from which it starts. Raises UsageError for an unknown solver.
@@ -62,18 +63,70 @@ def error(w: Tensor, weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
     return (weight * (w - left @ right).square()).sum((-2, -1))
 
 
-@solvers.register("als")
-def alternate(w: Tensor, weight: Tensor, left: Tensor, right: Tensor, sweeps: int = 8) -> tuple[Tensor, Tensor]:
-    """Factors after alternating exact minimisations."""
-    last = error(w, weight, left, right).sum()
-    for _ in range(sweeps):
-        left = _solve(w, weight, right)
-        right = _solve(w.mT, weight.mT, left.mT).mT
-        now = error(w, weight, left, right).sum()
-        if last - now <= 1e-3 * now:
+@solvers.register("cg")
+def conjugate_gradients(w: Tensor, weight: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors after preconditioned conjugate gradients over both of them, until a step gains less than TOLERANCE.
+
+    Were the weights an outer product a c^T, the Hessian with respect to L would be diag(a) x R diag(c) R^T, and
+    likewise for R: what is near that is solved nearly at once, for the cost of a few products. Directions are Polak
+    and Ribiere's. Along a direction the error is a polynomial of degree four, whose minimum is found exactly; a step
+    that would raise the error is not taken, so that it never rises.
+    """
+    rows, columns = weight.mean(-1, keepdim=True), weight.mean(-2, keepdim=True)
+    columns = columns / columns.mean(-1, keepdim=True)
+    difference = w - left @ right
+    now = (weight * difference.square()).sum((-2, -1))
+    last: tuple[Tensor, Tensor, Tensor] | None = None
+    directions: tuple[Tensor, ...] = (torch.zeros_like(left), torch.zeros_like(right))
+    for _ in range(STEPS):
+        weighted = weight * difference
+        gradients = -(weighted @ right.mT), -(left.mT @ weighted)
+        scaled = (
+            solve_symmetric((right * columns) @ right.mT, (gradients[0] / rows).mT).mT,
+            solve_symmetric((left * rows).mT @ left, gradients[1] / columns),
+        )
+        size = _inner(gradients, scaled)
+        turn = torch.zeros_like(now)
+        if last is not None:
+            turn = ((size - _inner(last[:2], scaled)) / last[2].clamp_min(TINY)).clamp_min(0)
+        last = (*gradients, size)
+        tried = tuple(_each(turn) * p - z for p, z in zip(directions, scaled, strict=True))
+        downhill = _each(_inner(gradients, tried) < 0)
+        directions = tuple(torch.where(downhill, p, -z) for p, z in zip(tried, scaled, strict=True))
+        first, second = directions[0] @ right + left @ directions[1], directions[0] @ directions[1]
+        step = _minimum(weight, difference, weighted, first, second)
+        moved = difference - _each(step) * first - _each(step).square() * second
+        after = (weight * moved.square()).sum((-2, -1))
+        better = after < now
+        step = torch.where(better, step, 0.0)
+        left, right = left + _each(step) * directions[0], right + _each(step) * directions[1]
+        directions = tuple(torch.where(_each(better), p, 0.0) for p in directions)
+        difference, gain = torch.where(_each(better), moved, difference), torch.where(better, now - after, 0.0).sum()
+        now = torch.minimum(now, after)
+        if gain <= TOLERANCE * now.sum():
             break
-        last = now
     return left, right
+
+
+def _minimum(weight: Tensor, d: Tensor, weighted: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """The step t at which sum of weight * (d - t first - t^2 second)^2 has the minimum nearest to its parabola's."""
+    by_first, by_second = weight * first, weight * second
+    slope = -2 * (weighted * first).sum((-2, -1))
+    bend = (by_first * first).sum((-2, -1)) - 2 * (by_second * d).sum((-2, -1))
+    third, fourth = 2 * (by_second * first).sum((-2, -1)), (by_second * second).sum((-2, -1))
+    t = -slope / (2 * (by_first * first).sum((-2, -1))).clamp_min(TINY)
+    for _ in range(20):  # Newton's method on the derivative
+        change = slope + t * (2 * bend + t * (3 * third + t * 4 * fourth))
+        t = t - change / (2 * bend + t * (6 * third + t * 12 * fourth)).clamp_min(TINY)
+    return t.nan_to_num(0.0, 0.0, 0.0)
+
+
+def _inner(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> Tensor:
+    return sum((x * y).sum((-2, -1)) for x, y in zip(a, b, strict=True))  # type: ignore[return-value]
+
+
+def _each(x: Tensor) -> Tensor:
+    return x[..., None, None]
 
 
 @solvers.register("adam-sgd")
@@ -124,17 +177,3 @@ def adam_sgd(
                 step, before = (1 - beta1) * settled, float("inf")
                 first = [torch.zeros_like(p) for p in points]
     return best[0], best[1]
-
-
-def _solve(w: Tensor, weight: Tensor, right: Tensor) -> Tensor:
-    """Row i: (R diag(weight_i) R^T)^-1 R diag(weight_i) w_i; (..., m, r)."""
-    rank, n = right.shape[-2:]
-    products = (right.unsqueeze(-2) * right.unsqueeze(-3)).reshape(*right.shape[:-2], rank * rank, n)
-    eye = torch.eye(rank, dtype=w.dtype, device=w.device)
-    found = []
-    for rows, weights in zip(torch.split(w, ROWS, -2), torch.split(weight, ROWS, -2), strict=True):
-        gram = (weights @ products.mT).reshape(*weights.shape[:-1], rank, rank)
-        ridge = 1e-10 * gram.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(torch.finfo(w.dtype).tiny)
-        low, _ = torch.linalg.cholesky_ex(gram + ridge[..., None, None] * eye)
-        found.append(torch.cholesky_solve(((weights * rows) @ right.mT).unsqueeze(-1), low).squeeze(-1))
-    return torch.cat(found, -2)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 RIDGE = 1e-9  # of the mean of the diagonal: breaks ties where a metric is singular
+FLOOR = 1e-120  # of that mean, in a metric of zeros: its inverse is still a number
 
 
 def ridged(c: Tensor) -> Tensor:
@@ -14,7 +15,7 @@ def ridged(c: Tensor) -> Tensor:
     the data are then approximated as plain SVD would, instead of at random. Negative eigenvalues, which are rounding,
     are raised."""
     c = (c + c.mT) / 2
-    level = RIDGE * float(c.diagonal().mean().clamp_min(torch.finfo(c.dtype).tiny))
+    level = RIDGE * float(c.diagonal().mean().clamp_min(FLOOR))
     found = c + level * torch.eye(len(c), dtype=c.dtype, device=c.device)
     if int(torch.linalg.cholesky_ex(found)[1]) == 0:
         return found

@@ -5,14 +5,14 @@ from torch import Tensor
 
 from ..linalg import balance, truncated_svd
 from ..metric import FROBENIUS, ElementwiseMetric, KroneckerMetric, Metric
-from .alternating import Grid, descend
+from .alternating import descend
 from .base import Factors, Structure
 from .elementwise import fit, row_and_column
 from .kronecker import ridged, weighted_spectrum, weighted_svd
 
 
 def project(
-    w: Tensor, structure: Structure, rank: int, blocks: int, metric: Metric = FROBENIUS, solver: str = "als"
+    w: Tensor, structure: Structure, rank: int, blocks: int, metric: Metric = FROBENIUS, solver: str = "cg"
 ) -> Factors:
     """Factors of the structured matrix nearest to `w` (m, n), float64, in `metric`; balanced.
 
@@ -58,7 +58,7 @@ def _kronecker(
     if order is not None:
         order = order.to(w.device)
         w, g = w[order], None if g is None else g[order][:, order]
-    left, right, _ = descend(Grid(w, g, c, blocks), *balance(left, right))
+    left, right, _ = descend(w, g, c, *balance(left, right))
     return left, right
 
 
