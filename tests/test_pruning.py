@@ -114,7 +114,7 @@ LPAF = Path(__file__).parent.parent / "recipes" / "lpaf.yaml"
     [
         (("--prune", "movement", "--density", "0.3"), "out-checkpoints/checkpoint-2[05]/trainer_state.json"),
         (("--keep", "0.5", "--schedule", "mixed-rank"), "out-checkpoints/checkpoint-2[05]/trainer_state.json"),
-        (("-c", str(LPAF), "--keep", "0.5"), "out-phases/1/*-checkpoints/checkpoint-2[05]/trainer_state.json"),
+        (("-c", str(LPAF), "--keep", "0.5"), "out-phases/1/*-checkpoints/checkpoint-1[05]/trainer_state.json"),
         (("-c", str(LPAF), "--keep", "0.5"), "out-checkpoints/checkpoint-1[05]/trainer_state.json"),
     ],
     ids=["prune", "mix", "lpaf-1", "lpaf-3"],
@@ -125,7 +125,7 @@ def test_a_killed_run_ends_the_same(
     """Scores, masks and what was pruned come back with the checkpoint; so do the draws and the place of a mixture, and
     the phases that were done."""
     command = [sys.executable, "-m", "factcli", "finetune", str(place / "base"), "--task", "sst2", "--data-dir",
-               str(place / "glue"), *options, "--epochs", "3", "--batch-size", "16", "--learning-rate", "4e-3",
+               str(place / "glue"), *options, "--epochs", "6", "--batch-size", "16", "--learning-rate", "4e-3",
                "--save-steps", "5", "-q"]  # fmt: skip
     subprocess.run([*command, "-o", str(tmp_path / "whole")], env=world, check=True, capture_output=True)
     process = subprocess.Popen([*command, "-o", str(tmp_path / "out")], env=world, stderr=subprocess.DEVNULL)
@@ -203,27 +203,34 @@ def test_consistency_by_hand() -> None:
     assert consistency_loss(a, b, True).item() == pytest.approx((a - b).square().mean().item(), rel=1e-5)
 
 
-def test_the_three_phases_alone_and_in_one(place: Path, tmp_path: Path) -> None:
-    common: dict[str, Any] = {"task": "sst2", "data_dir": place / "glue", "epochs": 3, "seed": 2, **FAST}
+@pytest.mark.parametrize("criterion", ["sparsity", "fisher"])
+def test_the_three_phases_alone_and_in_one(criterion: str, place: Path, tmp_path: Path) -> None:
+    """A quarter of the epochs prunes; a criterion that looks at data reads the task's."""
+    common: dict[str, Any] = {"task": "sst2", "data_dir": place / "glue", "seed": 2, **FAST}
     pruning = {"prune": "movement", "density": 0.4}
-    one = factcli.finetune(str(place / "base"), tmp_path / "one", config=LPAF, keep=0.5, density=0.4, **common)
+    budget: dict[str, Any] = {"keep": 0.5, "criterion": criterion}
+    one = factcli.finetune(
+        str(place / "base"), tmp_path / "one", config=LPAF, epochs=4, **pruning, **budget, **common
+    )  # fmt: skip
     assert one["metrics"]["accuracy"] > 0.9
     assert one["schedule"] == "mixed-rank"
     assert not (tmp_path / "one-phases").exists()
-    factcli.finetune(str(place / "base"), tmp_path / "sparse", **pruning, **common)
-    factcli.convert(str(tmp_path / "sparse"), tmp_path / "factors", keep=0.5, criterion="sparsity")
+    factcli.finetune(str(place / "base"), tmp_path / "sparse", epochs=1, **pruning, **common)
+    texts = {} if criterion == "sparsity" else {"calibration": "sst2", "data_dir": place / "glue"}
+    factcli.convert(str(tmp_path / "sparse"), tmp_path / "factors", **budget, **texts)
     factcli.finetune(
         str(tmp_path / "factors"),
         tmp_path / "three",
         schedule="mixed-rank",
         mixed_with=str(tmp_path / "sparse"),
+        epochs=3,
         **common,
     )
     assert same(tmp_path / "one", tmp_path / "three")
     assert {f.name for f in (tmp_path / "one").iterdir()} == {f.name for f in (tmp_path / "three").iterdir()}
     made = factcli.inspect(tmp_path / "one")
     assert made["made_with"]["model"] == "base"
-    assert (made["recipe"]["criterion"], made["recipe"]["training"]["prune"]) == ("sparsity", "movement")
+    assert (made["recipe"]["criterion"], made["recipe"]["training"]["prune"]) == (criterion, "movement")
 
 
 @pytest.mark.parametrize("consistency", [0.0, 1.0])

@@ -7,13 +7,14 @@ from typing import Any
 
 from ..card.results import write_whole
 from ..conversion import convert
+from ..criteria import criteria
 from ..provenance import made_with
 from ..recipe import FILE_NAME, Recipe, dump_recipe
 from ..source import Source
 from .settings import Settings
 
 _OF_MIXING = ("mixed_start", "mixed_until", "consistency")
-_OF_PRUNING = ("prune", "density", "prune_scope", "prune_warmup", "prune_cooldown")
+_OF_PRUNING = ("prune", "density", "prune_scope", "prune_warmup", "prune_cooldown", "prune_share")
 
 
 def prune_and_factorize(
@@ -27,6 +28,8 @@ def prune_and_factorize(
 ) -> dict[str, Any]:
     """The three phases of Ren and Zhu 2024; `rest` are what else `finetune` was given. Each phase is the command that
     it would be alone, its result kept beside `output` until all are done, so that `resume` goes on where it was.
+    Pruning takes `prune_share` of the epochs or steps, mixed-rank training the others. A criterion that looks at data
+    reads the training data, unless the recipe names others.
 
     Returns:
         The result of the last phase, with the first one's as "pruned".
@@ -49,19 +52,28 @@ def prune_and_factorize(
         return finetune(model, folder, config=config, resume=under_way, overwrite=overwrite, **rest)
 
     plain = {name: getattr(Settings, name) for name in (*_OF_MIXING, *_OF_PRUNING)}
+    share, steps = settings.prune_share, settings.max_steps
+    before = after = None
+    if steps is not None:
+        before = max(1, round(share * steps))
+        after = max(1, steps - before)
     first = replace(
-        settings, **{k: plain[k] for k in _OF_MIXING}, schedule=None, mixed_with=None,
-        epochs=settings.prune_epochs or settings.epochs,
+        settings, **{k: plain[k] for k in (*_OF_MIXING, "prune_share")}, schedule=None, mixed_with=None,
+        epochs=share * settings.epochs, max_steps=before,
     )  # fmt: skip
     pruned: dict[str, Any] = {}
     if not (sparse / "config.json").is_file():
         pruned = phase(source.name, sparse, first)
     if not (factors / "config.json").is_file():
-        budget = {k: v for k, v in asdict(recipe).items() if v not in (None, (), False) and k != "calibration"}
-        convert(str(sparse), factors, **budget, calibration=recipe.calibration, data_dir=rest["data_dir"])
+        given = {k: v for k, v in asdict(recipe).items() if v not in (None, (), False)}
+        if criteria[recipe.criterion].needs and recipe.calibration is None:
+            given["calibration"] = settings.task or str(rest["train"])
+            given |= {name: rest[name] for name in ("text_column", "label_column")}
+        convert(str(sparse), factors, **given, data_dir=rest["data_dir"])
     third = replace(
-        settings, **{k: plain[k] for k in _OF_PRUNING}, prune_epochs=None, schedule="mixed-rank", mixed_with=str(sparse)
-    )
+        settings, **{k: plain[k] for k in _OF_PRUNING}, schedule="mixed-rank", mixed_with=str(sparse),
+        epochs=(1 - share) * settings.epochs, max_steps=after,
+    )  # fmt: skip
     result = phase(str(factors), output, third)
     write_whole(output / FILE_NAME, dump_recipe(recipe, made_with(source, recipe), settings.to_dict()))
     shutil.rmtree(kept)

@@ -25,8 +25,8 @@ class Settings:
     instead, are the length of the main phase; the steps of the stages before it are in addition. `warmup_ratio` is of
     all steps; after it the learning rate falls linearly to 0 at the last step. `learning_rate` may be "search".
     `precision` is what the matrix products of training are computed in (weights and optimizer are float32); None:
-    bfloat16 on a GPU that has it, float32 elsewhere. `prune` with `density` and what follows is
-    pruning.Pruning; `prune_epochs` are those before a factorization (None: `epochs`). `mixed_with` and what follows is
+    bfloat16 on a GPU that has it, float32 elsewhere. `prune` with `density` and what follows is pruning.Pruning;
+    `prune_share` of the epochs or steps come before a factorization, if there is one. `mixed_with` and what follows is
     mixed.MixedRank, `consistency` the weight of its loss. `teacher` is a model to learn from, and what follows it are
     the weights of the parts of the loss (see distillation.py). `task` is a GLUE task, None for the user's files;
     `data_revision` is of nyu-mll/glue on the Hub.
@@ -50,7 +50,7 @@ class Settings:
     prune_scope: str = "matrix"
     prune_warmup: float = 0.1
     prune_cooldown: float = 0.3
-    prune_epochs: float | None = None
+    prune_share: float = 0.25
     mixed_with: str | None = None
     mixed_start: float = 0.5
     mixed_until: float = 0.8
@@ -77,6 +77,8 @@ class Settings:
         if (self.prune is None) != (self.density is None):
             raise UsageError("--prune and --density belong together: give both.")
         self.pruning  # noqa: B018  (refused here if need be)
+        if not 0 < self.prune_share < 1:
+            raise UsageError(f"prune_share {self.prune_share} is not a fraction between 0 and 1.")
         if not (0 < self.mixed_start <= 1 and 0 < self.mixed_until <= 1 and self.consistency >= 0):
             raise UsageError("mixed_start and mixed_until are above 0 and at most 1, consistency is not below 0.")
         for name in DISTILLING:
@@ -106,6 +108,7 @@ class Settings:
         unused |= {"order", "stage_steps", "stages"} if self.schedule != "staged" else set()
         unused |= {"prune_scope", "prune_warmup", "prune_cooldown"} if self.prune is None else set()
         unused |= {"mixed_start", "mixed_until", "consistency"} if self.schedule != "mixed-rank" else set()
+        unused |= {"prune_share"} if self.prune is None or self.schedule != "mixed-rank" else set()
         values = asdict(self)
         for name in ("teacher", "mixed_with"):  # a directory belongs to one machine
             if values[name] is not None and Path(values[name]).is_dir():
