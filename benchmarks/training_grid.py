@@ -3,7 +3,8 @@
     python benchmarks/training_grid.py MODEL --data-dir GLUE [--tasks mrpc rte sst2] [--keeps 0.25 0.1] [--seeds 1 2 3]
         [--configurations ...] [--results recipes/results] [--work DIR]
 
-MODEL is fine-tuned once on each task; every run starts from that, and it is the teacher of the runs that have one.
+MODEL is fine-tuned once on each task, and every run starts from that. The teacher of the runs that have one is the same
+dense model, trained on for as many steps as they have.
 The results, with command, versions, seed and date, go into RESULTS/NAME-training-TASK.json as soon as they are there,
 and the table RESULTS/NAME-training.md is written anew; runs that stand in the file are skipped, so that tasks can run
 side by side. Prints the bars last and exits with 1 where one is missed.
@@ -34,7 +35,8 @@ CONFIGURATIONS: dict[str, list[str]] = {
     "FWSVD, direct": [*DIRECT, "--criterion", "fisher-rows"],
     "TFWSVD, direct": [*DIRECT, "--criterion", "fisher"],
     "LPAF": LPAF,
-    "LPAF, taylor": [*LPAF, "--prune", "taylor"],
+    "LPAF, movement and l0": [*LPAF, "--prune", "movement", "--density", "0.2", "--criterion", "sparsity"],
+    "LPAF, kfac global": [*LPAF, "--criterion", "kfac", "--allocation", "global"],
     "kfac global, direct": KFAC,
     "kfac global, direct, teacher": KFAC,
 }
@@ -48,8 +50,6 @@ def options(task: str, configuration: str, keep: float, seed: int, rate: str, pr
         between = max(1, steps // 3 // (STAGES - 1))
         steps -= between * (STAGES - 1)
         chosen = [*chosen, "--stage-steps", str(between)]
-    if chosen[:2] == LPAF:
-        steps //= 2  # as many to prune
     common = ["--task", task, "--keep", str(keep), "--max-steps", str(steps), "--learning-rate", rate]
     return [*common, "--precision", precision, "--seed", str(seed), *chosen]
 
@@ -68,7 +68,7 @@ def table(entries: list[dict[str, Any]], name: str) -> str:
         "|---" * (len(tasks) + 4) + "|",
     ]
     for keep in sorted({e["keep"] for e in entries}, reverse=True):
-        for configuration in ("dense", *CONFIGURATIONS):
+        for configuration in ("dense", "dense, trained on (teacher)", *CONFIGURATIONS):
             group = [e for e in entries if e["keep"] == keep and e["configuration"] == configuration]
             if not group:
                 continue
@@ -92,7 +92,7 @@ def bars(entries: list[dict[str, Any]]) -> list[tuple[str, bool]]:
         return 100 * mean(mean(scores[ours, t]) - mean(scores[theirs, t]) for t in both) if both else None
 
     found = []
-    for name in ("LPAF", "LPAF, taylor"):
+    for name in (c for c in CONFIGURATIONS if c.startswith("LPAF")):
         lead = gain(name, "frobenius, direct", 0.1)
         if lead is not None:
             found.append((f"{name} over frobenius at 0.1: {lead:+.2f}, at least +1.5", lead >= 1.5))
@@ -151,6 +151,14 @@ def main() -> None:
         if not done(key):
             result = factcli.evaluate(str(dense), task=task, data_dir=given.data_dir)[0]
             keep_result(key, ["eval", "DENSE", "--task", task], result)
+        teacher = given.work / f"{given.name}-{task}-teacher"
+        common = ["--task", task, "--max-steps", str(TASKS[task]), "--learning-rate", given.learning_rate]
+        common += ["--precision", given.precision]
+        if not teacher.is_dir() and any(c.endswith("teacher") for c in given.configurations):
+            runs.say(f"{task}, teacher")
+            result = runs.finetune(str(dense), given.data_dir, work, [*common, "--seed", "0"], keep=teacher)
+            key = {"task": task, "configuration": "dense, trained on (teacher)", "keep": 1.0, "seed": 0}
+            keep_result(key, ["finetune", "DENSE", "--data-dir", "GLUE", *common, "--seed", "0"], result)
         for seed in given.seeds:
             for keep in given.keeps:
                 for configuration in given.configurations:
@@ -159,7 +167,7 @@ def main() -> None:
                         continue
                     chosen = options(task, configuration, keep, seed, given.learning_rate, given.precision)
                     if configuration.endswith("teacher"):
-                        chosen += ["--teacher", str(dense), *(["--teacher-cache"] if task in CACHED else [])]
+                        chosen += ["--teacher", str(teacher), *(["--teacher-cache"] if task in CACHED else [])]
                     runs.say(f"{task}, keep {keep}, {configuration}, seed {seed}")
                     result = runs.finetune(str(dense), given.data_dir, work, chosen)
                     runs.say(f"{'FAILED RUN' if result['failed_run'] else 'done'} {result['metrics']}")

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-GRAM_BLOCK = 512  # wide enough that the products run at full speed
+GRAM_BLOCK = 192  # wide enough that the products run at full speed
+GRAM_ROWS = 64  # few enough that their sums lose nothing in float32
 
 
 def truncated_svd(w: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -29,17 +30,29 @@ def truncated_svd(w: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def gram(x: Tensor) -> Tensor:
-    """x^T x (n, n) of `x` (N, n), float64: products in x's own precision, no block of the matrix twice, and a diagonal
-    summed in float64 (the square of a feature that towers over the others is most of the matrix, and of its rounding).
-    """
+    """x^T x (n, n) of `x` (N, n), float64: products in x's own precision, hardly a block of the matrix twice, and a
+    diagonal that is summed more precisely: the square of a feature that towers over the others is most of the matrix,
+    and of its rounding."""
     n = x.shape[1]
     found = torch.empty(n, n, dtype=torch.float64, device=x.device)
-    for start in range(0, n, GRAM_BLOCK):
-        stop = min(start + GRAM_BLOCK, n)
-        found[start:stop, start:] = x[:, start:stop].T @ x[:, start:]
-        found[stop:, start:stop] = found[start:stop, stop:].T
-    found.diagonal().copy_(x.square().sum(0, dtype=torch.float64))
+    _gram_into(found, x)
+    squares = x.square()
+    whole = len(x) - len(x) % GRAM_ROWS
+    diagonal = squares[:whole].view(-1, GRAM_ROWS, n).sum(1).sum(0, dtype=torch.float64) + squares[whole:].sum(0)
+    found.diagonal().copy_(diagonal)
     return found
+
+
+def _gram_into(found: Tensor, x: Tensor) -> None:
+    n = x.shape[1]
+    if n <= GRAM_BLOCK:
+        found.copy_(x.T @ x)
+        return
+    half = n // 2
+    _gram_into(found[:half, :half], x[:, :half])
+    _gram_into(found[half:, half:], x[:, half:])
+    found[:half, half:] = x[:, :half].T @ x[:, half:]
+    found[half:, :half] = found[:half, half:].T
 
 
 def solve_symmetric(a: Tensor, y: Tensor) -> Tensor:
