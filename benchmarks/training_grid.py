@@ -3,8 +3,8 @@
     python benchmarks/training_grid.py MODEL --data-dir GLUE [--tasks mrpc rte sst2] [--keeps 0.25 0.1] [--seeds 1 2 3]
         [--configurations ...] [--results recipes/results] [--work DIR]
 
-MODEL is fine-tuned once on each task, and every run starts from that. The teacher of the runs that have one is the same
-dense model, trained on for as many steps as they have.
+MODEL is fine-tuned once on each task, and every run starts from that. The teacher of the runs that have one is this dense
+model, or the same trained on for as many steps as they have, whichever does better on the validation data.
 The results, with command, versions, seed and date, go into RESULTS/NAME-training-TASK.json as soon as they are there,
 and the table RESULTS/NAME-training.md is written anew; runs that stand in the file are skipped, so that tasks can run
 side by side. Prints the bars last and exits with 1 where one is missed.
@@ -68,7 +68,7 @@ def table(entries: list[dict[str, Any]], name: str) -> str:
         "|---" * (len(tasks) + 4) + "|",
     ]
     for keep in sorted({e["keep"] for e in entries}, reverse=True):
-        for configuration in ("dense", "dense, trained on (teacher)", *CONFIGURATIONS):
+        for configuration in ("dense", "dense, trained on", *CONFIGURATIONS):
             group = [e for e in entries if e["keep"] == keep and e["configuration"] == configuration]
             if not group:
                 continue
@@ -151,14 +151,16 @@ def main() -> None:
         if not done(key):
             result = factcli.evaluate(str(dense), task=task, data_dir=given.data_dir)[0]
             keep_result(key, ["eval", "DENSE", "--task", task], result)
-        teacher = given.work / f"{given.name}-{task}-teacher"
+        longer = given.work / f"{given.name}-{task}-longer"
         common = ["--task", task, "--max-steps", str(TASKS[task]), "--learning-rate", given.learning_rate]
         common += ["--precision", given.precision]
-        if not teacher.is_dir() and any(c.endswith("teacher") for c in given.configurations):
-            runs.say(f"{task}, teacher")
-            result = runs.finetune(str(dense), given.data_dir, work, [*common, "--seed", "0"], keep=teacher)
-            key = {"task": task, "configuration": "dense, trained on (teacher)", "keep": 1.0, "seed": 0}
+        if not longer.is_dir() and any(c.endswith("teacher") for c in given.configurations):
+            runs.say(f"{task}, dense, trained on")
+            result = runs.finetune(str(dense), given.data_dir, work, [*common, "--seed", "0"], keep=longer)
+            key = {"task": task, "configuration": "dense, trained on", "keep": 1.0, "seed": 0}
             keep_result(key, ["finetune", "DENSE", "--data-dir", "GLUE", *common, "--seed", "0"], result)
+        scores = {e["configuration"]: e["result"]["metrics"]["accuracy"] for e in entries() if e["task"] == task}
+        teacher = longer if scores.get("dense, trained on", 0) > scores["dense"] else dense
         for seed in given.seeds:
             for keep in given.keeps:
                 for configuration in given.configurations:
