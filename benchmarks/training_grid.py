@@ -3,8 +3,8 @@
     python benchmarks/training_grid.py MODEL --data-dir GLUE [--tasks mrpc rte sst2] [--keeps 0.25 0.1] [--seeds 1 2 3]
         [--configurations ...] [--results recipes/results] [--work DIR]
 
-MODEL is fine-tuned once on each task, and every run starts from that. The teacher of the runs that have one is this dense
-model, or the same trained on for as many steps as they have, whichever does better on the validation data.
+MODEL is fine-tuned once on each task, and every run starts from that. The teacher of the runs that have one is this
+dense model, or the same trained on for as many steps as they have, whichever does better on the validation data.
 The results, with command, versions, seed and date, go into RESULTS/NAME-training-TASK.json as soon as they are there,
 and the table RESULTS/NAME-training.md is written anew; runs that stand in the file are skipped, so that tasks can run
 side by side. Prints the bars last and exits with 1 where one is missed.

