@@ -25,9 +25,9 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from factcli.calibration.data import CalibrationOptions, load_examples
-from factcli.calibration.gather import BATCH_SIZE, collate, gather
+from factcli.calibration.gather import TOKENS, collate, gather
 from factcli.criteria import criteria
-from factcli.prediction import batches, load_tokenizer
+from factcli.prediction import batches_within, load_tokenizer
 from factcli.source import find_source
 from factcli.targets import find_targets
 
@@ -62,7 +62,7 @@ def main() -> None:
         times: dict[str, list[float]] = {}
         for _ in range(args.repeats):
             started = time.perf_counter()
-            for indices in batches([len(e.ids) for e in examples], BATCH_SIZE):
+            for indices in batches_within(TOKENS, [len(e.ids) for e in examples]):
                 batch, _ = collate([examples[i] for i in indices], tokenizer, torch.device("cpu"))
                 model(**batch, labels=torch.zeros(len(indices), dtype=torch.long)).loss.backward()
                 model.zero_grad()

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 GRAM_BLOCK = 192  # wide enough that the products run at full speed
-GRAM_ROWS = 64  # few enough that their sums lose nothing in float32
+SUM_ROWS = 64  # few enough that their sums lose nothing in float32
 
 
 def truncated_svd(w: Tensor, rank: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -36,11 +36,16 @@ def gram(x: Tensor) -> Tensor:
     n = x.shape[1]
     found = torch.empty(n, n, dtype=torch.float64, device=x.device)
     _gram_into(found, x)
-    squares = x.square()
-    whole = len(x) - len(x) % GRAM_ROWS
-    diagonal = squares[:whole].view(-1, GRAM_ROWS, n).sum(1).sum(0, dtype=torch.float64) + squares[whole:].sum(0)
-    found.diagonal().copy_(diagonal)
+    found.diagonal().copy_(column_sums(x.square()))
     return found
+
+
+def column_sums(x: Tensor) -> Tensor:
+    """The sums (n,) of the columns of `x` (N, n), float64; a few rows at a time in x's own precision, which is many
+    times as fast as all in float64."""
+    whole = len(x) - len(x) % SUM_ROWS
+    blocks = x[:whole].reshape(-1, SUM_ROWS, x.shape[1]).sum(1)
+    return blocks.sum(0, dtype=torch.float64) + x[whole:].sum(0, dtype=torch.float64)
 
 
 def _gram_into(found: Tensor, x: Tensor) -> None:

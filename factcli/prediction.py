@@ -66,8 +66,21 @@ def labels_of(data: "Dataset") -> NDArray[Any]:
 
 def batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
     """Indices, longest first, so that little is padded and too large a batch fails at once."""
-    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+    order = _longest_first(lengths)
     yield from (order[i : i + batch_size] for i in range(0, len(order), batch_size))
+
+
+def batches_within(tokens: int, lengths: Sequence[int]) -> Iterator[list[int]]:
+    """The same, with as many in a batch as `tokens` hold with padding, and at least one."""
+    order = _longest_first(lengths)
+    while order:
+        size = max(1, tokens // max(1, lengths[order[0]]))
+        yield order[:size]
+        order = order[size:]
+
+
+def _longest_first(lengths: Sequence[int]) -> list[int]:
+    return sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
 
 
 Forward = Callable[[dict[str, torch.Tensor]], torch.Tensor]

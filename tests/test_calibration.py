@@ -79,7 +79,7 @@ def test_statistics_are_those_of_single_examples(kind: str, tmp_path: Path) -> N
     head = {"bert": "BertForSequenceClassification", "gpt2": "GPT2ForSequenceClassification",
             "albert": "AlbertForSequenceClassification"}[kind]  # fmt: skip
     model, data = tiny.make(kind, head), examples()
-    found = run(model, tokenizer(tmp_path), data, empirical=True, batch_size=4)
+    found = run(model, tokenizer(tmp_path), data, empirical=True, batch_tokens=40)
     for target in find_targets(model.base_model):
         module = model.base_model.get_submodule(target.name)
         inputs, gradients, fisher = [], [], torch.zeros(target.shape)
@@ -115,12 +115,12 @@ def test_batches_and_order_do_not_matter(kind: str, head: str | None, tmp_path: 
     model, data = tiny.make(kind, head), examples(48)
     tok = tokenizer(tmp_path)
     tok.add_special_tokens({"mask_token": "[UNK]"})
-    one = run(model, tok, data, batch_size=1)
-    five = run(model, tok, data, batch_size=5)
-    assert_same(one, five)
-    assert_same(one, run(model, tok, data, batch_size=16))
-    for name, value in tensors(run(model, tok, list(reversed(data)), batch_size=5)).items():
-        assert torch.equal(value, tensors(five)[name]), name
+    one = run(model, tok, data, batch_tokens=1)
+    few = run(model, tok, data, batch_tokens=60)
+    assert_same(one, few)
+    assert_same(one, run(model, tok, data, batch_tokens=10_000))
+    for name, value in tensors(run(model, tok, list(reversed(data)), batch_tokens=60)).items():
+        assert torch.equal(value, tensors(few)[name]), name
     for name, value in tensors(one).items():
         assert bool(torch.isfinite(value).all()), name
 

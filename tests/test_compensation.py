@@ -122,7 +122,8 @@ def test_compensated_is_a_minimum(centred: bool) -> None:
     x = torch.randn(200, 6, generator=draw, dtype=torch.float64) + 0.4
     y = x @ torch.randn(6, 6, generator=draw, dtype=torch.float64) + 0.3
     w = torch.randn(4, 6, generator=draw, dtype=torch.float64)
-    found = drifting.compensated(w, drifting.measure_drift([(x[:90], y[:90]), (x[90:], y[90:])], w), centred)
+    parts = [(x[s], y[s], x[s] @ w.T + 3) for s in (slice(90), slice(90, None))]
+    found = drifting.compensated(w, drifting.measure_drift(parts), centred)
     if centred:
         x, y = x - x.mean(0), y - y.mean(0)
     ridge = drifting.RIDGE * y.square().mean()

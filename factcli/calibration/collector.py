@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import FactcliError
-from ..linalg import gram
+from ..linalg import column_sums, gram
 from .statistics import Kind, Statistics
 
 
@@ -30,7 +30,7 @@ class _Inputs:
     def add(self, tokens: Tensor) -> None:
         """`tokens` (N, n)."""
         moved = tokens - self.shift
-        self.total += moved.sum(0, dtype=torch.float64)
+        self.total += column_sums(moved)
         self.second += gram(moved)
         self.tokens += len(tokens)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..linalg import gram
+from ..linalg import column_sums, gram
 
 ANCHOR = 0.5  # weight of the dense model's outputs against what the dense matrix makes of the inputs as they are
 RIDGE = 0.02  # of the mean variance
@@ -29,25 +29,22 @@ class Drift:
     cross: Tensor
 
 
-def measure_drift(pairs: Iterable[tuple[Tensor, Tensor]], w: Tensor | None = None) -> Drift:
-    """Of batches of tokens x and y, each (N, n); without `w` (m, n) that is the identity."""
+def measure_drift(batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Drift:
+    """Of batches of tokens: x and y, each (N, n), and the outputs of the dense layer W x + b (N, m); with x in their
+    place, that of the identity."""
     count = 0
-    first: tuple[Tensor, Tensor] | None = None
+    first: list[Tensor] = []
     sums: list[Tensor] = []
-    for x, y in pairs:
-        if first is None:  # about these means the second moments lose no digits to outlying features
-            first = x.mean(0), y.mean(0)
-        x, y = x - first[0], y - first[1]
-        outputs = x if w is None else x @ w.T
-        found = [x.sum(0, dtype=torch.float64), y.sum(0, dtype=torch.float64), gram(y), (outputs.T @ y).double()]
+    for values in batches:
+        first = first or [v.mean(0) for v in values]  # about these second moments lose no digits to outlying features
+        x, y, outputs = (v - mean for v, mean in zip(values, first, strict=True))
+        found = [gram(y), (outputs.T @ y).double(), *map(column_sums, (x, y, outputs))]
         sums = [a + b for a, b in zip(sums, found, strict=True)] if sums else found
         count += len(x)
-    assert first is not None
-    mean_x, mean_y, covariance, cross = (s / count for s in sums)
-    mean_output = mean_x if w is None else w.double() @ mean_x
+    covariance, cross, x, y, outputs = (s / count for s in sums)
     return Drift(
-        first[0].double() + mean_x, first[1].double() + mean_y,
-        covariance - torch.outer(mean_y, mean_y), cross - torch.outer(mean_output, mean_y),
+        first[0].double() + x, first[1].double() + y,
+        covariance - torch.outer(y, y), cross - torch.outer(outputs, y),
     )  # fmt: skip
 
 
@@ -63,6 +60,7 @@ def compensated(w: Tensor, drift: Drift, centred: bool) -> Tensor:
     if not centred:
         before, after = drift.before.to(w), drift.after.to(w)
         moment, cross = moment + torch.outer(after, after), cross + torch.outer(w @ before, after)
-    ridge = RIDGE * moment.diagonal().mean().clamp_min(torch.finfo(w.dtype).tiny)
-    low = torch.linalg.cholesky(moment + ridge * torch.eye(len(moment), dtype=w.dtype, device=w.device))
-    return w + ANCHOR * torch.cholesky_solve((cross - w @ moment).mT, low).mT
+    missing = cross - w @ moment
+    ridged = moment.clone()
+    ridged.diagonal().add_(RIDGE * moment.diagonal().mean().clamp_min(torch.finfo(w.dtype).tiny))
+    return w + ANCHOR * torch.cholesky_solve(missing.mT, torch.linalg.cholesky(ridged)).mT

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import FactcliError
-from ..prediction import batches
+from ..prediction import batches_within
 from ..targets import Target
 from .collector import Collector
 from .losses import Example, Head, decoder_inputs, find_head, mask_tokens, pseudo_loss
 from .statistics import Kind, Statistics
 
-BATCH_SIZE = 16
+TOKENS = 2048  # of one batch, with padding: bounds what a backward pass holds
 Progress = Callable[[int, int, str], None]
 
 
@@ -57,7 +57,7 @@ def gather(
     empirical: bool = False,
     headless: bool = False,
     seed: int = 0,
-    batch_size: int = BATCH_SIZE,
+    batch_tokens: int = TOKENS,
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
@@ -90,7 +90,7 @@ def gather(
     lengths = [len(e.ids) for e in examples]
     done = 0
     with collector, torch.set_grad_enabled(backward), _differentiable_inputs(ran, backward):
-        for indices in batches(lengths, batch_size):
+        for indices in batches_within(batch_tokens, lengths):
             chosen = [examples[i] for i in indices]
             _run(ran, head, tokenizer, chosen, collector, seed, empirical, backward, device)
             done += len(indices)

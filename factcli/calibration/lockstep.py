@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ..prediction import batches
+from ..prediction import batches_within
 from ..targets import matrix
 from .collector import as_tokens
 from .drift import Drift, measure_drift
 from .gather import collate
 from .losses import Example, decoder_inputs
 
-TOKENS = 8192  # of one batch, with padding: bounds what a forward pass holds for an instant
+TOKENS = 4096  # of one batch, with padding: bounds what a forward pass holds for an instant
 
 
 class _Abandoned(Exception):
@@ -33,6 +33,7 @@ class _Run(threading.Thread):
         self.model, self.batch = model, batch
         self.at: str | None = None
         self.inputs = torch.empty(0)
+        self.outputs: Tensor | None = None  # of the layer it stands at, where they are known already
         self.same = False
         self.over = False
         self.error: BaseException | None = None
@@ -63,7 +64,7 @@ class _Run(threading.Thread):
     def stop(self, name: str, inputs: Tensor) -> None:
         """Called by a gate, in the run's own thread."""
         self.same = inputs is self.inputs
-        self.inputs, self.at = inputs, name
+        self.inputs, self.outputs, self.at = inputs, None, name
         self._back.release()
         self._turn.acquire()
         if self.over:
@@ -86,6 +87,8 @@ class _Gate:
         run = threading.current_thread()
         if not self.open and isinstance(run, _Run) and as_tokens(x, run.batch["attention_mask"]) is not None:
             run.stop(self.name, x)
+            if run.outputs is not None:
+                return run.outputs
         return self.layer(x)
 
 
@@ -108,11 +111,10 @@ class Lockstep:
         device: torch.device,
     ) -> None:
         self.models = [_copy(base, device) for _ in range(2)]
-        longest = max(len(e.ids) for e in examples)
         examples = sorted(examples, key=lambda e: -len(e.ids))
         sizes = [len(e.ids) for e in examples]
         self.batches = []
-        for indices in batches(sizes, max(1, TOKENS // longest)):
+        for indices in batches_within(TOKENS, sizes):
             batch, _ = collate([examples[i] for i in indices], tokenizer, device)
             self.batches.append(batch | decoder_inputs(base, batch))
         self.order = _order(self.models[0], {k: v[-1:] for k, v in self.batches[0].items()}, set(names))
@@ -135,18 +137,27 @@ class Lockstep:
                     run.go_on()
             here = [pair for pair in self.runs if pair[0].at == name == pair[1].at]
             w = matrix(self.models[0].get_submodule(name))
-            pairs = ((_tokens(pair[0]), _tokens(pair[1])) for pair in here)
             if w.shape[0] < w.shape[1]:  # then this takes fewer products than those between all inputs
                 shared = None
-                yield name, measure_drift(pairs, w)
+                yield name, measure_drift(self._tokens(name, pair) for pair in here)
             else:
                 if shared is None or not all(run.same for pair in here for run in pair):
-                    shared = measure_drift(pairs)
+                    shared = measure_drift(self._tokens(None, pair) for pair in here)
                 yield name, replace(shared, cross=w.double() @ shared.cross)
             for gate in self.gates[name]:
                 gate.open = True
             for run in (run for pair in here for run in pair):
                 run.at = None
+
+    def _tokens(self, name: str | None, pair: tuple[_Run, _Run]) -> tuple[Tensor, Tensor, Tensor]:
+        """What `measure_drift` takes, without padding; the dense layer `name` then need not run again."""
+        dense, changed = pair
+        mask = dense.batch["attention_mask"]
+        x = _where(mask, dense.inputs)
+        if name is None:
+            return x, _where(mask, changed.inputs), x
+        dense.outputs = self.gates[name][0].layer(dense.inputs)
+        return x, _where(mask, changed.inputs), _where(mask, dense.outputs)
 
     def replace(self, name: str, layer: nn.Module) -> None:
         """From now on the changed copy runs a copy of `layer` under this name."""
@@ -162,10 +173,9 @@ def _copy(base: PreTrainedModel, device: torch.device) -> PreTrainedModel:
     return ran
 
 
-def _tokens(run: _Run) -> Tensor:
-    """(N, n): the inputs where a run stands, without padding."""
-    mask = run.batch["attention_mask"]
-    tokens = as_tokens(run.inputs, mask)
+def _where(mask: Tensor, values: Tensor) -> Tensor:
+    """(N, n) of the inputs or outputs of a layer, without padding."""
+    tokens = as_tokens(values, mask)
     assert tokens is not None
     return tokens[mask.bool()]
 

@@ -22,7 +22,7 @@ from ..targets import Target, find_targets, matrix
 from . import cache
 from .data import CalibrationOptions, load_examples
 from .drift import Drift
-from .gather import BATCH_SIZE, Calibration, Progress, gather
+from .gather import Calibration, Progress, gather
 from .statistics import Kind
 
 
@@ -101,7 +101,6 @@ def measure(
     recipe: Recipe,
     *,
     data_dir: str | Path | None = None,
-    batch_size: int = BATCH_SIZE,
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> Measured:
@@ -118,7 +117,7 @@ def measure(
         criterion,
         calibrate(
             source, loaded, options_of(recipe, data_dir), criterion.needs, recipe.include, recipe.exclude,
-            batch_size=batch_size, device=device, progress=progress,
+            device=device, progress=progress,
         ),
     )  # fmt: skip
 
@@ -131,7 +130,6 @@ def calibrate(
     include: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
     *,
-    batch_size: int = BATCH_SIZE,
     device: torch.device | None = None,
     progress: Progress | None = None,
 ) -> Calibration:
@@ -155,7 +153,7 @@ def calibrate(
     if calibration is None:
         calibration = gather(
             model, tokenizer, examples, targets, kinds, empirical=empirical, headless=headless, seed=options.seed,
-            batch_size=batch_size, device=device, progress=progress,
+            device=device, progress=progress,
         )  # fmt: skip
         cache.write(key, calibration)
     calibration.texts, calibration.tokenizer = examples, tokenizer

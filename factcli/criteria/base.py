@@ -50,8 +50,9 @@ def inputs(target: Target, statistics: Statistics, share: float) -> tuple[Tensor
 
 def shrink(moment: Tensor, share: float) -> Tensor:
     """(1 - share) M + share mean(diag M) I (Ledoit and Wolf 2004): few data say little about rare directions."""
-    level = share * moment.diagonal().mean()
-    return (1 - share) * moment + level * torch.eye(len(moment), dtype=moment.dtype, device=moment.device)
+    shrunk = (1 - share) * moment
+    shrunk.diagonal().add_(share * moment.diagonal().mean())
+    return shrunk
 
 
 criteria: Registry[Criterion] = Registry("criterion", "--criterion")

@@ -11,17 +11,20 @@ FLOOR = 1e-120  # of that mean, in a metric of zeros: its inverse is still a num
 
 
 def ridged(c: Tensor) -> Tensor:
-    """`c` (n, n), symmetric, made positive definite by a ridge far below what matters: directions that never occur in
-    the data are then approximated as plain SVD would, instead of at random. Negative eigenvalues, which are rounding,
-    are raised."""
-    c = (c + c.mT) / 2
-    level = RIDGE * float(c.diagonal().mean().clamp_min(FLOOR))
-    found = c + level * torch.eye(len(c), dtype=c.dtype, device=c.device)
-    if int(torch.linalg.cholesky_ex(found)[1]) == 0:
-        return found
+    """`c` (n, n), symmetric up to rounding, with a ridge far below what matters: directions that never occur in the
+    data are then approximated as plain SVD would, instead of at random."""
+    found = (c + c.mT).div_(2)
+    found.diagonal().add_(RIDGE * c.diagonal().mean().clamp_min(FLOOR))
+    return found
+
+
+def raised(c: Tensor) -> Tensor:
+    """`c` (n, n), after `ridged`, with negative eigenvalues, which are rounding, raised to the ridge."""
+    if int(torch.linalg.cholesky_ex(c)[1]) == 0:
+        return c
     values, vectors = torch.linalg.eigh(c)
-    raised: Tensor = vectors * values.clamp_min(level) @ vectors.mT
-    return raised
+    found: Tensor = vectors * values.clamp_min(RIDGE * float(c.diagonal().mean().clamp_min(FLOOR))) @ vectors.mT
+    return found
 
 
 def root(g: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from ..metric import FROBENIUS, ElementwiseMetric, KroneckerMetric, Metric
 from .alternating import descend
 from .base import Factors, Structure
 from .elementwise import fit, row_and_column
-from .kronecker import ridged, weighted_spectrum, weighted_svd
+from .kronecker import raised, ridged, weighted_spectrum, weighted_svd
 
 
 def project(
@@ -58,6 +58,7 @@ def _kronecker(
     if order is not None:
         order = order.to(w.device)
         w, g = w[order], None if g is None else g[order][:, order]
+    g, c = (None if part is None else raised(part) for part in (g, c))  # the coupled steps invert their parts
     left, right, _ = descend(w, g, c, *balance(left, right))
     return left, right
 
