@@ -220,7 +220,7 @@ def test_the_three_phases_alone_and_in_one(criterion: str, new_head: bool, place
     """A quarter of the epochs prunes; a criterion that looks at data reads the task's; a new head is new once."""
     common: dict[str, Any] = {"task": "sst2", "data_dir": place / "glue", "seed": 2, **FAST}
     pruning: dict[str, Any] = {"prune": "movement", "density": 0.4, "new_head": new_head, "exclude": ["query"]}
-    budget: dict[str, Any] = {"keep": 0.5, "criterion": criterion}
+    budget: dict[str, Any] = {"keep": 0.5, "criterion": criterion, "allocation": "uniform"}
     one = factcli.finetune(
         str(place / "base"), tmp_path / "one", config=LPAF, epochs=4, **pruning, **budget, **common
     )  # fmt: skip
