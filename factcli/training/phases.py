@@ -8,7 +8,7 @@ from typing import Any
 
 from ..card.results import write_whole
 from ..checkpoint import write_json
-from ..conversion import convert, plan_for
+from ..conversion import check_feasible, convert
 from ..criteria import criteria
 from ..provenance import made_with
 from ..recipe import FILE_NAME, dump_recipe
@@ -40,7 +40,7 @@ def prune_and_factorize(
 
     source, recipe, settings = job.source, job.recipe, job.settings
     assert recipe is not None
-    plan_for(source, replace(recipe, allocation="uniform", rank_multiple=1))  # a budget that cannot be is refused here
+    check_feasible(source, recipe)
     kept = output.with_name(f"{output.name}-phases")
     if not resume:
         clear(folder_of(output), overwrite)
