@@ -29,14 +29,15 @@ KEPT = ("task", "schedule", "learning_rate", "steps", "metrics", "majority", "fa
 DIRECT = ["--method", "low-rank", "--schedule", "direct"]
 KFAC = [*DIRECT, "--criterion", "kfac", "--allocation", "global"]
 LPAF = ["-c", str(Path(__file__).parents[1] / "recipes" / "lpaf.yaml")]
+UNIFORM = ["--allocation", "uniform"]
 CONFIGURATIONS: dict[str, list[str]] = {
     "frobenius, direct": DIRECT,
     "frobenius, staged": ["--method", "low-rank", "--schedule", "staged"],
     "FWSVD, direct": [*DIRECT, "--criterion", "fisher-rows"],
     "TFWSVD, direct": [*DIRECT, "--criterion", "fisher"],
     "LPAF": LPAF,
-    "LPAF, movement and l0": [*LPAF, "--prune", "movement", "--density", "0.2", "--criterion", "sparsity"],
-    "LPAF, kfac global": [*LPAF, "--criterion", "kfac", "--allocation", "global"],
+    "LPAF, fisher": [*LPAF, *UNIFORM, "--criterion", "fisher"],
+    "LPAF, movement and l0": [*LPAF, *UNIFORM, "--criterion", "sparsity", "--prune", "movement", "--density", "0.2"],
     "kfac global, direct": KFAC,
     "kfac global, direct, teacher": KFAC,
 }

@@ -126,6 +126,7 @@ def convert(
     target_device = pick_device(device)
     loaded = measured = None
     if looks:
+        check_feasible(source, recipe)
         loaded = load_model(source)
         measured = measure(source, loaded, recipe, data_dir=data_dir, device=target_device, progress=progress)
     plan = plan_for(source, recipe, loaded, measured, target_device)
@@ -181,6 +182,11 @@ def plan_for(
         targets, count_parameters(meta), structure, recipe.blocks, recipe.budget,
         recipe.allocation, recipe.force_rank, recipe.rank_multiple, gains,
     )  # fmt: skip
+
+
+def check_feasible(source: Source, recipe: Recipe) -> None:
+    """Refuses, before anything is measured or trained, targets, blocks and budgets that no allocation can meet."""
+    plan_for(source, replace(recipe, allocation="uniform", rank_multiple=1))
 
 
 def describe(source: Source, recipe: Recipe, plan: Plan) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from .calibration.measure import Measured, calibrate
 from .calibration.statistics import Kind
 from .conversion import pick_device
 from .criteria import criteria
+from .errors import FactcliError
 from .metric import KroneckerMetric
 from .source import find_source, load_model
 from .structures import structures
@@ -54,7 +55,8 @@ def diagnose(
         {"model", "verdict", "calibration", "layers": [...]}. A layer has "name", "shape", "singular_values" (largest
         first), "rank" (see numerical_rank), "rank_90" (how many hold 90 % of the squared sum), "ranks" and "errors":
         for every criterion the relative error at these ranks, the root of what is left over what there is, in its own
-        metric. With calibration also "svd_errors", those of plain SVD in the metric of kfac at the same keep ratios
+        metric; under fisher, which has no spectrum, those of the metric with its sums over rows and over columns. With
+        calibration also "svd_errors", those of plain SVD in the metric of kfac at the same keep ratios
         ("keeps"), "fisher_variance" and "advice".
 
         "fisher_variance" is phi = Var(I) / Mean(I)^2 of the Fisher information I, entry by entry: the measure that
@@ -93,6 +95,10 @@ def diagnose(
     base = loaded.model.base_model
     layers = []
     targets = [t for t in find_targets(base, include, exclude) if t.kept is None]
+    if not targets:
+        raise FactcliError(
+            f"Every target of {source.name} that was asked for shares its weight: there is none to diagnose."
+        )
     for done, target in enumerate(targets, 1):
         w = matrix(base.get_submodule(target.name)).detach().to(where).double()
         layers.append(_examine(target, w, measured, gathered))
@@ -146,7 +152,7 @@ def _examine(target: Target, w: Tensor, measured: list[Measured], gathered: Cali
         layer["fisher_variance"] = round(float(spread), 3)
         metric = next(m for m in measured if m.criterion.name == "kfac").metric(target, w)
         assert isinstance(metric, KroneckerMetric)
-        total = metric.error(w)
+        total = metric.error(w) or 1.0
         layer["svd_errors"] = [
             round((metric.error(w - _LOW_RANK.dense(project(w, _LOW_RANK, r, 1))) / total) ** 0.5, 6) for r in keeps
         ]

@@ -25,9 +25,9 @@ class KroneckerMetric:
 
     def error(self, difference: Tensor) -> float:
         """The squared error of `difference` (m, n), float64."""
-        left = difference if self.output is None else self.output @ difference
-        right = difference if self.input is None else difference @ self.input
-        return float((left * right).sum())
+        left = difference if self.output is None else self.output.to(difference) @ difference
+        right = difference if self.input is None else difference @ self.input.to(difference)
+        return max(0.0, float((left * right).sum()))  # below it is rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class ElementwiseMetric:
 
     def error(self, difference: Tensor) -> float:
         """The squared error of `difference` (m, n), float64."""
-        return float((self.weight * torch.square(difference)).sum())
+        return float((self.weight.to(difference) * torch.square(difference)).sum())
 
 
 Metric = KroneckerMetric | ElementwiseMetric

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from .calibration.statistics import Kind
+from .calibration.statistics import FISHER, Kind
 from .criteria import criteria
 from .errors import FactcliError, UsageError
 from .plan import Budget, parse_count
@@ -60,6 +60,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.dtype not in (None, *DTYPES.values()):
             raise UsageError(f"--dtype {self.dtype!r} is unknown: take {', '.join(DTYPES.values())}.")
+        if self.fisher not in FISHER:
+            raise UsageError(f"--fisher {self.fisher!r} is unknown: take {' or '.join(FISHER)}.")
         if self.compensation not in (None, *COMPENSATIONS):
             raise UsageError(f"--compensation {self.compensation!r} is unknown: take {' or '.join(COMPENSATIONS)}.")
         if self.compensation == "sequential" and Kind.INPUTS not in criteria[self.criterion].needs:

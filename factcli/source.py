@@ -55,6 +55,11 @@ class Source:
         """What the weights are saved in, as far as the configuration says."""
         return str(self.raw.get("dtype") or self.raw.get("torch_dtype") or "float32").removeprefix("torch.")
 
+    @property
+    def reference(self) -> str:
+        """What `find_source` finds it by again, at the same commit."""
+        return f"{self.repo_id}@{self.revision}" if self.repo_id and self.revision else self.name
+
     def provenance(self) -> dict[str, Any]:
         """Where it came from, without paths of this machine."""
         if self.repo_id:

@@ -23,8 +23,14 @@ torch.set_num_threads(1)
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No test reads what an earlier version left in the user's cache."""
+    os.environ["FACTCLI_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def world(tmp_path_factory: pytest.TempPathFactory, cache: None) -> dict[str, str]:
     """An environment for processes: private caches, no network, one thread."""
     home = tmp_path_factory.mktemp("home")
     keep = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and k != "PYTHONPATH"}

@@ -1,5 +1,6 @@
 """Statistics against plain loops over single examples; invariances; every kind of head; bad data."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
+import factcli
 from factcli.cachefiles import cache_directory
 from factcli.calibration import Kind
 from factcli.calibration.data import CalibrationOptions, load_examples
 from factcli.calibration.gather import collate, gather
-from factcli.calibration.losses import Example
+from factcli.calibration.losses import Example, find_head
 from factcli.calibration.measure import calibrate, measure
-from factcli.errors import FactcliError
+from factcli.calibration.statistics import FISHER
+from factcli.errors import FactcliError, UsageError
 from factcli.prediction import load_tokenizer
 from factcli.recipe import Recipe
 from factcli.source import find_source, load_model
@@ -291,3 +294,70 @@ def test_an_untrained_head_is_left_out(tmp_path: Path) -> None:
         find_targets(loaded.model.base_model), ALL,
     )  # fmt: skip
     assert_same(found, base)
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "expected"),
+    [
+        ("t5", "T5ForConditionalGeneration", "text"),
+        ("bart", "BartForConditionalGeneration", "text"),
+        ("t5", None, "none"),
+        ("bert", None, "none"),
+        ("bert", "BertForPreTraining", "masked"),
+    ],
+)
+def test_what_a_model_predicts(kind: str, head: str | None, expected: str) -> None:
+    assert find_head(tiny.make(kind, head)).kind == expected
+
+
+@pytest.mark.parametrize(("kind", "head"), [("gpt2", "GPT2LMHeadModel"), ("bert", "BertForMaskedLM")])
+def test_texts_with_nothing_to_predict_count_for_nothing(kind: str, head: str, tmp_path: Path) -> None:
+    model, tok = tiny.make(kind, head), tokenizer(tmp_path)
+    tok.add_special_tokens({"mask_token": "[UNK]"})
+    short = Example((1,) if kind == "gpt2" else (1, 2))
+    alone, few = frozenset({Kind.GRADIENTS}), examples(4)
+    for batch_tokens in (1, 1000):
+        found = tensors(run(model, tok, [*few, short], alone, batch_tokens=batch_tokens))
+        for name, value in tensors(run(model, tok, few, alone)).items():
+            assert float((found[name] * 5 - value * 4).norm()) <= 1e-5 * float(value.norm()), name
+
+
+def test_several_numbers_a_text(tmp_path: Path) -> None:
+    model = tiny.make("bert", "BertForSequenceClassification", num_labels=3, problem_type="regression")
+    tok, data = tokenizer(tmp_path), examples(3)
+    assert_same(run(model, tok, data, batch_tokens=1), run(model, tok, data))
+    with pytest.raises(FactcliError, match="several numbers"):
+        run(model, tok, data, empirical=True)
+
+
+def test_data_that_leave_directions_out_do_not_make_the_error_imaginary(tmp_path: Path) -> None:
+    save_model(tmp_path / "base")
+    file = write_csv(tmp_path / "same.csv", [("w1 w2 w3 w4 good", "yes")] * 64)
+    for compensation in ("none", "sequential"):
+        result = factcli.convert(
+            str(tmp_path / "base"), tmp_path / "out", keep=0.7, criterion="activation", calibration=str(file),
+            compensation=compensation, overwrite=True,
+        )  # fmt: skip
+        assert 0 <= json.loads(json.dumps(result))["metric_error"] < 1
+
+
+def test_impossible_budgets_are_refused_before_the_pass(tmp_path: Path) -> None:
+    save_model(tmp_path / "base")
+    file = write_csv(tmp_path / "texts.csv", rows(64, 0))  # type: ignore[arg-type]
+    for options in ({"keep": 0.0001}, {"keep": 0.5, "method": "monarch", "blocks": 7}):
+        with pytest.raises(FactcliError):
+            factcli.convert(
+                str(tmp_path / "base"), tmp_path / "out", criterion="kfac", allocation="global", calibration=str(file),
+                **options,
+            )  # fmt: skip
+    assert not (tmp_path / "cache").exists()
+
+
+def test_empirical_without_a_trained_head_says_so(tmp_path: Path) -> None:
+    save_model(tmp_path / "base")
+    file = write_csv(tmp_path / "texts.csv", rows(64, 0))  # type: ignore[arg-type]
+    given = {"keep": 0.5, "criterion": "fisher-rows", "calibration": str(file), "dry_run": True}
+    notes = [factcli.convert(str(tmp_path / "base"), fisher=f, **given).get("notes", []) for f in FISHER]
+    assert [any("no trained head" in n for n in each) for each in notes] == [False, True]
+    with pytest.raises(UsageError, match="'emprical' is unknown"):
+        factcli.convert(str(tmp_path / "base"), fisher="emprical", **given)

@@ -92,6 +92,21 @@ def test_drift_is_that_of_the_inputs_layer_by_layer(kind: str, tokenizer: Any, m
     assert sorted(met) == sorted(names)
 
 
+def test_of_long_data_a_share_of_every_length_is_run(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = tiny.make("bert").base_model.eval()
+    names = [t.name for t in find_targets(base)]
+    data = examples()
+    monkeypatch.setattr(lockstep, "AT_MOST", sum(len(e.ids) for e in data) // 2)
+
+    def covariances(given: list[Example]) -> list[Tensor]:
+        with lockstep.Lockstep(base, tokenizer, given, names, torch.device("cpu")) as steps:
+            assert sum(len(b["input_ids"]) for b in steps.batches) == len(range(0, len(data), 3))
+            return [drift.covariance for _, drift in steps]
+
+    found, turned = covariances(data), covariances(data[::-1])
+    assert all(torch.equal(a, b) for a, b in zip(found, turned, strict=True))
+
+
 def test_layers_that_run_more_than_once_are_left_out(tokenizer: Any) -> None:
     base = tiny.make("albert").base_model.eval()
     names = [t.name for t in find_targets(base)]

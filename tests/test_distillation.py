@@ -1,5 +1,7 @@
 """Learning from a teacher: each loss by hand, what is refused, and end to end."""
 
+import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -74,8 +76,24 @@ def test_attention_by_hand(mask: torch.Tensor) -> None:
     each = (b * np.log(b / a)).sum(-1)  # (B, heads, T)
     expected = np.mean([each[i, h, j] for i in range(B) for h in range(2) for j in range(T) if mask[i, j]])
     assert attention_loss(s, t, mask).item() == pytest.approx(expected, rel=1e-5)
-    gradient = -b / a * mask.numpy()[:, None, :, None] / (2 * int(mask.sum()))
+    gradient = (1 - b / a) * mask.numpy()[:, None, :, None] / (2 * int(mask.sum()))  # 1: rows are made to sum to one
     check_gradient(lambda x: attention_loss(x, t, mask), s, gradient)
+
+
+def test_what_dropout_takes_from_attention_does_not_count(mask: torch.Tensor) -> None:
+    s, t = torch.randn(B, 2, T, T).softmax(-1), torch.randn(B, 2, T, T).softmax(-1)
+    dropped = torch.nn.functional.dropout(s, 0.3)
+    dropped[..., 0] = s[..., 0] / 0.7  # something stays in every row
+    assert attention_loss(dropped, s, mask).item() == pytest.approx(0, abs=1e-6)
+    a, b = dropped.double().numpy(), t.double().numpy() * (dropped > 0).numpy()
+    a, b = a / a.sum(-1, keepdims=True), b / b.sum(-1, keepdims=True)
+    each = np.where(b > 0, b * np.log(np.where(b > 0, b, 1) / np.where(b > 0, a, 1)), 0).sum(-1)
+    expected = np.mean([each[i, h, j] for i in range(B) for h in range(2) for j in range(T) if mask[i, j]])
+    assert attention_loss(dropped, t, mask).item() == pytest.approx(expected, rel=1e-5)
+    leaf = dropped.clone().requires_grad_()
+    attention_loss(leaf, t, mask).backward()
+    assert leaf.grad is not None
+    assert bool(torch.isfinite(leaf.grad).all())
 
 
 def test_the_sum_of_the_parts(mask: torch.Tensor) -> None:
@@ -108,8 +126,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     common = {"task": "sst2", "data_dir": folder / "glue", "epochs": 4, **FAST}
     for name in ("base", "wide"):
         factcli.finetune(str(folder / name), folder / f"{name}-teacher", **common)
-    import shutil
-
     swapped = shutil.copytree(folder / "base-teacher", folder / "swapped")
     config = (swapped / "config.json").read_text()
     names = ('"0": "negative"', '"1": "positive"'), ('"0": "positive"', '"1": "negative"')
@@ -171,8 +187,6 @@ def test_refused(teacher: str, options: dict[str, Any], said: str, place: Path, 
 
 
 def test_another_tokenizer(place: Path, tmp_path: Path) -> None:
-    import shutil
-
     other = shutil.copytree(place / "base-teacher", tmp_path / "other")
     tokenizer = (other / "tokenizer.json").read_text().replace('"w1"', '"v1"')
     (other / "tokenizer.json").write_text(tokenizer.replace('"w2"', '"v2"').replace('"w3"', '"v3"'))
@@ -185,6 +199,36 @@ def test_another_tokenizer(place: Path, tmp_path: Path) -> None:
             str(place / "base"), tmp_path / "out", task="sst2", data_dir=place / "glue", keep=0.5, max_steps=1,
             teacher=str(other), **FAST,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["vocabulary", "inputs"])
+def test_a_tokenizer_that_differs_elsewhere(kind: str, place: Path, tmp_path: Path) -> None:
+    """In words that the validation data need not have, or in what it gives beside the tokens."""
+    other = shutil.copytree(place / "base-teacher", tmp_path / "other")
+    if kind == "vocabulary":
+        text = (other / "tokenizer.json").read_text()
+        (other / "tokenizer.json").write_text(text.replace('"no": 96', '"maybe": 96'))
+    else:
+        config = json.loads((other / "tokenizer_config.json").read_text())
+        (other / "tokenizer_config.json").write_text(
+            json.dumps(config | {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]})
+        )
+    with pytest.raises(factcli.FactcliError, match="another tokenizer than"):
+        factcli.finetune(
+            str(place / "base"), tmp_path / "out", task="sst2", data_dir=place / "glue", keep=0.5, max_steps=1,
+            teacher=str(other), **FAST,
+        )  # fmt: skip
+
+
+def test_an_encoder_and_decoder_teaches_its_logits(place: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "base", "bart")
+    common: dict[str, Any] = {"task": "sst2", "data_dir": place / "glue", "max_steps": 2, **FAST}
+    factcli.finetune(str(tmp_path / "base"), tmp_path / "teacher", **common)
+    common |= {"teacher": str(tmp_path / "teacher"), "keep": 0.5, "schedule": "direct"}
+    with pytest.raises(factcli.FactcliError, match="give --hidden-weight 0"):
+        factcli.finetune(str(tmp_path / "base"), tmp_path / "out", **common)
+    result = factcli.finetune(str(tmp_path / "base"), tmp_path / "out", hidden_weight=0, **common)
+    assert result["steps"] == 2
 
 
 def test_a_teacher_of_another_width_gives_its_logits(place: Path, tmp_path: Path) -> None:

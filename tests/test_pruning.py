@@ -1,5 +1,6 @@
 """Pruning, mixed-rank training and both together (LPAF)."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from torch import nn
 
@@ -81,6 +83,15 @@ def test_movement_keeps_what_grows_taylor_what_matters_and_magnitude_what_is_lar
     assert torch.equal(weight.grad, -3 * push * torch.tensor([0.0, 0.0, 1.0, 1.0]))
 
 
+def test_no_matrix_is_left_empty_by_what_others_have() -> None:
+    weights = {"a": nn.Parameter(torch.randn(8, 8) * 0.01), "b": nn.Parameter(torch.randn(8, 8))}
+    best = int(weights["a"].abs().argmax())
+    pruner = Pruner(weights, Pruning("magnitude", 0.3, "global", 0.0, 0.5))
+    pruner.after_step(10, 10)
+    assert torch.nonzero(weights["a"].flatten()).flatten().tolist() == [best]
+    assert sum(int((w != 0).sum()) for w in weights.values()) == round(0.3 * 128)
+
+
 def test_equal_scores_are_cut_at_the_count() -> None:
     assert highest(torch.zeros(7), 3).tolist() == [True] * 3 + [False] * 4
     assert int(highest(torch.tensor([1.0, 1.0, 1.0, 2.0, 0.0]), 2).sum()) == 2
@@ -106,6 +117,7 @@ def test_a_pruned_model_is_dense_with_zeros(method: str, place: Path, tmp_path: 
     assert again["metrics"] == result["metrics"]
 
 
+LPAF_OPTIONS: dict[str, Any] = {"prune": "movement", "density": 0.5, "keep": 0.5}
 LPAF = Path(__file__).parent.parent / "recipes" / "lpaf.yaml"
 
 
@@ -203,22 +215,26 @@ def test_consistency_by_hand() -> None:
     assert consistency_loss(a, b, True).item() == pytest.approx((a - b).square().mean().item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("criterion", ["sparsity", "fisher"])
-def test_the_three_phases_alone_and_in_one(criterion: str, place: Path, tmp_path: Path) -> None:
-    """A quarter of the epochs prunes; a criterion that looks at data reads the task's."""
+@pytest.mark.parametrize(("criterion", "new_head"), [("sparsity", False), ("fisher", True)])
+def test_the_three_phases_alone_and_in_one(criterion: str, new_head: bool, place: Path, tmp_path: Path) -> None:
+    """A quarter of the epochs prunes; a criterion that looks at data reads the task's; a new head is new once."""
     common: dict[str, Any] = {"task": "sst2", "data_dir": place / "glue", "seed": 2, **FAST}
-    pruning = {"prune": "movement", "density": 0.4}
-    budget: dict[str, Any] = {"keep": 0.5, "criterion": criterion}
+    pruning: dict[str, Any] = {"prune": "movement", "density": 0.4, "new_head": new_head, "exclude": ["query"]}
+    budget: dict[str, Any] = {"keep": 0.5, "criterion": criterion, "allocation": "uniform"}
     one = factcli.finetune(
         str(place / "base"), tmp_path / "one", config=LPAF, epochs=4, **pruning, **budget, **common
     )  # fmt: skip
     assert one["metrics"]["accuracy"] > 0.9
     assert one["schedule"] == "mixed-rank"
     assert not (tmp_path / "one-phases").exists()
-    factcli.finetune(str(place / "base"), tmp_path / "sparse", epochs=1, **pruning, **common)
+    sparse = factcli.finetune(str(place / "base"), tmp_path / "sparse", epochs=1, **pruning, **common)
+    zeros = {k: bool((t == 0).any()) for k, t in load_file(tmp_path / "sparse" / "model.safetensors").items()}
+    assert [zeros[f"bert.encoder.layer.0.attention.self.{k}.weight"] for k in ("query", "key")] == [False, True]
+    recipe = yaml.safe_load((tmp_path / "sparse" / "factcli_recipe.yaml").read_text())
+    assert recipe["training"]["prune_exclude"] == ["query"]
     texts = {} if criterion == "sparsity" else {"calibration": "sst2", "data_dir": place / "glue"}
-    factcli.convert(str(tmp_path / "sparse"), tmp_path / "factors", **budget, **texts)
-    factcli.finetune(
+    factcli.convert(str(tmp_path / "sparse"), tmp_path / "factors", **budget, **texts, exclude=["query"])
+    last = factcli.finetune(
         str(tmp_path / "factors"),
         tmp_path / "three",
         schedule="mixed-rank",
@@ -228,9 +244,42 @@ def test_the_three_phases_alone_and_in_one(criterion: str, place: Path, tmp_path
     )
     assert same(tmp_path / "one", tmp_path / "three")
     assert {f.name for f in (tmp_path / "one").iterdir()} == {f.name for f in (tmp_path / "three").iterdir()}
+    assert one["steps"] == sparse["steps"] + last["steps"]
+    assert one["pruned"]["metrics"] == sparse["metrics"]
+    written = json.loads((tmp_path / "one" / "finetune_results.json").read_text())
+    assert {k: v for k, v in one.items() if k != "pushed"} == {k: v for k, v in written.items() if k != "losses"}
     made = factcli.inspect(tmp_path / "one")
     assert made["made_with"]["model"] == "base"
     assert (made["recipe"]["criterion"], made["recipe"]["training"]["prune"]) == (criterion, "movement")
+
+
+def test_an_unfinished_lpaf_is_not_lost_and_not_mixed_with_another(place: Path, tmp_path: Path) -> None:
+    sparse, factors = (tmp_path / f"out-phases/{i}/base" for i in (1, 2))
+
+    def run(**options: Any) -> dict[str, Any]:
+        given: dict[str, Any] = {"keep": 0.5, "save_steps": 5} | options
+        return factcli.finetune(
+            str(place / "base"), tmp_path / "out", task="sst2", data_dir=place / "glue", config=LPAF, max_steps=40,
+            **(FAST | given),
+        )  # fmt: skip
+
+    def stop(event: Any) -> None:
+        if (factors / "config.json").is_file() and list(tmp_path.glob("out-checkpoints/checkpoint-*")):
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        run(watch=stop)
+    before = (sparse / "model.safetensors").stat().st_mtime_ns
+    with pytest.raises(factcli.FactcliError, match="holds an unfinished run: --resume continues it"):
+        run()
+    with pytest.raises(factcli.FactcliError, match=r"with other options \(recipe\)"):
+        run(resume=True, keep=0.3)
+    with pytest.raises(factcli.FactcliError, match=r"with other options \(training\)"):
+        run(resume=True, density=0.9)
+    assert (sparse / "model.safetensors").stat().st_mtime_ns == before
+    result = run(resume=True)
+    assert (result["steps"], result["pruned"]["steps"]) == (40, 10)
+    assert not list(tmp_path.glob("out-*"))
 
 
 @pytest.mark.parametrize("consistency", [0.0, 1.0])
@@ -255,6 +304,10 @@ def test_mixed_rank_of_a_dense_model_with_itself(consistency: float, place: Path
         ("base", {"prune": "movement", "density": 0.0001}, "leaves nothing of"),
         ("base", {"prune": "movement", "density": 0.5, "prune_scope": "row"}, "--prune-scope 'row' is unknown"),
         ("base", {"mixed_with": "base", "keep": 0.5}, "is for --schedule mixed-rank"),
+        ("base", {**LPAF_OPTIONS, "keep": 0.0001}, "--keep 0.0001"),
+        ("base", {**LPAF_OPTIONS, "include": ["nothing"]}, "nothing"),
+        ("base", {**LPAF_OPTIONS, "schedule": "staged"}, "leave out --schedule and --mixed-with"),
+        ("base", {**LPAF_OPTIONS, "mixed_with": "base"}, "leave out --schedule and --mixed-with"),
         ("small", {"prune": "movement", "density": 0.5}, "is factorized already: --prune"),
         ("small", {"schedule": "mixed-rank"}, "needs --mixed-with"),
         ("small", {"schedule": "mixed-rank", "mixed_with": "narrow"}, "as 16 x 16, the factors make 32 x 32"),
@@ -269,4 +322,4 @@ def test_refused(model: str, options: dict[str, Any], said: str, place: Path, tm
         factcli.finetune(
             str(place / model), tmp_path / "out", task="sst2", data_dir=place / "glue", max_steps=2, **options, **FAST
         )
-    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.iterdir())

@@ -13,11 +13,10 @@ from ..labels import head_size, model_labels, outputs_of_classes, unnamed
 from ..prediction import encode
 from ..tasks import GLUE, HUB_ID, LABEL, Task, load_split, user_task
 from .losses import Example
+from .statistics import FISHER
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-FISHER = ("sampled", "empirical")
 
 
 @dataclass(frozen=True)
@@ -58,10 +57,14 @@ def load_examples(
         generator = torch.Generator().manual_seed(options.seed)
         data = data.select(sorted(torch.randperm(len(data), generator=generator)[: options.samples].tolist()))
     labels = _labels(task, data, config) if labelled else [None] * len(data)
-    limit = min(options.max_length, getattr(config, "max_position_embeddings", None) or options.max_length)
+    limit = min(
+        options.max_length, getattr(config, "max_position_embeddings", None) or options.max_length,
+        tokenizer.model_max_length,
+    )  # fmt: skip
     return [
         Example(tuple(f["input_ids"]), tuple(f["token_type_ids"]) if "token_type_ids" in f else None, label)
         for f, label in zip(encode(tokenizer, data, limit), labels, strict=True)
+        if f["input_ids"]
     ]
 
 
@@ -72,7 +75,8 @@ def _task(options: CalibrationOptions, config: PretrainedConfig, labelled: bool)
     file = Path(options.data).expanduser() if here else _from_hub(options.data, options.revision)
     label = options.label_column if labelled else None
     names = model_labels(config) if labelled and not unnamed(model_labels(config)) else ()
-    task = user_task({"train": file}, options.text_column, label, () if head_size(config) == 1 else names)
+    number = head_size(config) == 1
+    task = user_task({"train": file}, options.text_column, label, () if number else names, True if number else None)
     numbers = tuple(str(i) for i in range(head_size(config)))
     return replace(task, labels=numbers) if not names and set(task.labels) <= set(numbers) and task.labels else task
 

@@ -14,7 +14,7 @@ from ..errors import FactcliError
 from ..prediction import batches_within
 from ..targets import Target
 from .collector import Collector
-from .losses import Example, Head, decoder_inputs, find_head, mask_tokens, pseudo_loss
+from .losses import DISCRIMINATORS, Example, Head, decoder_inputs, find_head, mask_tokens, pseudo_loss
 from .statistics import Kind, Statistics
 
 TOKENS = 2048  # of one batch, with padding: bounds what a backward pass holds
@@ -73,6 +73,7 @@ def gather(
     if not any(len(e.ids) for e in examples):
         raise FactcliError("The calibration data hold no tokens: give a file with some text.")
     started = time.perf_counter()
+    headless = headless or type(model).__name__ in DISCRIMINATORS
     kinds = frozenset(kinds)
     backward = bool(kinds & {Kind.GRADIENTS, Kind.FISHER})
     device = device or next(model.parameters()).device
@@ -86,7 +87,7 @@ def gather(
     head = Head("none") if headless else find_head(ran) if backward else Head("none")
     modules = {t.name: ran.base_model.get_submodule(t.name) for t in targets}
     collector = Collector(modules, kinds)
-    examples = sorted(examples, key=_place)
+    examples = sorted(examples, key=place)
     lengths = [len(e.ids) for e in examples]
     done = 0
     with collector, torch.set_grad_enabled(backward), _differentiable_inputs(ran, backward):
@@ -101,7 +102,7 @@ def gather(
     return calibration
 
 
-def _place(example: Example) -> tuple[int, tuple[int, ...], tuple[int, ...], float]:
+def place(example: Example) -> tuple[int, tuple[int, ...], tuple[int, ...], float]:
     """Where an example comes among others, whatever order they are given in."""
     return -len(example.ids), example.ids, example.types or (), -1.0 if example.label is None else example.label
 

@@ -15,10 +15,11 @@ from ..prediction import batches_within
 from ..targets import matrix
 from .collector import as_tokens
 from .drift import Drift, measure_drift
-from .gather import collate
+from .gather import collate, place
 from .losses import Example, decoder_inputs
 
-TOKENS = 4096  # of one batch, with padding: bounds what a forward pass holds for an instant
+TOKENS = 4096  # of one batch, with padding
+AT_MOST = 65536  # tokens in all: their hidden states are held throughout
 
 
 class _Abandoned(Exception):
@@ -99,7 +100,7 @@ class Lockstep:
     Copies of the encoder `base` are run, in float32 and without its head: one as it is, the other with the
     replacements. Layers that do not run exactly once over the tokens of a text (shared by several blocks, or not used)
     are left out. Every batch has a thread for each of the two, of which one runs at a time; what is held is their
-    hidden states.
+    hidden states, of AT_MOST tokens: of longer data that many are taken.
     """
 
     def __init__(
@@ -111,7 +112,9 @@ class Lockstep:
         device: torch.device,
     ) -> None:
         self.models = [_copy(base, device) for _ in range(2)]
-        examples = sorted(examples, key=lambda e: -len(e.ids))
+        examples = sorted(examples, key=place)
+        tokens = sum(len(e.ids) for e in examples)
+        examples = examples[:: max(1, -(-tokens // AT_MOST))]  # of every length alike
         sizes = [len(e.ids) for e in examples]
         self.batches = []
         for indices in batches_within(TOKENS, sizes):

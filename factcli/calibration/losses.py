@@ -24,6 +24,7 @@ from transformers import PreTrainedModel
 
 from ..errors import FactcliError
 
+DISCRIMINATORS = ("ElectraForPreTraining", "FunnelForPreTraining")  # they tell true tokens from replaced ones
 MASKED = 0.15  # of the tokens, as in BERT's pre-training
 
 
@@ -52,8 +53,6 @@ class Head:
 def find_head(model: PreTrainedModel) -> Head:
     """Raises FactcliError for a model whose loss cannot be formed from text alone."""
     name = type(model).__name__
-    if model is model.base_model:
-        return Head("none")
     kinds = {
         "ForSequenceClassification": {"regression": "number", "multi_label_classification": "labels"}.get(
             getattr(model.config, "problem_type", None) or ("regression" if model.config.num_labels == 1 else ""),
@@ -70,6 +69,8 @@ def find_head(model: PreTrainedModel) -> Head:
     for ending, kind in kinds.items():
         if name.endswith(ending):
             return Head(kind)
+    if model is model.base_model:
+        return Head("none")
     raise FactcliError(
         f"No loss can be formed for {name} from text alone: take a criterion without gradients (activation), or "
         "convert its base model or another head."
@@ -129,10 +130,12 @@ def pseudo_loss(
                 return torch.nn.functional.cross_entropy(logits, labels.long(), reduction="sum")
             return (logits * _direction(logits, generators)).sum()
         case "number":
-            values: Tensor = output.logits.float().squeeze(-1)
-            if labels is not None:
-                return 0.5 * (values - labels.float()).square().sum()
-            return (values * torch.stack([_signs((), g) for g in generators]).to(values)).sum()
+            values: Tensor = output.logits.float()
+            if labels is None:
+                return (values * torch.stack([_signs((values.shape[-1],), g) for g in generators]).to(values)).sum()
+            if values.shape[-1] > 1:
+                raise FactcliError("--fisher empirical cannot read several numbers an example: take --fisher sampled.")
+            return 0.5 * (values[:, 0] - labels.float()).square().sum()
         case "labels":
             logits = output.logits.float()
             if labels is not None:
@@ -171,6 +174,8 @@ def _token_loss(logits: Tensor, where: Tensor, true: Tensor | None, generators: 
             cumulative = logits[row, at].detach().double().softmax(-1).cumsum(-1)
             draws = torch.rand((len(at), 1), generator=generator, dtype=torch.float64).to(cumulative.device)
             targets.append(torch.searchsorted(cumulative, draws * cumulative[:, -1:])[:, 0])
+    if not targets:  # nothing to predict in texts as short as this
+        return logits.sum() * 0
     # Row after row, as the boolean index below takes them.
     return torch.nn.functional.cross_entropy(logits[where].float(), torch.cat(targets).long(), reduction="sum")
 

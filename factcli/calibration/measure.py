@@ -23,6 +23,7 @@ from . import cache
 from .data import CalibrationOptions, load_examples
 from .drift import Drift
 from .gather import Calibration, Progress, gather
+from .losses import find_head
 from .statistics import Kind
 
 
@@ -157,6 +158,11 @@ def calibrate(
         )  # fmt: skip
         cache.write(key, calibration)
     calibration.texts, calibration.tokenizer = examples, tokenizer
+    if empirical and (headless or find_head(model).kind == "none"):
+        calibration.warnings.append(
+            f"{source.name} has no trained head, so --fisher empirical has no loss to take labels for: directions were "
+            "sampled."
+        )
     few = [t for t in targets if calibration.statistics[t.name].tokens < t.shape[1]]
     if few and Kind.INPUTS in kinds:
         calibration.warnings.append(

@@ -5,6 +5,8 @@ from enum import StrEnum
 
 from torch import Tensor
 
+FISHER = ("sampled", "empirical")
+
 
 class Kind(StrEnum):
     """What a criterion may ask for; the last two need gradients."""
@@ -25,7 +27,7 @@ class Statistics:
             tokens of an example and averaged over the examples. Times `covariance`, as a Kronecker product, it is an
             approximation of the Fisher information of W, in units of loss (Martens and Grosse 2015, K-FAC).
         fisher: (m, n) the mean over the examples of the squared gradient of the loss with respect to W.
-        tokens: How many tokens the target saw, without padding.
+        tokens: How many tokens the target saw, without padding; 0 where neither inputs nor gradients were asked for.
     """
 
     tokens: int

@@ -38,7 +38,7 @@ def gains(w: Tensor, structure: Structure, blocks: int, metric: Metric = FROBENI
     A unit of rank is one more for every block. Exact for one block under a Kronecker metric. For more blocks it is the
     sum of their own spectra, in their own part of the metric, without the coupling between them; under an element-wise
     metric the spectra are in the Kronecker metric that has the same sums over rows and over columns. The sum of all
-    gains is the error of leaving nothing.
+    gains is the error of leaving nothing, for one block under a Kronecker metric.
     """
     g, c = row_and_column(metric.weight.to(w)) if isinstance(metric, ElementwiseMetric) else _parts(metric, w)
     gs, cs = _block_parts(structure, g, c, w.shape[0], blocks)

@@ -60,6 +60,7 @@ def _examples(job: Job, labelled: bool) -> list[Example]:
             float(job.train[i]["labels"]) if labelled and not job.settings.text_to_text else None,
         )
         for i in drawn
+        if job.train[i]["input_ids"]
     ]
 
 

@@ -33,11 +33,16 @@ def open_folder(folder: Path, run: dict[str, Any], resume: bool, overwrite: bool
                 "with --overwrite."
             )
         return
+    clear(folder, overwrite)
+    folder.mkdir(parents=True)
+    write_json(file, run)
+
+
+def clear(folder: Path, overwrite: bool) -> None:
+    """Remove what an earlier run left. Raises FactcliError where that may not be."""
     if folder.exists() and not overwrite:
         raise FactcliError(f"{folder} holds an unfinished run: --resume continues it, --overwrite starts anew.")
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    write_json(file, run)
 
 
 def last_checkpoint(folder: Path, processes: int) -> Path | None:

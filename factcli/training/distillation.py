@@ -66,10 +66,15 @@ def load_teacher(job: Job, name: str, weights: Weights, trust_remote_code: bool 
             f"one that was trained on {job.task.name}."
         )
     texts = [" ".join(str(v) for v in row.values() if isinstance(v, str)) for row in job.validation.select(range(1))]
-    ours, theirs = job.tokenizer(texts)["input_ids"], load_tokenizer(source)(texts)["input_ids"]
-    if ours != theirs or source.config.vocab_size != job.source.config.vocab_size:
+    tokenizer = load_tokenizer(source)
+    if dict(job.tokenizer(texts)) != dict(tokenizer(texts)) or job.tokenizer.get_vocab() != tokenizer.get_vocab():
         raise FactcliError(f"The teacher {name} has another tokenizer than {job.source.name}: take one with the same.")
     a, b = source.config.get_text_config(), job.source.config.get_text_config()
+    if source.config.is_encoder_decoder and (weights.hidden or weights.attention):
+        raise FactcliError(
+            f"The teacher {name} is an encoder and decoder, of which logits alone are learned: give --hidden-weight 0 "
+            "and --attention-weight 0."
+        )
     if weights.hidden and a.hidden_size != b.hidden_size:
         raise FactcliError(
             f"The teacher {name} has hidden states of {a.hidden_size} features, the student of {b.hidden_size}: give "
@@ -102,7 +107,7 @@ def distillation_loss(student: Any, teacher: Any, mask: Tensor, weights: Weights
     Source: logits as Hinton et al. 2015, section 2 (Kullback-Leibler divergence at a temperature, times its square;
     the squared difference for a regression); hidden states as Romero et al. 2015 and Sun et al. 2019, relative to the
     teacher's variance over features, so that no layer counts for its scale; attention as Wang et al. 2020, the
-    divergence of every head's distribution.
+    divergence of every head's distribution, over what dropout leaves of the student's.
     """
     total: Tensor = weights.label * student.loss
     if weights.logits:
@@ -139,8 +144,11 @@ def hidden_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
 
 def attention_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """Divergence of attention distributions (B, heads, T, T), the mean over heads and the tokens that attend."""
-    student, teacher = (t.float().clamp_min(1e-9).transpose(1, 2)[mask.bool()] for t in (student, teacher))
-    return (teacher * (teacher.log() - student.log())).sum(-1).mean()
+    student, teacher = (t.float().transpose(1, 2)[mask.bool()] for t in (student, teacher))
+    kept = student > 0  # dropout has taken the others, or padding
+    student, teacher = (t.clamp_min(1e-9) * kept for t in (student, teacher))
+    student, teacher = (t / t.sum(-1, keepdim=True).clamp_min(1e-9) for t in (student, teacher))
+    return torch.where(kept, teacher * (teacher / student.clamp_min(1e-30)).clamp_min(1e-30).log(), 0).sum(-1).mean()
 
 
 def matched(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:

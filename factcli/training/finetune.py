@@ -154,7 +154,10 @@ def finetune(
     seed_list = parse_seeds(seeds) if seeds is not None else [settings.seed]
     if seeds is not None and seed is not None:
         raise UsageError("Give --seed or --seeds, not both.")
-    recipe = _recipe(config, flags, dtype)
+    recipe = _recipe(config, flags, dtype, settings)
+    if settings.prune is not None and recipe is None:
+        patterns = (tuple(include) or settings.prune_include, tuple(exclude) or settings.prune_exclude)
+        settings = replace(settings, prune_include=patterns[0], prune_exclude=patterns[1])
     if settings.schedule is not None:
         schedules[settings.schedule]
     where = pick_device(device)
@@ -163,7 +166,9 @@ def finetune(
     if settings.pruning is not None:
         if source.factorized:
             raise UsageError(f"{model} is factorized already: --prune needs the dense model it came from.")
-        settings.pruning.check([t.size for t in find_targets(load_meta(source).base_model)])
+        patterns = (recipe.include, recipe.exclude) if recipe else (settings.prune_include, settings.prune_exclude)
+        targets = find_targets(load_meta(source).base_model, *patterns)
+        settings.pruning.check([t.size for t in targets if t.kept is None])
     if source.factorized and (recipe is not None or settings.schedule not in (None, "direct", "mixed-rank")):
         raise UsageError(
             f"{model} is factorized already: leave out --method, the budget and --schedule, or start from the dense "
@@ -191,15 +196,21 @@ def finetune(
             raise UsageError("--prune with a budget makes one model: give --seed, not --seeds.")
         if processes() > 1:
             raise UsageError("--prune with a budget runs in one process: give its three phases as three commands.")
+        if settings.schedule not in (None, "mixed-rank") or settings.mixed_with is not None:
+            raise UsageError(
+                "--prune with a budget trains by schedule mixed-rank, with the model that it pruned: leave out "
+                "--schedule and --mixed-with."
+            )
         rest = {
             "task": task, "data_dir": data_dir, "train": train, "validation": validation, "text_column": text_column,
-            "label_column": label_column, "label_names": label_names, "limit": limit, "new_head": new_head,
-            "device": device, "gradient_checkpointing": gradient_checkpointing, "torch_compile": torch_compile,
+            "label_column": label_column, "label_names": label_names, "limit": limit, "device": device,
+            "gradient_checkpointing": gradient_checkpointing, "torch_compile": torch_compile, "report_to": report_to,
             "save_steps": save_steps, "trust_remote_code": trust_remote_code, "watch": watch,
             "teacher_cache": teacher_cache,
         }  # fmt: skip
+        settings = replace(settings, schedule="mixed-rank")
         result = prune_and_factorize(
-            source, folder, recipe, replace(settings, seed=seed_list[0]), rest, resume, overwrite
+            replace(job, recipe=recipe, settings=settings), folder, rest, new_head, resume, overwrite
         )
         return result | {"pushed": publishing.publish(folder)} if publishing else result
     job = _planned(replace(job, data_dir=data_dir), recipe, where)
@@ -207,7 +218,7 @@ def finetune(
     options = Options(
         where, save_steps=save_steps, resume=resume, gradient_checkpointing=gradient_checkpointing,
         torch_compile=torch_compile, report_to=report_to, reports=folder.with_name(f"{folder.name}-runs"),
-        teacher=taught_by, matrices=_matrices(job, model, trust_remote_code),
+        teacher=taught_by, matrices=_matrices(job, trust_remote_code),
     )  # fmt: skip
     run = Runner(job, options, watch or (lambda event: None), overwrite)
     if several:
@@ -216,10 +227,12 @@ def finetune(
     return result | {"pushed": publishing.publish(folder)} if publishing else result
 
 
-def _recipe(config: str | Path | None, flags: dict[str, Any], dtype: str | None) -> Recipe | None:
-    """The recipe of the factorization; None where neither options nor file ask for one."""
-    given = {k: v for k, v in flags.items() if v not in (None, (), False)}
+def _recipe(config: str | Path | None, flags: dict[str, Any], dtype: str | None, settings: Settings) -> Recipe | None:
+    """The recipe of the factorization; None where neither options nor file ask for one; patterns may be for pruning."""
+    given = {k for k, v in flags.items() if v not in (None, (), False)}
     from_file = read_recipe(config) if config is not None else {}
+    if settings.prune is not None:
+        given -= {"include", "exclude"}
     if not given and not from_file.keys() & {"method", "params", "keep", "rank"}:
         return None
     recipe = make_recipe(config, flags | {"dtype": dtype})
@@ -261,13 +274,13 @@ def _teacher(job: Job, trust_remote_code: bool, caching_on: torch.device | None)
     return teacher if caching_on is None else cached(teacher, source, job, caching_on)
 
 
-def _matrices(job: Job, model: str, trust_remote_code: bool) -> Matrices | None:
+def _matrices(job: Job, trust_remote_code: bool) -> Matrices | None:
     """What mixed-rank training mixes with: a dense source with itself."""
     if job.settings.schedule != "mixed-rank":
         if job.settings.mixed_with is not None:
             raise UsageError("--mixed-with is for --schedule mixed-rank.")
         return None
-    name = job.settings.mixed_with or (None if job.source.factorized else model)
+    name = job.settings.mixed_with or (None if job.source.factorized else job.source.reference)
     if name is None:
         raise UsageError("--schedule mixed-rank needs --mixed-with, the dense model that was factorized.")
     assert job.plan is not None

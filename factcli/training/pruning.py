@@ -38,8 +38,9 @@ class Pruning:
 
     def check(self, sizes: list[int]) -> None:
         """Raises UsageError where a matrix of so many entries would be left empty."""
-        if round(self.density * min(sizes)) < 1:
-            raise UsageError(f"--density {self.density} leaves nothing of {min(sizes)} entries: take a higher one.")
+        least = min(sizes) if self.scope == "matrix" else sum(sizes) // len(sizes)
+        if round(self.density * least) < 1:
+            raise UsageError(f"--density {self.density} leaves nothing of {least} entries: take a higher one.")
 
     def density_at(self, step: int, total: int) -> float:
         """The density after `step` of `total` steps: cubic, from 1 to `density` (Zhu and Gupta 2017, section 3)."""
@@ -83,7 +84,7 @@ class Pruner:
         density = self.pruning.density_at(step, total)
         scores = {n: self._score(n) for n in self.weights}
         if self.pruning.scope == "global":
-            every = torch.cat([s.flatten() for s in scores.values()])
+            every = torch.cat([_with_its_best(s.flatten()) for s in scores.values()])
             kept = highest(every, round(density * every.numel()))
             parts = torch.split(kept, [s.numel() for s in scores.values()])
             masks = {n: part.view_as(scores[n]) for n, part in zip(scores, parts, strict=True)}
@@ -119,6 +120,11 @@ class Pruner:
             self.pruned[name].copy_(tensors[f"pruned.{name}"])
             self.scores[name].copy_(tensors[f"scores.{name}"])
             self.masks[name] = tensors[f"masks.{name}"].bool().to(weight.device)
+
+
+def _with_its_best(scores: Tensor) -> Tensor:
+    """Scores (N,) whose best entry stays whatever others have: an empty matrix could not be trained any more."""
+    return scores.index_fill(0, scores.argmax(), torch.inf)
 
 
 def highest(scores: Tensor, count: int) -> Tensor:

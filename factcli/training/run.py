@@ -144,7 +144,8 @@ def _pruner(job: Job, loaded: Loaded, checkpoint: Path | None, device: torch.dev
         return None
     base: Any = loaded.model.base_model
     torch.nn.Module.to(loaded.model, device)
-    targets = [t.name for t in find_targets(base) if t.kept is None]
+    found = find_targets(base, job.settings.prune_include, job.settings.prune_exclude)
+    targets = [t.name for t in found if t.kept is None]
     pruner = Pruner({name: base.get_submodule(name).weight for name in targets}, pruning)
     if checkpoint is not None:
         pruner.load(checkpoint)

@@ -40,7 +40,7 @@ class Runner:
         checkpoints = folder_of(output)
         if is_main():
             resume = self.options.resume and (checkpoints.exists() or not tolerant)
-            open_folder(checkpoints, self._identity(seed), resume, self.overwrite)
+            open_folder(checkpoints, identity(self.job, seed), resume, self.overwrite)
         rate = self._learning_rate(checkpoints, seed)
         options = replace(self.options, checkpoints=checkpoints)
         outcome = train(self.job, seed, rate, options, self.watch)
@@ -68,7 +68,7 @@ class Runner:
             result["metrics"] = validation_metrics(self.job, outcome.loaded.model)
             result["failed_run"] = is_failed(self.job.task, result["metrics"], result["majority"])
             if result["failed_run"]:
-                self._say("failed", _advice(result))
+                self._say("failed", _advice(self.job, result))
             result["seconds"] = round(time.perf_counter() - started, 2)
             export(self.job, outcome.loaded, output, self.overwrite, result, outcome.losses)
         if is_main():
@@ -101,18 +101,6 @@ class Runner:
             write_json(folder / RESULTS, result)
         return result
 
-    def _identity(self, seed: int) -> dict[str, Any]:
-        """What must be the same for a run to be continued."""
-        job = self.job
-        return {
-            "source": job.source.provenance(),
-            "versions": versions(),
-            "task": [job.task.name, len(job.train), *job.task.labels],
-            "recipe": job.recipe.to_dict() if job.recipe else None,
-            "training": job.settings.to_dict() | {"seed": seed},
-            "processes": processes(),
-        }
-
     def _learning_rate(self, checkpoints: Path, seed: int) -> float:
         """The rate that was given, or found: once for all seeds, and kept for a run that is resumed."""
         given = self.job.settings.learning_rate
@@ -136,11 +124,24 @@ class Runner:
             self.watch(Event(kind, text))
 
 
-def _advice(result: dict[str, Any]) -> str:
+def identity(job: Job, seed: int) -> dict[str, Any]:
+    """What must be the same for a run to be continued."""
+    return {
+        "source": job.source.provenance(),
+        "versions": versions(),
+        "task": [job.task.name, len(job.train), *job.task.labels],
+        "recipe": job.recipe.to_dict() if job.recipe else None,
+        "training": job.settings.to_dict() | {"seed": seed},
+        "processes": processes(),
+    }
+
+
+def _advice(job: Job, result: dict[str, Any]) -> str:
     score = result["metrics"].get("accuracy")
     if score is None:
         return "failed run: predictions and labels do not correlate; what helps: another --learning-rate"
-    staging = "--schedule staged, " if result["schedule"] == "direct" else "more --stage-steps, "
+    helps = {"direct": "--schedule staged, ", "staged": "more --stage-steps, "}
+    staging = "" if job.source.factorized else helps.get(job.settings.schedule or "", "")
     return (
         f"failed run: accuracy {score:.4f} is no better than always answering the commonest label "
         f"({result['majority']:.4f}); what helps: {staging}another --learning-rate (or search), more data or epochs"

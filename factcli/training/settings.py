@@ -14,6 +14,7 @@ from .schedules import StageOptions
 RATES = (1e-4, 5e-4, 1e-5, 5e-5, 1e-6, 5e-6)  # of the seed paper's search, section 4.1
 SEARCH = "search"
 DISTILLING = ("temperature", "label_weight", "logit_weight", "hidden_weight", "attention_weight")
+PATTERNS = ("prune_include", "prune_exclude")
 PRECISIONS = ("float32", "bfloat16")
 
 
@@ -25,8 +26,9 @@ class Settings:
     instead, are the length of the main phase; the steps of the stages before it are in addition. `warmup_ratio` is of
     all steps; after it the learning rate falls linearly to 0 at the last step. `learning_rate` may be "search".
     `precision` is what the matrix products of training are computed in (weights and optimizer are float32); None:
-    bfloat16 on a GPU that has it, float32 elsewhere. `prune` with `density` and what follows is pruning.Pruning;
-    `prune_share` of the epochs or steps come before a factorization, if there is one. `mixed_with` and what follows is
+    bfloat16 on a GPU that has it, float32 elsewhere. `prune` with `density` and what follows is pruning.Pruning, of the
+    targets that `prune_include` and `prune_exclude` (patterns, as a recipe's) leave; `prune_share` of the epochs or
+    steps come before a factorization, if there is one. `mixed_with` and what follows is
     mixed.MixedRank, `consistency` the weight of its loss. `teacher` is a model to learn from, and what follows it are
     the weights of the parts of the loss (see distillation.py). `task` is a GLUE task, None for the user's files;
     `data_revision` is of nyu-mll/glue on the Hub.
@@ -51,6 +53,8 @@ class Settings:
     prune_warmup: float = 0.1
     prune_cooldown: float = 0.3
     prune_share: float = 0.25
+    prune_include: tuple[str, ...] = ()
+    prune_exclude: tuple[str, ...] = ()
     mixed_with: str | None = None
     mixed_start: float = 0.5
     mixed_until: float = 0.8
@@ -113,7 +117,8 @@ class Settings:
         for name in ("teacher", "mixed_with"):  # a directory belongs to one machine
             if values[name] is not None and Path(values[name]).is_dir():
                 values[name] = Path(values[name]).absolute().name
-        return {k: v for k, v in values.items() if v is not None and v is not False and k not in unused}
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if k not in unused}
+        return {k: v for k, v in values.items() if v is not None and v is not False and v != []}
 
 
 def make_settings(config: str | Path | None, flags: dict[str, Any]) -> Settings:
@@ -145,6 +150,12 @@ def _read(path: str | Path) -> dict[str, Any]:
             near = get_close_matches(str(name), kinds, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(kinds)}."
             raise FactcliError(f"The recipe {path} has an unknown key {name!r} in 'training': {hint}")
+        if name in PATTERNS:
+            if not (isinstance(value, list) and all(isinstance(v, str) for v in value)):
+                raise FactcliError(
+                    f"The recipe {path} has training: {name}: {value!r}, which is not a list of patterns."
+                )
+            values[name] = tuple(value)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if "str" not in str(kinds[name]) and kinds[name] is not bool and not number:
             raise FactcliError(f"The recipe {path} has training: {name}: {value!r}, which is not a number.")
