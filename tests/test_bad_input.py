@@ -248,7 +248,10 @@ def test_interrupt(tmp_path: Path, world: dict[str, str]) -> None:
     source, out = tmp_path / "dense", tmp_path / "out"
     tiny.make("bert", hidden_size=512, intermediate_size=2048, num_hidden_layers=12).save_pretrained(source)
     command = [sys.executable, "-m", "factcli", "convert", str(source), "--keep", "0.5", "-o", str(out), "-q"]
-    with subprocess.Popen(command, env=world, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, env=world, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    ) as process:  # fmt: skip
         while process.poll() is None and not list(tmp_path.glob(".out.*.partial")):
             time.sleep(0.005)
         process.send_signal(signal.SIGINT)
