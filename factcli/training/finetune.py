@@ -155,8 +155,10 @@ def finetune(
     if seeds is not None and seed is not None:
         raise UsageError("Give --seed or --seeds, not both.")
     recipe = _recipe(config, flags, dtype, settings)
-    if settings.prune is not None and recipe is None:
-        patterns = (tuple(include) or settings.prune_include, tuple(exclude) or settings.prune_exclude)
+    patterns = (tuple(include) or settings.prune_include, tuple(exclude) or settings.prune_exclude)
+    if recipe is not None:
+        patterns = (recipe.include, recipe.exclude)
+    elif settings.prune is not None:
         settings = replace(settings, prune_include=patterns[0], prune_exclude=patterns[1])
     if settings.schedule is not None:
         schedules[settings.schedule]
@@ -166,7 +168,6 @@ def finetune(
     if settings.pruning is not None:
         if source.factorized:
             raise UsageError(f"{model} is factorized already: --prune needs the dense model it came from.")
-        patterns = (recipe.include, recipe.exclude) if recipe else (settings.prune_include, settings.prune_exclude)
         targets = find_targets(load_meta(source).base_model, *patterns)
         settings.pruning.check([t.size for t in targets if t.kept is None])
     if source.factorized and (recipe is not None or settings.schedule not in (None, "direct", "mixed-rank")):
