@@ -146,9 +146,10 @@ def attention_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """Divergence of attention distributions (B, heads, T, T), the mean over heads and the tokens that attend."""
     student, teacher = (t.float().transpose(1, 2)[mask.bool()] for t in (student, teacher))
     kept = student > 0  # dropout has taken the others, or padding
-    student, teacher = (t.clamp_min(1e-9) * kept for t in (student, teacher))
+    student, teacher = (torch.where(kept, t.clamp_min(1e-9), 0) for t in (student, teacher))
     student, teacher = (t / t.sum(-1, keepdim=True).clamp_min(1e-9) for t in (student, teacher))
-    return torch.where(kept, teacher * (teacher / student.clamp_min(1e-30)).clamp_min(1e-30).log(), 0).sum(-1).mean()
+    student = torch.where(kept, student, 1)
+    return (torch.xlogy(teacher, teacher) - teacher * student.log()).sum(-1).mean()
 
 
 def matched(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...]) -> list[tuple[Tensor, Tensor]]:
