@@ -14,7 +14,7 @@ def ridged(c: Tensor) -> Tensor:
     """`c` (n, n), symmetric up to rounding, with a ridge far below what matters: directions that never occur in the
     data are then approximated as plain SVD would, instead of at random."""
     found = (c + c.mT).div_(2)
-    found.diagonal().add_(RIDGE * c.diagonal().mean().clamp_min(FLOOR))
+    found.diagonal().add_(_ridge(c))
     return found
 
 
@@ -23,8 +23,12 @@ def raised(c: Tensor) -> Tensor:
     if int(torch.linalg.cholesky_ex(c)[1]) == 0:
         return c
     values, vectors = torch.linalg.eigh(c)
-    found: Tensor = vectors * values.clamp_min(RIDGE * float(c.diagonal().mean().clamp_min(FLOOR))) @ vectors.mT
+    found: Tensor = vectors * values.clamp_min(_ridge(c)) @ vectors.mT
     return found
+
+
+def _ridge(c: Tensor) -> float:
+    return RIDGE * float(c.diagonal().mean().clamp_min(FLOOR))
 
 
 def root(g: Tensor) -> tuple[Tensor, Tensor]:
