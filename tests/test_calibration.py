@@ -310,6 +310,12 @@ def test_what_a_model_predicts(kind: str, head: str | None, expected: str) -> No
     assert find_head(tiny.make(kind, head)).kind == expected
 
 
+def test_a_discriminator_is_run_without_its_head(tmp_path: Path) -> None:
+    """What tells true tokens from replaced ones has no text to predict: its hidden states count, as without a head."""
+    model, tok, data = tiny.make("electra", "ElectraForPreTraining"), tokenizer(tmp_path), examples(4)
+    assert_same(run(model, tok, data), run(model.base_model, tok, data), 0)
+
+
 @pytest.mark.parametrize(("kind", "head"), [("gpt2", "GPT2LMHeadModel"), ("bert", "BertForMaskedLM")])
 def test_texts_with_nothing_to_predict_count_for_nothing(kind: str, head: str, tmp_path: Path) -> None:
     model, tok = tiny.make(kind, head), tokenizer(tmp_path)
