@@ -83,6 +83,11 @@ def test_movement_keeps_what_grows_taylor_what_matters_and_magnitude_what_is_lar
     assert torch.equal(weight.grad, -3 * push * torch.tensor([0.0, 0.0, 1.0, 1.0]))
 
 
+def test_nothing_to_prune_is_refused() -> None:
+    with pytest.raises(factcli.FactcliError, match="nothing to prune"):
+        Pruning("magnitude", 0.3).check([])
+
+
 def test_no_matrix_is_left_empty_by_what_others_have() -> None:
     weights = {"a": nn.Parameter(torch.randn(8, 8) * 0.01), "b": nn.Parameter(torch.randn(8, 8))}
     best = int(weights["a"].abs().argmax())

@@ -84,7 +84,7 @@ def prune_and_factorize(
     )  # fmt: skip
     last = phase(str(factors), output, third, False)
     pruned, written = (json.loads((folder / RESULTS).read_text(encoding="utf-8")) for folder in (sparse, output))
-    pruned.pop("losses")
+    pruned = {k: v for k, v in pruned.items() if k not in ("model", "output", "losses")}  # whose folders are gone
     result = last | {
         "model": source.name,
         "steps": pruned["steps"] + last["steps"],

@@ -38,6 +38,8 @@ class Pruning:
 
     def check(self, sizes: list[int]) -> None:
         """Raises UsageError where a matrix of so many entries would be left empty."""
+        if not sizes:
+            raise UsageError("--prune has nothing to prune: every target that was asked for shares its weight.")
         least = min(sizes) if self.scope == "matrix" else sum(sizes) // len(sizes)
         if round(self.density * least) < 1:
             raise UsageError(f"--density {self.density} leaves nothing of {least} entries: take a higher one.")
