@@ -11,3 +11,7 @@ class UsageError(FactcliError):
     """The options do not fit together, or a value cannot be read."""
 
     exit_code = 2
+
+
+class CheckFailed(FactcliError):
+    """What was written does not come back as it was. What took long to make is kept, under a name that is said."""

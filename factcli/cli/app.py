@@ -10,7 +10,7 @@ from typer import completion
 from .. import __version__
 from ..errors import FactcliError
 from . import bench, convert, diagnose, eval, finetune, inspect, push
-from .console import fail
+from .console import fail, show_notes
 
 app = typer.Typer(
     name="factcli",
@@ -70,6 +70,7 @@ completion.completion_init()  # type: ignore[attr-defined]
 
 def main() -> None:
     """Exit codes: 0 done, 1 failed (one line on stderr), 2 wrong usage, 130 interrupted."""
+    show_notes()
     try:
         app()
     except FactcliError as error:

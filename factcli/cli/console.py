@@ -2,6 +2,7 @@
 
 import gc
 import json
+import logging
 import os
 import re
 import sys
@@ -31,6 +32,20 @@ def note(message: str) -> None:
     typer.echo(redact(message), err=True)
 
 
+class Notes(logging.Handler):
+    """Prints what the library says through `factcli.notes`, one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        note(" ".join(record.getMessage().split()))
+
+
+def show_notes() -> None:
+    """From here on; the library's callers have their own handlers, or logging's default."""
+    logger = logging.getLogger("factcli")
+    logger.propagate = False
+    logger.addHandler(Notes())
+
+
 def result(values: Any) -> None:
     """One JSON document on stdout."""
     typer.echo(json.dumps(values, indent=2, ensure_ascii=False))
@@ -52,7 +67,6 @@ def quiet_libraries(verbose: bool, bars: bool = True) -> None:
     """Other libraries' warnings only with -v; `bars` of downloads and uploads only where someone watches."""
     if verbose:
         return
-    import logging
     import warnings
 
     from huggingface_hub.utils.tqdm import disable_progress_bars
