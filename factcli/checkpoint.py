@@ -14,6 +14,7 @@ from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
 from . import remote_code
 from .errors import FactcliError
+from .files import write_json
 from .plan import Plan
 from .remote_code import modeling_factorized
 from .remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
@@ -140,10 +141,6 @@ def copy_small_files(source: Source, work: Path) -> None:
             names = [n for n in (named if isinstance(named, (list, tuple)) else (named,)) if n]
             values["tokenizer_class"] = names[0].removesuffix("Fast")
             write_json(tokenizer, values)
-
-
-def write_json(file: Path, values: dict[str, Any]) -> None:
-    file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def verify(work: Path, loaded: Loaded) -> None:

@@ -1,6 +1,7 @@
 """convert: a dense model in, a factorized export out."""
 
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ from .calibration.measure import Measured, measure, needs_weights, options_of
 from .card.write import make_card
 from .checkpoint import auto_class, write_export
 from .criteria import criteria
-from .directory import check_output, new_directory
 from .errors import FactcliError, UsageError
 from .factorization import Progress, factorize
 from .hub.publish import Publishing
+from .outputs import Output, inputs
 from .plan import Plan, format_count, make_plan
 from .provenance import made_with
 from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe, source_of_recipe
@@ -117,36 +118,42 @@ def convert(
     data = hub_data(options_of(recipe, data_dir)) if criteria[recipe.criterion].needs else None
     if data is not None:
         recipe = replace(recipe, data_revision=data[1])
-    if not dry_run and output is not None:
-        check_output(Path(output), overwrite)
     if model is None:
         model, revision = source_of_recipe(config), None
-    publishing = Publishing.asked(push_to_hub and not dry_run, hub_model_id, private, output)
-    source = find_source(model, revision, trust_remote_code, weights=looks or not dry_run)
-    target_device = pick_device(device)
-    loaded = measured = None
-    if looks:
-        check_feasible(source, recipe)
-        loaded = load_model(source)
-        measured = measure(source, loaded, recipe, data_dir=data_dir, device=target_device, progress=progress)
-    plan = plan_for(source, recipe, loaded, measured, target_device)
-    result = describe(source, recipe, plan) | (_about(measured) if measured else {})
-    if dry_run:
-        return result
-    folder = Path(output) if output is not None else Path(default_output(source, recipe, plan))
-    with new_directory(folder, overwrite) as work:
-        loaded = loaded or load_model(source)
-        errors = factorize(loaded.model, plan.factorized, recipe, target_device, progress, measured)
-        sizes = (result["bytes"]["before"], result["bytes"]["after"])
-        about = made_with(source, recipe, "@".join(filter(None, data)) if data else None)
-        texts = {
-            FILE_NAME: dump_recipe(recipe, about),
-            "README.md": make_card(source, recipe, plan, auto_class(source, source.model_class), sizes, about),
-        }
-        write_export(work, loaded, source, plan, texts, dtype=recipe.dtype)
-    pushed = publishing.publish(folder) if publishing else None
+    read = inputs(
+        ("the source", model), ("--data-dir", data_dir), ("--calibration", recipe.calibration), ("the recipe", config)
+    )
+    with ExitStack() as held:
+        place = None
+        if not dry_run and output is not None:
+            place = Output(output, overwrite, read)
+            held.enter_context(place.held())
+        publishing = Publishing.asked(push_to_hub and not dry_run, hub_model_id, private, output)
+        source = find_source(model, revision, trust_remote_code, weights=looks or not dry_run)
+        target_device = pick_device(device)
+        loaded = measured = None
+        if looks:
+            check_feasible(source, recipe)
+            loaded = load_model(source)
+            measured = measure(source, loaded, recipe, data_dir=data_dir, device=target_device, progress=progress)
+        plan = plan_for(source, recipe, loaded, measured, target_device)
+        result = describe(source, recipe, plan) | (_about(measured) if measured else {})
+        if dry_run:
+            return result
+        place = place or Output(default_output(source, recipe, plan), overwrite, read)
+        with place.new() as work:
+            loaded = loaded or load_model(source)
+            errors = factorize(loaded.model, plan.factorized, recipe, target_device, progress, measured)
+            sizes = (result["bytes"]["before"], result["bytes"]["after"])
+            about = made_with(source, recipe, "@".join(filter(None, data)) if data else None)
+            texts = {
+                FILE_NAME: dump_recipe(recipe, about),
+                "README.md": make_card(source, recipe, plan, auto_class(source, source.model_class), sizes, about),
+            }
+            write_export(work, loaded, source, plan, texts, dtype=recipe.dtype)
+    pushed = publishing.publish(place.given) if publishing else None
     return result | {
-        "output": str(folder),
+        "output": str(place.given),
         "seconds": round(time.perf_counter() - started, 2),
         "error": errors.frobenius,
         **({"metric_error": errors.metric} if measured and measured.calibration else {}),

@@ -67,11 +67,11 @@ def diagnose(
         FactcliError: Whatever a user can put right.
     """
     where = pick_device(device)
-    source = find_source(model, revision, trust_remote_code)
     if plot is not None:
         from .plots import check_plot
 
         check_plot(Path(plot))
+    source = find_source(model, revision, trust_remote_code)
     options = None
     if calibration is not None:
         options = CalibrationOptions(
@@ -115,7 +115,10 @@ def diagnose(
     if plot is not None:
         from .plots import plot_errors
 
-        plot_errors(result, Path(plot))
+        try:
+            plot_errors(result, Path(plot))
+        except FactcliError as error:  # what was found is not lost for it
+            result.setdefault("notes", []).append(str(error))
     return result
 
 

@@ -1,6 +1,7 @@
 """evaluate: the metrics of models on a task."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,9 +16,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from .card.results import update_results
 from .conversion import pick_device
 from .errors import FactcliError, UsageError
+from .files import updating, write_json
 from .labels import check_unnamed_order, head_size, model_labels, named_order, outputs_of_classes, unnamed
 from .memory import memory_advice
 from .metrics import compute_metrics, is_failed, majority_accuracy
+from .notes import note
 from .prediction import encode, label_scorer, labels_of, load_tokenizer, predict, prompts
 from .source import Source, find_source, load_model
 from .tasks import GLUE, Task, data_commit, load_split, user_task
@@ -76,6 +79,8 @@ def evaluate(
         raise UsageError("Give either --task, for GLUE, or --validation FILE.")
     where = pick_device(device)
     sources = [find_source(name, revision, trust_remote_code, accept_factorized=True) for name in names]
+    for source in sources if update_card else ():
+        _check_card(source)
     results = []
     commit = data_commit(GLUE[task], data_dir, data_revision) if task is not None else None
     for source in sources:
@@ -196,29 +201,51 @@ def _order(source: Source, task: Task, label_names: Sequence[str]) -> list[int] 
     return outputs_of_classes(task, source.config, source.name)
 
 
-def _keep(source: Source, result: dict[str, Any], update_card: bool) -> None:
-    """Write eval_results.json, and the card, beside a model that is a directory."""
+def _check_card(source: Source) -> None:
+    """Raises FactcliError where --update-card could not write one."""
     if source.repo_id is not None:
-        if update_card:
-            raise FactcliError(f"{source.name} is on the Hub: --update-card changes cards of local directories.")
+        raise FactcliError(f"{source.name} is on the Hub: --update-card changes cards of local directories.")
+    if not os.access(source.path, os.W_OK):
+        raise FactcliError(f"{source.path} is not writable: leave out --update-card.")
+
+
+def _keep(source: Source, result: dict[str, Any], update_card: bool) -> None:
+    """Write eval_results.json, and the card, beside a model that is a directory. Raises FactcliError for the card; that
+    results cannot be kept otherwise is only said."""
+    if source.repo_id is not None:
         return
     entry = {k: v for k, v in result.items() if k != "model"}
-    file = source.path / RESULTS
-    kept = _kept(file)
-    kept = [r for r in kept if (r.get("task"), r.get("split")) != (result["task"], result["split"])] + [entry]
+    file, card = source.path / RESULTS, source.path / "README.md"
     try:
-        part = file.with_suffix(".json.partial")
-        part.write_text(json.dumps(kept, indent=2) + "\n", encoding="utf-8")
-        part.replace(file)
-        if update_card:
-            update_results(source.path / "README.md", kept)
+        with updating(file):
+            kept = _kept(file)
+            if kept is None:
+                note(f"{file} is not of factcli and stays as it is: these results are not kept there.")
+                kept = []
+            else:
+                kept = [r for r in kept if (r["task"], r["split"]) != (result["task"], result["split"])]
+                write_json(file, [*kept, entry])
     except OSError as error:
-        raise FactcliError(f"{file} cannot be written ({error.strerror}): the results stand on stdout only.") from error
+        note(f"{file} cannot be written ({error.strerror}): these results are not kept there.")
+        kept = []
+    if update_card:
+        try:
+            with updating(card):
+                update_results(card, [*kept, entry])
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+            raise FactcliError(
+                f"{card} cannot be updated ({reason}): repair it, or leave out --update-card."
+            ) from error
 
 
-def _kept(file: Path) -> list[dict[str, Any]]:
+def _kept(file: Path) -> list[dict[str, Any]] | None:
+    """What `_keep` wrote there before; None where others wrote it, such as a script of transformers."""
+    if not file.exists():
+        return []
     try:
         values = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return [v for v in values if isinstance(v, dict)] if isinstance(values, list) else []
+    except ValueError:
+        return None
+    ours = isinstance(values, list) and all(isinstance(v, dict) and v.keys() >= {"task", "split"} for v in values)
+    return values if ours else None

@@ -36,6 +36,7 @@ def inspect(model: str | Path, revision: str | None = None) -> dict[str, Any]:
                 parameters += size
     recipe_file = path / FILE_NAME
     recipe = yaml.safe_load(recipe_file.read_text(encoding="utf-8")) if recipe_file.is_file() else {}
+    recipe.get("made_with", {}).pop("files", None)  # they are listed as they are
     return {
         "model": name,
         "model_type": raw["model_type"],

@@ -1,5 +1,6 @@
 """Plots, with matplotlib (an optional extra: pip install 'factcli[plot]')."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,16 @@ from typing import Any
 import numpy as np
 
 from .errors import FactcliError
+from .files import whole
 
 _SUFFIXES = (".png", ".svg", ".pdf")
 COST_SUFFIXES = (".png", ".svg")
+_MADE_BY = "factcli, with Matplotlib"
 
 
-def check_plot(path: Path, suffixes: tuple[str, ...] = _SUFFIXES) -> None:
-    """Raises FactcliError where a plot could not be written to `path`."""
+def check_plot(path: Path, suffixes: tuple[str, ...] = _SUFFIXES, every: bool = False) -> None:
+    """Raises FactcliError where a plot could not be written to `path` (with `every`: to all of `suffixes`), or would
+    take the place of what is no plot."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -22,6 +26,30 @@ def check_plot(path: Path, suffixes: tuple[str, ...] = _SUFFIXES) -> None:
         raise FactcliError(f"--plot {path} must end in {', '.join(suffixes)}.")
     if not path.absolute().parent.is_dir():
         raise FactcliError(f"{path.absolute().parent} is not a directory: make it, or choose another --plot.")
+    if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+        raise FactcliError(f"{path.absolute().parent} is not writable: choose another --plot.")
+    for file in [path.with_suffix(suffix) for suffix in suffixes] if every else [path]:
+        if os.path.lexists(file) and not _is_plot(file):
+            raise FactcliError(f"{file} is there and is no plot of factcli's: choose another --plot.")
+
+
+def _is_plot(file: Path) -> bool:
+    """Whether `_save` made a file: it says so in every format."""
+    try:
+        return file.is_file() and _MADE_BY.encode() in file.read_bytes()
+    except OSError:
+        return False
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Raises FactcliError where it cannot be written."""
+    try:
+        with whole(path) as part:
+            kind = path.suffix[1:].lower()
+            made = {"Software" if kind == "png" else "Creator": _MADE_BY}
+            figure.savefig(part, dpi=150, format=kind, metadata=made)
+    except OSError as error:
+        raise FactcliError(f"{path} cannot be written ({error.strerror}): choose another --plot.") from error
 
 
 def plot_errors(result: dict[str, Any], path: Path) -> None:
@@ -59,7 +87,7 @@ def plot_errors(result: dict[str, Any], path: Path) -> None:
     axes[0].set_ylabel("relative error", fontsize=8)
     axes[0].legend(fontsize=8)
     figure.colorbar(colours, ax=list(axes), label="layer", shrink=0.6)
-    figure.savefig(path, dpi=150)
+    _save(figure, path)
 
 
 def plot_costs(result: dict[str, Any], path: Path) -> None:
@@ -97,7 +125,7 @@ def plot_costs(result: dict[str, Any], path: Path) -> None:
             axis.margins(0.15)
             axis.legend(fontsize=8)
     for suffix in COST_SUFFIXES:
-        figure.savefig(path.with_suffix(suffix), dpi=150)
+        _save(figure, path.with_suffix(suffix))
 
 
 def _front(axis: Any, points: list[tuple[str, float, float]], label: str, better: int) -> None:

@@ -12,8 +12,9 @@ from .criteria import criteria
 from .errors import FactcliError, UsageError
 from .plan import Budget, parse_count
 from .structures import structures
+from .written import RECIPE
 
-FILE_NAME = "factcli_recipe.yaml"
+FILE_NAME = RECIPE
 QUIET_KEYS = ("solver", "sparsity", "rank_multiple")  # not written where they have their defaults
 DATA_KEYS = (
     "calibration", "calibration_samples", "data_revision", "max_length", "fisher", "text_column", "label_column"

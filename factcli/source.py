@@ -16,6 +16,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from . import remote_code
 from .errors import FactcliError
+from .files import recover_missing
 from .hub.download import fetch
 from .remote_code import configuration_factorized, modeling_factorized
 from .remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
@@ -129,6 +130,7 @@ def locate(name: str, revision: str | None = None, weights: bool = True) -> tupl
     Raises FactcliError where there is none.
     """
     path = Path(name).expanduser()
+    recover_missing(path)
     if path.is_dir():
         return path, None, None
     if name.startswith((".", "/", "~")) or path.exists():

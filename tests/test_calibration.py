@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import factcli
-from factcli.cachefiles import cache_directory
+from factcli.caches import cache_directory
 from factcli.calibration import Kind
 from factcli.calibration.data import CalibrationOptions, load_examples
 from factcli.calibration.gather import collate, gather

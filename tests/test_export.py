@@ -9,7 +9,6 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from factcli import convert, load
-from factcli.directory import new_directory
 
 from . import tiny
 
@@ -107,20 +106,10 @@ def test_conv1d_is_transposed(tmp_path: Path) -> None:
 
 def test_overwrite_replaces_the_whole_directory(tmp_path: Path) -> None:
     tiny.make("bert").save_pretrained(tmp_path / "dense")
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "stale").write_text("")
+    tiny.make("bert").save_pretrained(tmp_path / "out", max_shard_size="20KB")
     convert(str(tmp_path / "dense"), tmp_path / "out", keep=0.5, overwrite=True)
-    assert not (tmp_path / "out" / "stale").exists()
+    assert [p.name for p in (tmp_path / "out").glob("*.safetensors*")] == ["model.safetensors"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["dense", "out"]
-
-
-def test_what_overwrite_would_replace_stays_if_the_new_one_cannot_take_its_place(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "precious").write_text("kept")
-    with pytest.raises(FileNotFoundError), new_directory(tmp_path / "out", overwrite=True) as work:
-        work.rmdir()
-    assert (tmp_path / "out" / "precious").read_text() == "kept"
-    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def test_card(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import factcli
-from factcli.cachefiles import cache_directory
+from factcli.caches import cache_directory
 from factcli.errors import UsageError
 from factcli.source import find_source
 from factcli.tasks import GLUE, load_split

@@ -11,6 +11,7 @@ import torch
 from ..card.results import update_speed
 from ..conversion import pick_device
 from ..errors import FactcliError
+from ..files import updating
 from .cell import load_subject, measure_cell
 from .inputs import check_length
 from .options import check, find_dtype, make_cells, make_schedule
@@ -100,18 +101,25 @@ def bench(
         "ratios": ratios,
         "notes": [],
     }
-    if update_card:
-        for s in subjects[baseline is not None :]:
-            update_speed(s.source.path / "README.md", result, s.source.name)
+    for s in subjects[baseline is not None :] if update_card else []:
+        card = s.source.path / "README.md"
+        try:
+            with updating(card):
+                update_speed(card, result, s.source.name)
+        except (OSError, ValueError) as error:  # what was measured is not lost for it
+            result["notes"].append(f"{card} could not be updated ({' '.join(str(error).split())[:200]}).")
     if plot is not None:
         from ..plots import plot_costs
 
-        result["notes"] = [
+        result["notes"] += [
             f"{s.source.name} has no accuracy in eval_results.json: 'factcli eval' leaves one there."
             for s in subjects
             if not s.accuracy
         ]
-        plot_costs(result, Path(plot))
+        try:
+            plot_costs(result, Path(plot))
+        except FactcliError as error:
+            result["notes"].append(str(error))
     return result
 
 

@@ -87,4 +87,4 @@ def check(
     if plot is not None:
         from ..plots import COST_SUFFIXES, check_plot
 
-        check_plot(Path(plot), COST_SUFFIXES)
+        check_plot(Path(plot), COST_SUFFIXES, every=True)

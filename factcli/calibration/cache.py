@@ -9,7 +9,7 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ..cachefiles import find, keep
+from ..caches import find, keep
 from ..source import Source, weight_files
 from .gather import Calibration
 from .losses import Example
@@ -52,7 +52,7 @@ def read(key: str) -> Calibration | None:
 
 
 def write(key: str, calibration: Calibration) -> None:
-    """Keep it; a cache that cannot be written is no error."""
+    """Keep it, if that can be."""
     names: dict[int, str] = {}
     tensors: dict[str, Tensor] = {}
     targets: dict[str, dict[str, Any]] = {}

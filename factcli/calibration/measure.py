@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..allocations import Gains, allocations
+from ..caches import making
 from ..criteria import Criterion, criteria
 from ..errors import UsageError
 from ..metric import Metric
@@ -152,11 +153,14 @@ def calibrate(
     key = cache.fingerprint(source, examples, kinds, dict(settings))
     calibration = cache.read(key)
     if calibration is None:
-        calibration = gather(
-            model, tokenizer, examples, targets, kinds, empirical=empirical, headless=headless, seed=options.seed,
-            device=device, progress=progress,
-        )  # fmt: skip
-        cache.write(key, calibration)
+        with making(cache.KIND, key):
+            calibration = cache.read(key)  # another process may have made it meanwhile
+            if calibration is None:
+                calibration = gather(
+                    model, tokenizer, examples, targets, kinds, empirical=empirical, headless=headless,
+                    seed=options.seed, device=device, progress=progress,
+                )  # fmt: skip
+                cache.write(key, calibration)
     calibration.texts, calibration.tokenizer = examples, tokenizer
     if empirical and (headless or find_head(model).kind == "none"):
         calibration.warnings.append(

@@ -6,6 +6,7 @@ from typing import Any
 from huggingface_hub import EvalResult
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
+from ..files import write_text
 from ..tasks import GLUE
 from .text import RESULTS, SPEED, join_card, put_section, split_card
 
@@ -15,7 +16,7 @@ def update_results(
 ) -> None:
     """Put evaluation results (as `eval --json` prints them, fractions of one) into a card, as a table and as
     model-index metadata, in place of those that an earlier call put there. A card that is not there is made. `name` of
-    the model is the directory's by default."""
+    the model is the directory's by default. Call it while `files.updating` the card, where others may."""
     there = card.is_file()
     text = (
         card.read_text(encoding="utf-8") if there else f"---\nlibrary_name: transformers\n---\n\n# {card.parent.name}\n"
@@ -33,12 +34,12 @@ def update_results(
     metadata["model-index"] = eval_results_to_model_index(name, entries)
     if pipeline_tag:
         metadata["pipeline_tag"] = pipeline_tag
-    write_whole(card, join_card(metadata, put_section(body, RESULTS, f"## Results\n\n{_table(results)}")))
+    write_text(card, join_card(metadata, put_section(body, RESULTS, f"## Results\n\n{_table(results)}")))
 
 
 def update_speed(card: Path, result: dict[str, Any], model: str) -> None:
     """Put what `bench` measured of `model` (its result, as --json prints it) into a card, in place of what an earlier
-    call put there. Baselines are named without directories."""
+    call put there. Baselines are named without directories. Call it while `files.updating` the card."""
     metadata, body = split_card(card.read_text(encoding="utf-8"))
     device = result["device_name"] or f"CPU with {result['cores']} cores, {result['threads']} threads"
     lines = [
@@ -57,18 +58,11 @@ def update_speed(card: Path, result: dict[str, Any], model: str) -> None:
             size = f"{r['batch_size']} x {r['sequence_length']}"
             median = f"{r['latency_ms']['median']:.2f}"
             lines.append(f"| {size} | {r['variant']}, {r['dtype']} | {median} | {beside} |")
-    write_whole(card, join_card(metadata, put_section(body, SPEED, "## Speed\n\n" + "\n".join(lines))))
+    write_text(card, join_card(metadata, put_section(body, SPEED, "## Speed\n\n" + "\n".join(lines))))
 
 
 def _cell(entry: dict[str, Any]) -> tuple[int, int, str]:
     return entry["batch_size"], entry["sequence_length"], entry["variant"]
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Write it whole or not at all."""
-    part = file.with_name(f"{file.name}.partial")
-    part.write_text(text, encoding="utf-8")
-    part.replace(file)
 
 
 def _table(results: list[dict[str, Any]]) -> str:

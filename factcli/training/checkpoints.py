@@ -1,31 +1,40 @@
-"""Checkpoints of a run that is under way: which are whole, and whether they are of the same run."""
+"""Folders of runs that are under way: whether they are of the same run, and which checkpoints in them are whole."""
 
 import json
+import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-from ..checkpoint import write_json
 from ..errors import FactcliError, UsageError
+from ..files import write_json
+from ..notes import note
+from ..outputs import SPARED
 
 RUN = "run.json"
+CHECKPOINTS, PHASES, SEEDS = "checkpoints", "phases", "seeds"  # folders beside the output, NAME-checkpoints and so on
+# What a run, its phases or its seeds put into such a folder.
+_OWN = re.compile(
+    r"run\.json|search\.json|(tmp-)?checkpoint-\d+|[12]|finetune_results\.json|seed-\d+(\.json|-checkpoints)?|"
+    r"\..+\.([0-9a-f]{12}\.(partial|old)|lock)"
+)
 
 
 def folder_of(output: Path) -> Path:
     """Where the checkpoints of a run are kept until its export stands."""
-    return output.with_name(f"{output.name}-checkpoints")
+    return output.with_name(f"{output.name}-{CHECKPOINTS}")
 
 
 def open_folder(folder: Path, run: dict[str, Any], resume: bool, overwrite: bool) -> None:
     """Make the folder of a run, or take up the one that is there.
 
-    Raises FactcliError where another run left one, UsageError where there is nothing to resume.
+    Raises FactcliError where another run left one, or it is no run's, UsageError where there is nothing to resume.
     """
-    file = folder / RUN
     if resume:
-        if not file.is_file():
+        kept = _run(folder)
+        if kept is None:
             raise UsageError(f"There is nothing to resume: {folder} has no run. Leave out --resume.")
-        kept = json.loads(file.read_text(encoding="utf-8"))
         different = sorted(key for key in kept.keys() | run.keys() if kept.get(key) != run.get(key))
         if different:
             raise FactcliError(
@@ -34,15 +43,69 @@ def open_folder(folder: Path, run: dict[str, Any], resume: bool, overwrite: bool
             )
         return
     clear(folder, overwrite)
-    folder.mkdir(parents=True)
-    write_json(file, run)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / RUN, run)
+
+
+def check_clear(folder: Path, overwrite: bool) -> None:
+    """Raises FactcliError where `clear` would."""
+    if not folder.is_dir():
+        if os.path.lexists(folder):
+            raise FactcliError(f"{folder} is in the way of a folder of the run: move it, or choose another --output.")
+        return
+    strange = _strange(folder)
+    if strange is not None:
+        raise FactcliError(
+            f"{folder} is in the way of a folder of the run and {strange}: move it, or choose another --output."
+        )
+    if any(folder.iterdir()) and not overwrite:
+        raise FactcliError(f"{folder} holds an unfinished run: --resume continues it, --overwrite starts anew.")
 
 
 def clear(folder: Path, overwrite: bool) -> None:
-    """Remove what an earlier run left. Raises FactcliError where that may not be."""
-    if folder.exists() and not overwrite:
-        raise FactcliError(f"{folder} holds an unfinished run: --resume continues it, --overwrite starts anew.")
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove what an earlier run left. Raises FactcliError where that may not be, or it is no run's."""
+    check_clear(folder, overwrite)
+    if folder.is_dir():
+        _remove(folder)
+
+
+def close_folder(folder: Path) -> None:
+    """Remove the folder of a run that is done; what others put there stays, which is said."""
+    if folder.is_dir():
+        _remove(folder)
+        if folder.is_dir() and any(folder.iterdir()):
+            note(f"{folder} holds {min(folder.iterdir()).name}, which is not of the run, and stays.")
+
+
+def _run(folder: Path) -> dict[str, Any] | None:
+    """What run.json of a run's folder says; None where it is no run's."""
+    try:
+        values = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return values if isinstance(values, dict) and values.keys() >= {"source", "training"} else None
+
+
+def _strange(folder: Path) -> str | None:
+    """What speaks against a run having made a folder: the end of a sentence; None where nothing does."""
+    entries = sorted(folder.iterdir())
+    other = [p for p in entries if not _OWN.fullmatch(p.name)]
+    other += [p for p in folder.glob("[12]/*") if SPARED.search(p.name)]
+    if other:
+        return f"holds {other[0].relative_to(folder)}, which is not of a run"
+    return None if not entries or _run(folder) is not None else f"has no {RUN} of a run"
+
+
+def _remove(folder: Path) -> None:
+    # What says that it is a run's goes last: what is killed in between is known again.
+    for entry in sorted(folder.iterdir(), key=lambda p: p.name == RUN):
+        if _OWN.fullmatch(entry.name):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+    if not folder.is_symlink() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def last_checkpoint(folder: Path, processes: int) -> Path | None:

@@ -28,14 +28,20 @@ class Weights:
 
 
 class Teacher:
-    """A frozen model in evaluation mode whose outputs stand in the order of the student's."""
+    """A frozen model in evaluation mode whose outputs stand in the order of the student's; None where they are read."""
 
-    def __init__(self, model: PreTrainedModel, order: Tensor | None, weights: Weights) -> None:
+    def __init__(self, model: PreTrainedModel | None, order: Tensor | None, weights: Weights) -> None:
         self.model, self.order, self.weights = model, order, weights
+
+    def to(self, device: torch.device) -> None:
+        """Move the model, if there is one."""
+        if self.model is not None:
+            torch.nn.Module.to(self.model, device)
 
     @torch.no_grad()
     def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
         """Its output for a batch, with logits (B, K) as the student orders them, hidden states where they count."""
+        assert self.model is not None
         given = {k: v for k, v in inputs.items() if k != "labels"}
         output = self.model(**given, **self.wanted)
         if self.order is not None:

@@ -8,9 +8,10 @@ import torch
 
 from ..card.results import update_results
 from ..card.write import dense_card, make_card
-from ..checkpoint import auto_class, copy_small_files, write_export, write_json, write_weights
-from ..directory import new_directory
+from ..checkpoint import auto_class, copy_small_files, write_export, write_weights
 from ..errors import FactcliError
+from ..files import write_json
+from ..outputs import Output
 from ..plan import Plan
 from ..provenance import made_with
 from ..recipe import FILE_NAME, dump_recipe
@@ -22,11 +23,17 @@ RESULTS = "finetune_results.json"
 
 
 def export(
-    job: Job, loaded: Loaded, output: Path, overwrite: bool, result: dict[str, Any], losses: list[tuple[int, float]]
+    job: Job,
+    loaded: Loaded,
+    output: Output,
+    result: dict[str, Any],
+    losses: list[tuple[int, float]],
+    texts: dict[str, str] | None = None,
 ) -> None:
     """Write the trained model of a job to `output`, in the source's precision, reloaded and compared.
 
-    With it go the recipe (how it was made and trained), the card and finetune_results.json (`result` and the losses).
+    With it go the recipe (how it was made and trained), the card and finetune_results.json (`result` and the losses);
+    `texts` by name are written in place of these.
     """
     source, dtype = job.source, (job.recipe.dtype if job.recipe else None) or job.source.dtype
     torch.nn.Module.to(loaded.model, "cpu")
@@ -34,24 +41,25 @@ def export(
     training = job.settings.to_dict() | {"learning_rate": result["learning_rate"], "seed": result["seed"]}
     commit = job.settings.data_revision
     about = made_with(source, job.recipe, f"{HUB_ID}@{commit}" if commit else None)
-    texts = {FILE_NAME: dump_recipe(job.recipe, about, training)}
+    written = {FILE_NAME: dump_recipe(job.recipe, about, training)}
     entry = {k: result[k] for k in ("task", "metrics", "majority")}
     entry |= {"split": job.task.validation, "examples": len(job.validation)}
-    with new_directory(output, overwrite) as work:
+    with output.new() as work:
         if job.plan is not None:
             plan = whole_plan(job.plan, loaded)
             sizes = tuple(n * getattr(torch, dtype).itemsize for n in (plan.parameters_before, plan.parameters_after))
             assert job.recipe is not None
             head = auto_class(source, source.model_class)
             card = make_card(source, job.recipe, plan, head, (sizes[0], sizes[1]), about, _story(result))
-            write_export(work, loaded, source, plan, texts | {"README.md": card}, job.changes, dtype)
+            written |= {"README.md": card} | (texts or {})
+            write_export(work, loaded, source, plan, written, job.changes, dtype)
         else:
             head = auto_class(source, type(loaded.model))
             card = dense_card(source, head, about, _story(result), result["task"])
-            _write_dense(work, job, loaded, texts | {"README.md": card}, dtype)
+            _write_dense(work, job, loaded, written | {"README.md": card} | (texts or {}), dtype)
         write_json(work / RESULTS, result | {"losses": [list(pair) for pair in losses]})
         tag = "text2text-generation" if job.settings.text_to_text else "text-classification"
-        update_results(work / "README.md", [entry], output.name, tag)
+        update_results(work / "README.md", [entry], output.shown.name, tag)
 
 
 def whole_plan(plan: Plan, loaded: Loaded) -> Plan:

@@ -1,6 +1,7 @@
 """finetune: train a model on a task, factorizing it at once, in stages, or not at all."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ from ..allocations import allocations
 from ..calibration.measure import Measured, criterion_of
 from ..conversion import pick_device, plan_for
 from ..criteria import criteria
-from ..directory import check_output
 from ..errors import UsageError
 from ..hub.publish import Publishing
+from ..outputs import Output, inputs
 from ..plan import Budget
 from ..recipe import Recipe, make_recipe, read_recipe
 from ..source import Source, find_source, load_meta
@@ -21,6 +22,7 @@ from ..structures import structures
 from ..targets import find_targets
 from ..tasks import GLUE, Task, data_commit, load_split, user_task
 from .calibrating import has_new_head, measured_now
+from .checkpoints import CHECKPOINTS, PHASES, SEEDS, check_clear
 from .distillation import Teacher, Weights, load_teacher
 from .events import Watch
 from .job import Job, build_model, existing_plan, prepare
@@ -182,17 +184,8 @@ def finetune(
     several = seeds is not None
     if several and push_to_hub:
         raise UsageError("--push-to-hub publishes one model: give --seed, not --seeds.")
-    if not (several and resume):
-        check_output(folder, overwrite)
-    publishing = Publishing.asked(push_to_hub and is_main(), hub_model_id, private, folder)
-    commit = data_commit(chosen, data_dir, settings.data_revision)
-    settings = replace(
-        settings, task=None if chosen.files else chosen.name, data_revision=commit or settings.data_revision
-    )
-    train_data = load_split(chosen, "train", data_dir, limit, commit)
-    validation_data = load_split(chosen, None, data_dir, revision=commit)
-    job = prepare(source, chosen, settings, train_data, validation_data, new_head, list(label_names))
-    if settings.prune is not None and recipe is not None:
+    in_phases = settings.prune is not None and recipe is not None
+    if in_phases:
         if several:
             raise UsageError("--prune with a budget makes one model: give --seed, not --seeds.")
         if processes() > 1:
@@ -202,30 +195,57 @@ def finetune(
                 "--prune with a budget trains by schedule mixed-rank, with the model that it pruned: leave out "
                 "--schedule and --mixed-with."
             )
-        rest = {
-            "task": task, "data_dir": data_dir, "train": train, "validation": validation, "text_column": text_column,
-            "label_column": label_column, "label_names": label_names, "limit": limit, "device": device,
-            "gradient_checkpointing": gradient_checkpointing, "torch_compile": torch_compile, "report_to": report_to,
-            "save_steps": save_steps, "trust_remote_code": trust_remote_code, "watch": watch,
-            "teacher_cache": teacher_cache,
-        }  # fmt: skip
-        settings = replace(settings, schedule="mixed-rank")
-        result = prune_and_factorize(
-            replace(job, recipe=recipe, settings=settings), folder, rest, new_head, resume, overwrite
-        )
-        return result | {"pushed": publishing.publish(folder)} if publishing else result
-    job = _planned(replace(job, data_dir=data_dir), recipe, where)
-    taught_by = _teacher(job, trust_remote_code, where if teacher_cache else None)
-    options = Options(
-        where, save_steps=save_steps, resume=resume, gradient_checkpointing=gradient_checkpointing,
-        torch_compile=torch_compile, report_to=report_to, reports=folder.with_name(f"{folder.name}-runs"),
-        teacher=taught_by, matrices=_matrices(job, trust_remote_code),
+    read = inputs(
+        ("the source", model), ("the teacher", settings.teacher), ("--mixed-with", settings.mixed_with),
+        ("--data-dir", data_dir), ("the training file", train), ("the validation file", validation),
+        ("--calibration", recipe.calibration if recipe else None), ("the recipe", config),
     )  # fmt: skip
-    run = Runner(job, options, watch or (lambda event: None), overwrite)
-    if several:
-        return run.many(folder, seed_list)
-    result = run.one(folder, seed_list[0])
-    return result | {"pushed": publishing.publish(folder)} if publishing else result
+    beside = (SEEDS,) if several else (CHECKPOINTS, PHASES) if in_phases else (CHECKPOINTS,)
+    place = Output(folder, overwrite, read, beside)
+    with place.held() if is_main() else nullcontext():
+        for name in beside if is_main() and not resume else ():
+            check_clear(place.beside(name), overwrite)
+        publishing = Publishing.asked(push_to_hub and is_main(), hub_model_id, private, folder)
+        commit = data_commit(chosen, data_dir, settings.data_revision)
+        settings = replace(
+            settings, task=None if chosen.files else chosen.name, data_revision=commit or settings.data_revision
+        )
+        train_data = load_split(chosen, "train", data_dir, limit, commit)
+        validation_data = load_split(chosen, None, data_dir, revision=commit)
+
+        def prepared(source: Source, settings: Settings, new_head: bool) -> Job:
+            names = list(label_names)
+            job = prepare(source, chosen, settings, train_data, validation_data, new_head, names)
+            return replace(job, data_dir=data_dir)
+
+        def runner(job: Job, recipe: Recipe | None, resume: bool) -> Runner:
+            job = _planned(job, recipe, where)
+            taught_by = _teacher(job, trust_remote_code, where if teacher_cache else None)
+            options = Options(
+                where, save_steps=save_steps, resume=resume, gradient_checkpointing=gradient_checkpointing,
+                torch_compile=torch_compile, report_to=report_to, reports=place.beside("runs"),
+                teacher=taught_by, matrices=_matrices(job, trust_remote_code),
+            )  # fmt: skip
+            return Runner(job, options, watch or (lambda event: None), overwrite)
+
+        job = prepared(source, settings, new_head)
+        if not in_phases:
+            run = runner(job, recipe, resume)
+            if several:
+                return run.many(place, seed_list)
+            result = run.one(place, seed_list[0])
+        else:
+            settings = replace(settings, schedule="mixed-rank")
+            texts = {
+                "calibration": settings.task or str(train), "text_column": text_column, "label_column": label_column,
+                "data_revision": settings.data_revision,
+            }  # fmt: skip
+            result = prune_and_factorize(
+                replace(job, recipe=recipe, settings=settings), place,
+                lambda source, settings, new_head, resume: runner(prepared(source, settings, new_head), None, resume),
+                texts, {"data_dir": data_dir, "device": device}, new_head, resume,
+            )  # fmt: skip
+    return result | {"pushed": publishing.publish(place.given)} if publishing else result
 
 
 def _recipe(config: str | Path | None, flags: dict[str, Any], dtype: str | None, settings: Settings) -> Recipe | None:

@@ -1,20 +1,21 @@
 """A job, run: once, or for several seeds."""
 
 import json
-import shutil
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..checkpoint import write_json
 from ..errors import FactcliError
+from ..files import write_json
 from ..metrics import is_failed, majority_accuracy
+from ..outputs import Output
 from ..prediction import labels_of
 from ..provenance import versions
-from .checkpoints import folder_of, open_folder
+from .checkpoints import RUN, SEEDS, close_folder, folder_of, open_folder
 from .events import Event, Watch
 from .export import RESULTS, export
 from .job import Job
@@ -25,28 +26,29 @@ from .seeds import summarize
 
 @dataclass
 class Runner:
-    """A job and how to run it."""
+    """A job and how to run it. `finish` makes of a result what the export says, and further texts by name."""
 
     job: Job
     options: Options
     watch: Watch
     overwrite: bool
+    finish: Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, str]]] | None = None
     rate: float | None = None
     searched: list[dict[str, Any]] | None = None
 
-    def one(self, output: Path, seed: int, tolerant: bool = False) -> dict[str, Any]:
+    def one(self, output: Output, seed: int, tolerant: bool = False) -> dict[str, Any]:
         """Train with one seed and export; a training that diverges raises, or (`tolerant`) counts as failed."""
         started = time.perf_counter()
-        checkpoints = folder_of(output)
+        checkpoints = folder_of(output.path)
         if is_main():
-            resume = self.options.resume and (checkpoints.exists() or not tolerant)
+            resume = self.options.resume and ((checkpoints / RUN).is_file() or not tolerant)
             open_folder(checkpoints, identity(self.job, seed), resume, self.overwrite)
         rate = self._learning_rate(checkpoints, seed)
         options = replace(self.options, checkpoints=checkpoints)
         outcome = train(self.job, seed, rate, options, self.watch)
         result: dict[str, Any] = {
             "model": self.job.source.name,
-            "output": str(output),
+            "output": str(output.shown),
             "task": self.job.task.name,
             "schedule": self.job.settings.schedule or "direct",
             "seed": seed,
@@ -55,7 +57,7 @@ class Runner:
             "metrics": {},
             "majority": majority_accuracy(self.job.task, labels_of(self.job.validation), self.job.train_labels),
             "failed_run": True,
-            "seconds": 0.0,
+            "seconds": round(time.perf_counter() - started, 2),
             "search": self.searched or [],
         }
         if outcome.diverged:
@@ -70,35 +72,37 @@ class Runner:
             if result["failed_run"]:
                 self._say("failed", _advice(self.job, result))
             result["seconds"] = round(time.perf_counter() - started, 2)
-            export(self.job, outcome.loaded, output, self.overwrite, result, outcome.losses)
+            texts: dict[str, str] = {}
+            if self.finish is not None:
+                result, texts = self.finish(result)
+            export(self.job, outcome.loaded, output, result, outcome.losses, texts)
         if is_main():
-            result["seconds"] = round(time.perf_counter() - started, 2)
-            shutil.rmtree(checkpoints, ignore_errors=True)
+            close_folder(checkpoints)
         return _shared(result)
 
-    def many(self, folder: Path, seeds: list[int]) -> dict[str, Any]:
-        """A run for each seed; those that stand already are kept when resuming."""
+    def many(self, output: Output, seeds: list[int]) -> dict[str, Any]:
+        """A run for each seed, all beside `output` until the last is done; when resuming, those that stand are kept."""
+        folder = output.beside(SEEDS)
         if is_main():
-            if folder.exists() and not self.options.resume:
-                shutil.rmtree(folder)  # check_output has seen that --overwrite is given
-            folder.mkdir(exist_ok=True)
+            open_folder(folder, identity(self.job, self.job.settings.seed), self.options.resume, self.overwrite)
         runs = []
         for number, seed in enumerate(seeds, 1):
-            output, failed = folder / f"seed-{seed}", folder / f"seed-{seed}.json"
-            done = next((f for f in (output / RESULTS, failed) if f.is_file()), None)
+            place, failed = folder / f"seed-{seed}", folder / f"seed-{seed}.json"
+            done = next((f for f in (place / RESULTS, failed) if f.is_file()), None)
             self._say("run", f"seed {seed}, run {number} of {len(seeds)}" + (", done before" if done else ""))
             if self.options.resume and done is not None:
                 runs.append({k: v for k, v in json.loads(done.read_text("utf-8")).items() if k != "losses"})
                 continue
-            runs.append(self.one(output, seed, tolerant=True))
+            runs.append(self.one(Output(place, shown=output.shown / place.name), seed, tolerant=True))
             if not runs[-1]["metrics"] and is_main():
                 write_json(failed, runs[-1])  # diverged: there is no model to keep
         result = {
-            "model": self.job.source.name, "output": str(folder), "task": self.job.task.name, "runs": runs,
+            "model": self.job.source.name, "output": str(output.shown), "task": self.job.task.name, "runs": runs,
             "summary": summarize(runs),
         }  # fmt: skip
         if is_main():
             write_json(folder / RESULTS, result)
+            output.take(folder, at_once=False)
         return result
 
     def _learning_rate(self, checkpoints: Path, seed: int) -> float:
@@ -116,7 +120,7 @@ class Runner:
             self.rate, self.searched = search_rate(self.job, seed, self.options, self.watch)
             self._say("search", f"learning rate {self.rate:g} has the smallest training loss")
         if is_main():
-            write_json(kept, self.searched)  # type: ignore[arg-type]
+            write_json(kept, self.searched)
         return self.rate
 
     def _say(self, kind: str, text: str) -> None:

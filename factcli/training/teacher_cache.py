@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..cachefiles import LIMIT, cache_directory, find, keep
+from ..caches import LIMIT, find, keep, making
 from ..calibration.cache import fingerprint
 from ..calibration.losses import Example
 from ..errors import FactcliError, UsageError
 from ..prediction import Features, batches
 from ..source import Source
-from .distillation import Teacher
+from .distillation import Teacher, Weights
 from .job import Job
 
 KIND = "teachers"
@@ -25,8 +25,8 @@ class CachedTeacher(Teacher):
     """A teacher that reads what it once said. Logits are kept in float32, hidden states in float16; examples are found
     by their tokens, so that neither their order nor the batches matter."""
 
-    def __init__(self, teacher: Teacher, file: Any) -> None:
-        super().__init__(teacher.model, None, teacher.weights)
+    def __init__(self, weights: Weights, file: Any) -> None:
+        super().__init__(None, None, weights)
         self._file = file
         self._logits = file.get_tensor("logits")
         self._starts: list[int] = file.get_tensor("starts").tolist()
@@ -49,11 +49,12 @@ class CachedTeacher(Teacher):
         return SimpleNamespace(logits=logits, hidden_states=hidden.to(ids.device).unbind(2))
 
 
-def cached(teacher: Teacher, source: Source, job: Job, device: torch.device) -> CachedTeacher:
-    """`teacher`, of `source`, with its outputs for the job's training data: from the cache, or from one pass now.
+def cached(teacher: Teacher, source: Source, job: Job, device: torch.device) -> Teacher:
+    """`teacher`, of `source`, with its outputs for the job's training data: from the cache, or from one pass now, which
+    one of several processes makes for all. The teacher itself where they cannot be kept.
 
     Raises UsageError where attention counts, which is not kept, and FactcliError where the outputs would take more than
-    LIMIT bytes or cannot be written.
+    LIMIT bytes.
     """
     if teacher.weights.attention:
         raise UsageError("--teacher-cache keeps no attention: leave it out, or --attention-weight.")
@@ -62,16 +63,16 @@ def cached(teacher: Teacher, source: Source, job: Job, device: torch.device) -> 
     name = fingerprint(source, examples, (), {"order": order, "hidden": bool(teacher.weights.hidden)})
     found = find(KIND, name)
     if found is None:
-        keep(KIND, name, _outputs(teacher, job, device), {})
-        found = find(KIND, name)
-    if found is None:
-        where = cache_directory(KIND)
-        raise FactcliError(f"The teacher's outputs cannot be kept in {where}: free some space, or no --teacher-cache.")
-    return CachedTeacher(teacher, found[0])
+        with making(KIND, name) as kept:
+            found = find(KIND, name)  # another process may have made it meanwhile
+            if found is None and kept:
+                found = keep(KIND, name, _outputs(teacher, job, device), {})
+    return teacher if found is None else CachedTeacher(teacher.weights, found[0])
 
 
 @torch.no_grad()
 def _outputs(teacher: Teacher, job: Job, device: torch.device) -> dict[str, Tensor]:
+    assert teacher.model is not None
     features = list({_key(list(f["input_ids"]), _types(f)): f for f in job.train}.values())
     sizes = [len(f["input_ids"]) for f in features]
     config = teacher.model.config.get_text_config()
@@ -92,7 +93,7 @@ def _outputs(teacher: Teacher, job: Job, device: torch.device) -> dict[str, Tens
     }
     if layers:
         tensors["hidden"] = torch.empty(sum(sizes), layers, config.hidden_size, dtype=torch.float16)
-    torch.nn.Module.to(teacher.model, device)
+    teacher.to(device)
     for indices in batches(sizes, BATCH_SIZE):
         chosen = [{k: v for k, v in features[i].items() if k != "labels"} for i in indices]
         batch = dict(job.tokenizer.pad(chosen, return_tensors="pt").to(device))

@@ -16,9 +16,10 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from .. import remote_code
-from ..checkpoint import auto_map, write_json
+from ..checkpoint import auto_map
 from ..errors import FactcliError, UsageError
 from ..factorization import factorize
+from ..files import write_json
 from ..targets import matrix
 from .calibrating import measured_now
 from .distillation import Teacher, distillation_loss
@@ -91,7 +92,7 @@ class StagedTrainer(Trainer):
         )  # fmt: skip
         self.remove_callback(PrinterCallback)  # stdout is for results
         if teacher is not None:
-            torch.nn.Module.to(teacher.model, args.device)
+            teacher.to(args.device)
         self.begin_stages(0)
 
     # --- stages
