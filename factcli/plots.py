@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 
-from .errors import FactcliError
+from .errors import FactcliError, UsageError
 
 _SUFFIXES = (".png", ".svg", ".pdf")
 COST_SUFFIXES = (".png", ".svg")
 
 
 def check_plot(path: Path, suffixes: tuple[str, ...] = _SUFFIXES) -> None:
-    """Raises FactcliError where a plot could not be written to `path`."""
+    """Raises FactcliError where a plot could not be written to `path`, UsageError for another kind of file."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise FactcliError("--plot needs matplotlib: pip install 'factcli[plot]'.") from error
     if path.suffix.lower() not in suffixes:
-        raise FactcliError(f"--plot {path} must end in {', '.join(suffixes)}.")
+        raise UsageError(f"--plot {path} must end in {', '.join(suffixes)}.")
     if not path.absolute().parent.is_dir():
         raise FactcliError(f"{path.absolute().parent} is not a directory: make it, or choose another --plot.")
 

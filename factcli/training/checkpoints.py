@@ -7,8 +7,10 @@ from typing import Any
 
 from ..checkpoint import write_json
 from ..errors import FactcliError, UsageError
+from ..options import spelled
 
 RUN = "run.json"
+SEARCHED = "search.json"  # the learning rate that was found
 
 
 def folder_of(output: Path) -> Path:
@@ -21,21 +23,67 @@ def open_folder(folder: Path, run: dict[str, Any], resume: bool, overwrite: bool
 
     Raises FactcliError where another run left one, UsageError where there is nothing to resume.
     """
-    file = folder / RUN
     if resume:
-        if not file.is_file():
+        if not (folder / RUN).is_file():
             raise UsageError(f"There is nothing to resume: {folder} has no run. Leave out --resume.")
-        kept = json.loads(file.read_text(encoding="utf-8"))
-        different = sorted(key for key in kept.keys() | run.keys() if kept.get(key) != run.get(key))
-        if different:
-            raise FactcliError(
-                f"{folder} is of a run with other options ({', '.join(different)}): give the same ones, or start anew "
-                "with --overwrite."
-            )
+        check_same(folder, run)
         return
     clear(folder, overwrite)
     folder.mkdir(parents=True)
-    write_json(file, run)
+    record(folder, run)
+
+
+def record(folder: Path, run: dict[str, Any]) -> None:
+    """Note down what a run is."""
+    write_json(folder / RUN, run)
+
+
+def check_same(folder: Path, run: dict[str, Any]) -> None:
+    """Raises FactcliError where the folder is of another run, or of one that is not known."""
+    try:
+        kept = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FactcliError(f"{folder} does not say of which run it is: start anew with --overwrite.") from error
+    different = differences(kept, json.loads(json.dumps(run)))
+    if different:
+        raise FactcliError(
+            f"{folder} is of a run with other options or data: {', '.join(different)}. Give the same ones, or start "
+            "anew with --overwrite."
+        )
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between two identities, in a user's words."""
+    found: list[str] = []
+    for part in [*now, *(name for name in before if name not in now)]:
+        old, new = before.get(part), now.get(part)
+        if old == new:
+            continue
+        if part in ("recipe", "training", "versions") and isinstance(old, dict) and isinstance(new, dict):
+            keys = [*new, *(key for key in old if key not in new)]
+            changed = [key for key in keys if old.get(key) != new.get(key)]
+            found += [f"{_called(part, k)} ({_value(old, k)} then, {_value(new, k)} now)" for k in changed]
+        else:
+            said = isinstance(new, int) or part == "the precision"  # digests tell a user nothing
+            found.append(f"{part} ({old} then, {new} now)" if said else part)
+    return found
+
+
+def _called(part: str, key: str) -> str:
+    if part == "versions":
+        return f"the version of {key}"
+    return spelled(key) if part == "training" else f"{spelled(key)} of the factorization"
+
+
+def _value(values: dict[str, Any], key: str) -> str:
+    value = values.get(key, "not given")
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def forget(folder: Path) -> None:
+    """Remove the folder of a run that left nothing to continue from."""
+    if not (folder / SEARCHED).is_file() and not list(folder.glob("checkpoint-*")):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def clear(folder: Path, overwrite: bool) -> None:

@@ -2,33 +2,44 @@
 
 import json
 import shutil
-from dataclasses import asdict, replace
+import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..card.results import write_whole
-from ..checkpoint import write_json
-from ..conversion import check_feasible, convert
-from ..criteria import criteria
-from ..provenance import made_with
-from ..recipe import FILE_NAME, dump_recipe
+import torch
+
+from .. import story
+from ..calibration.measure import Measured, criterion_of
+from ..conversion import check_feasible, export_factorized, plan_for
+from ..recipe import Recipe
+from ..source import find_source, load_model
+from .calibrating import measured_now
 from .checkpoints import clear, folder_of, open_folder
+from .events import Watch
 from .export import RESULTS
-from .job import Job
-from .runner import identity
+from .identity import identity
+from .job import Job, prepare
+from .runner import Before, Runner
 from .settings import Settings
+from .setup import RunOptions, equipped, planned
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 _OF_MIXING = ("mixed_start", "mixed_until", "consistency")
-_OF_PRUNING = ("prune", "density", "prune_scope", "prune_warmup", "prune_cooldown", "prune_share")
+_OF_PRUNING = ("prune", "density", "prune_scope", "prune_warmup", "prune_cooldown", "prune_share", "prune_include",
+               "prune_exclude")  # fmt: skip
+TOOK = "factorized.json"  # seconds of the second phase
 
 
 def prune_and_factorize(
-    job: Job, output: Path, rest: dict[str, Any], new_head: bool, resume: bool, overwrite: bool
+    job: Job, train: "Dataset", validation: "Dataset", output: Path, run: RunOptions, watch: Watch, overwrite: bool
 ) -> dict[str, Any]:
-    """The three phases of Ren and Zhu 2024; `rest` are what else `finetune` was given. Each phase is the command that
-    it would be alone, its result kept beside `output` until all are done, so that `resume` goes on where it was.
-    Pruning, of the targets that the recipe's patterns leave, takes `prune_share` of the epochs or steps, mixed-rank
-    training the others. A criterion that looks at data reads the training data, unless the recipe names others.
+    """The three phases of Ren and Zhu 2024. Each does what the command alone would do, its result kept beside `output`
+    until all are done, so that `resume` goes on where it was. Pruning, of the targets that the recipe's patterns leave,
+    takes `prune_share` of the epochs or steps, mixed-rank training the others. A criterion that looks at data reads the
+    training data, unless the recipe names others. `train` and `validation` are the data that the job was prepared from.
 
     Returns:
         The result of the last phase, with the steps and seconds of all, and the first one's as "pruned".
@@ -36,62 +47,80 @@ def prune_and_factorize(
     Raises:
         FactcliError: As each phase does; for an unfinished run in the way, and for one with other options to resume.
     """
-    from .finetune import finetune  # which calls this
-
     source, recipe, settings = job.source, job.recipe, job.settings
     assert recipe is not None
     check_feasible(source, recipe)
     kept = output.with_name(f"{output.name}-phases")
-    if not resume:
+    if not run.resume:
         clear(folder_of(output), overwrite)
-    open_folder(kept, identity(job, settings.seed), resume, overwrite)
+    open_folder(kept, identity(job, run.device) | {"the seed": settings.seed}, run.resume, overwrite)
     name = source.provenance()["model"].split("/")[-1]
     sparse, factors = kept / "1" / name, kept / "2" / name
-    for folder in (sparse, factors):
-        folder.parent.mkdir(exist_ok=True)
+    first, third = _shared_out(settings, recipe)
+    try:
+        for folder in (sparse, factors):
+            folder.parent.mkdir(exist_ok=True)
+        if not (sparse / "config.json").is_file():
+            _train(replace(job, settings=first, recipe=None), sparse, run, watch, overwrite)
+        pruned = json.loads((sparse / RESULTS).read_text(encoding="utf-8"))
+        if not (factors / "config.json").is_file():
+            took = _factorize(job, sparse, factors, run.device)
+            (kept / TOOK).write_text(json.dumps(took), encoding="utf-8")
+    except BaseException:
+        if not list(kept.glob("1/*")):  # nothing to continue from
+            shutil.rmtree(kept, ignore_errors=True)
+        raise
+    took = json.loads((kept / TOOK).read_text(encoding="utf-8")) if (kept / TOOK).is_file() else 0.0
+    before = Before(
+        job,
+        (story.trained(first.to_dict(job.task.regression), pruned), story.factorized("what pruning left", recipe)),
+        pruned["steps"],
+        pruned["seconds"] + took,
+        {k: v for k, v in pruned.items() if k not in ("model", "output", "losses")},  # whose folders are gone
+    )
+    small = find_source(str(factors), None, job.trust_remote_code, accept_factorized=True)
+    last = prepare(small, job.task, replace(third, mixed_with=str(sparse)), train, validation)
+    last = replace(last, data_dir=job.data_dir, trust_remote_code=job.trust_remote_code)
+    result = _train(last, output, run, watch, overwrite, before)
+    shutil.rmtree(kept)
+    return result
 
-    def phase(model: str, folder: Path, chosen: Settings, new_head: bool) -> dict[str, Any]:
-        config = kept / f"{folder.parent.name if folder is sparse else 3}.yaml"
-        values = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(chosen).items() if v is not None}
-        config.write_text(dump_recipe(None, {}, values), encoding="utf-8")
-        under_way = resume and folder_of(folder).exists()
-        return finetune(model, folder, config=config, new_head=new_head, resume=under_way, overwrite=overwrite, **rest)
 
+def _shared_out(settings: Settings, recipe: Recipe) -> tuple[Settings, Settings]:
+    """The settings of the first and of the last phase."""
     plain = {name: getattr(Settings, name) for name in (*_OF_MIXING, *_OF_PRUNING)}
     share, steps = settings.prune_share, settings.max_steps
-    before = after = None
-    if steps is not None:
-        before = max(1, round(share * steps))
-        after = max(1, steps - before)
+    before = None if steps is None else max(1, round(share * steps))
+    after = None if steps is None or before is None else max(1, steps - before)
     first = replace(
         settings, **{k: plain[k] for k in (*_OF_MIXING, "prune_share")}, schedule=None, epochs=share * settings.epochs,
         max_steps=before, prune_include=recipe.include, prune_exclude=recipe.exclude,
     )  # fmt: skip
-    if not (sparse / "config.json").is_file():
-        phase(source.reference, sparse, first, new_head)
-    factorizing = 0.0
-    if not (factors / "config.json").is_file():
-        given = {k: v for k, v in asdict(recipe).items() if v not in (None, (), False)}
-        if criteria[recipe.criterion].needs and recipe.calibration is None:
-            given["calibration"] = settings.task or str(rest["train"])
-            given |= {name: rest[name] for name in ("text_column", "label_column")}
-            given["data_revision"] = settings.data_revision
-        made = convert(str(sparse), factors, **given, data_dir=rest["data_dir"], device=rest["device"])
-        factorizing = made["seconds"]
     third = replace(
-        settings, **{k: plain[k] for k in _OF_PRUNING}, mixed_with=str(sparse), epochs=(1 - share) * settings.epochs,
-        max_steps=after,
+        settings, **{k: plain[k] for k in _OF_PRUNING}, epochs=(1 - share) * settings.epochs, max_steps=after,
+        new_head=False,
     )  # fmt: skip
-    last = phase(str(factors), output, third, False)
-    pruned, written = (json.loads((folder / RESULTS).read_text(encoding="utf-8")) for folder in (sparse, output))
-    pruned = {k: v for k, v in pruned.items() if k not in ("model", "output", "losses")}  # whose folders are gone
-    result = last | {
-        "model": source.name,
-        "steps": pruned["steps"] + last["steps"],
-        "seconds": round(pruned["seconds"] + factorizing + last["seconds"], 2),
-        "pruned": pruned,
-    }
-    write_json(output / RESULTS, result | {"losses": written["losses"]})
-    write_whole(output / FILE_NAME, dump_recipe(recipe, made_with(source, recipe), settings.to_dict()))
-    shutil.rmtree(kept)
-    return result
+    return first, third
+
+
+def _train(
+    job: Job, folder: Path, run: RunOptions, watch: Watch, overwrite: bool, before: Before | None = None
+) -> dict[str, Any]:
+    ready = planned(job, None, run.device)
+    under_way = run.resume and folder_of(folder).exists()
+    options = equipped(ready, replace(run, resume=under_way))
+    return Runner(ready, options, watch, overwrite, before).one(folder, job.settings.seed)
+
+
+def _factorize(job: Job, sparse: Path, folder: Path, device: torch.device) -> float:
+    """Make `folder` of the model in `sparse`; the seconds that it took."""
+    started = time.perf_counter()
+    recipe = job.recipe
+    assert recipe is not None
+    source = find_source(str(sparse), None, job.trust_remote_code)
+    loaded = load_model(source)
+    measured = measured_now(replace(job, source=source), loaded.model, device, None, False)
+    measured = measured or Measured(criterion_of(recipe))
+    plan = plan_for(source, recipe, loaded, measured, device)
+    export_factorized(source, recipe, plan, folder, True, loaded, measured, data_dir=job.data_dir, device=device)
+    return round(time.perf_counter() - started, 2)

@@ -26,7 +26,7 @@ class CachedTeacher(Teacher):
     by their tokens, so that neither their order nor the batches matter."""
 
     def __init__(self, teacher: Teacher, file: Any) -> None:
-        super().__init__(teacher.model, None, teacher.weights)
+        self.weights = teacher.weights  # the model itself is not needed any more
         self._file = file
         self._logits = file.get_tensor("logits")
         self._starts: list[int] = file.get_tensor("starts").tolist()
@@ -47,6 +47,9 @@ class CachedTeacher(Teacher):
         for i, row in enumerate(rows):
             hidden[i, mask[i].cpu()] = stored[self._starts[row] : self._starts[row + 1]]
         return SimpleNamespace(logits=logits, hidden_states=hidden.to(ids.device).unbind(2))
+
+    def to(self, device: torch.device) -> None:
+        """What it reads goes to where each batch is."""
 
 
 def cached(teacher: Teacher, source: Source, job: Job, device: torch.device) -> CachedTeacher:

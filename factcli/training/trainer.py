@@ -91,7 +91,7 @@ class StagedTrainer(Trainer):
         )  # fmt: skip
         self.remove_callback(PrinterCallback)  # stdout is for results
         if teacher is not None:
-            torch.nn.Module.to(teacher.model, args.device)
+            teacher.to(args.device)
         self.begin_stages(0)
 
     # --- stages
