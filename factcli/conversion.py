@@ -1,6 +1,7 @@
 """convert: a dense model in, a factorized export out."""
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import torch
 
+from . import story
 from .allocations import allocations
 from .calibration.data import hub_data
 from .calibration.measure import Measured, measure, needs_weights, options_of
@@ -15,16 +17,19 @@ from .card.write import make_card
 from .checkpoint import auto_class, write_export
 from .criteria import criteria
 from .errors import FactcliError, UsageError
-from .factorization import Progress, factorize
+from .factorization import Errors, Progress, factorize
 from .hub.publish import Publishing
+from .notes import note
+from .options import PUBLISHING, check_values, given, refuse_idle
 from .outputs import Output, inputs
 from .plan import Plan, format_count, make_plan
-from .provenance import made_with
-from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe, source_of_recipe
+from .provenance import calibrated_on, made_with, model_argument
+from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe, note_training, source_of_recipe
 from .source import Loaded, Source, count_parameters, find_source, load_meta, load_model
 from .structures import structures
 from .structures.elementwise import solvers
 from .targets import find_targets
+from .tasks import GLUE
 
 
 def convert(
@@ -37,7 +42,7 @@ def convert(
     keep: float | None = None,
     rank: int | None = None,
     blocks: int | None = None,
-    force_rank: bool = False,
+    force_rank: bool | None = None,
     criterion: str | None = None,
     solver: str | None = None,
     sparsity: str | None = None,
@@ -49,11 +54,11 @@ def convert(
     data_revision: str | None = None,
     max_length: int | None = None,
     fisher: str | None = None,
-    text_column: tuple[str, ...] | list[str] = (),
+    text_column: Sequence[str] | None = None,
     label_column: str | None = None,
     data_dir: str | Path | None = None,
-    include: tuple[str, ...] | list[str] = (),
-    exclude: tuple[str, ...] | list[str] = (),
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
     dtype: str | None = None,
@@ -94,9 +99,11 @@ def convert(
         metric; `notes` are sentences for the user.
 
     Raises:
-        UsageError: Options that do not fit together.
+        UsageError: Options that do not fit together, or have no effect.
         FactcliError: Anything else that a user can put right.
     """
+    check_values(asked := dict(locals()))
+    refuse_idle(PUBLISHING, asked, given(asked))
     started = time.perf_counter()
     recipe = make_recipe(
         config,
@@ -106,11 +113,12 @@ def convert(
             "compensation": compensation, "allocation": allocation,
             "rank_multiple": rank_multiple, "calibration": calibration, "calibration_samples": calibration_samples,
             "data_revision": data_revision,
-            "max_length": max_length, "fisher": fisher, "text_column": tuple(text_column),
-            "label_column": label_column, "include": tuple(include), "exclude": tuple(exclude), "dtype": dtype,
-            "seed": seed,
+            "max_length": max_length, "fisher": fisher, "text_column": text_column,
+            "label_column": label_column, "include": include, "exclude": exclude, "dtype": dtype, "seed": seed,
         },
+        data_dir,
     )  # fmt: skip
+    note_training(config)
     _ = recipe.budget  # refused here if it is not exactly one
     structures[recipe.method]
     solvers[recipe.solver]
@@ -119,7 +127,7 @@ def convert(
     if data is not None:
         recipe = replace(recipe, data_revision=data[1])
     if model is None:
-        model, revision = source_of_recipe(config), None
+        model, revision = source_of_recipe(config, revision), None
     read = inputs(
         ("the source", model), ("--data-dir", data_dir), ("--calibration", recipe.calibration), ("the recipe", config)
     )
@@ -141,16 +149,9 @@ def convert(
         if dry_run:
             return result
         place = place or Output(default_output(source, recipe, plan), overwrite, read)
-        with place.new() as work:
-            loaded = loaded or load_model(source)
-            errors = factorize(loaded.model, plan.factorized, recipe, target_device, progress, measured)
-            sizes = (result["bytes"]["before"], result["bytes"]["after"])
-            about = made_with(source, recipe, "@".join(filter(None, data)) if data else None)
-            texts = {
-                FILE_NAME: dump_recipe(recipe, about),
-                "README.md": make_card(source, recipe, plan, auto_class(source, source.model_class), sizes, about),
-            }
-            write_export(work, loaded, source, plan, texts, dtype=recipe.dtype)
+        errors = export_factorized(
+            source, recipe, plan, place, loaded, measured, data_dir=data_dir, device=target_device, progress=progress
+        )
     pushed = publishing.publish(place.given) if publishing else None
     return result | {
         "output": str(place.given),
@@ -159,6 +160,43 @@ def convert(
         **({"metric_error": errors.metric} if measured and measured.calibration else {}),
         "pushed": pushed,
     }
+
+
+def export_factorized(
+    source: Source,
+    recipe: Recipe,
+    plan: Plan,
+    place: Output,
+    loaded: Loaded | None = None,
+    measured: Measured | None = None,
+    *,
+    data_dir: str | Path | None = None,
+    device: torch.device | None = None,
+    progress: Progress | None = None,
+) -> Errors:
+    """Factorize the model of `source` by `plan` and write it to `place`, with its recipe and card. `loaded` is the
+    model, if it has been loaded, `measured` has the metrics of a criterion that needs data."""
+    with place.new() as work:
+        loaded = loaded or load_model(source)
+        errors = factorize(loaded.model, plan.factorized, recipe, device or torch.device("cpu"), progress, measured)
+        steps = [story.factorized(source.provenance()["model"], recipe)]
+        about = made_with(source, recipe, calibrated_on(recipe, data_dir), steps)
+        sizes = describe(source, recipe, plan)["bytes"]
+        texts = {
+            FILE_NAME: dump_recipe(recipe, about),
+            "README.md": make_card(
+                source, recipe, plan, auto_class(source, source.model_class), (sizes["before"], sizes["after"]), about,
+                _command(source, recipe, data_dir),
+            ),
+        }  # fmt: skip
+        write_export(work, loaded, source, plan, texts, dtype=recipe.dtype)
+    return errors
+
+
+def _command(source: Source, recipe: Recipe, data_dir: str | Path | None) -> list[str]:
+    """What repeats a conversion, beside the recipe file that it wrote."""
+    data = ["--data-dir", "GLUE"] if data_dir is not None and recipe.calibration in list(GLUE) else []
+    return ["factcli", "convert", *model_argument(source), "-c", FILE_NAME, *data]
 
 
 def _about(measured: Measured) -> dict[str, Any]:
@@ -221,10 +259,17 @@ def pick_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-    except RuntimeError as error:
-        raise UsageError(f"--device {device!r} is unknown: take auto, cpu, cuda, cuda:0 or mps.") from error
+    except RuntimeError:
+        chosen = None
+    if (
+        chosen is None
+        or chosen.type not in ("cpu", "cuda", "mps")
+        or (chosen.index is not None and chosen.type == "cpu")
+    ):
+        raise UsageError(f"--device {device!r} is unknown: take auto, cpu, cuda, cuda:0 or mps.")
     if chosen.type == "mps":
-        return torch.device("cpu")  # factorization needs float64
+        note("--device mps: this runs on the CPU, because Apple's GPUs have no float64.")
+        return torch.device("cpu")
     if chosen.type == "cuda" and (not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count()):
         raise FactcliError(f"--device {device} is not there: take --device cpu.")
     return chosen

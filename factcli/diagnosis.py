@@ -16,6 +16,8 @@ from .conversion import pick_device
 from .criteria import criteria
 from .errors import FactcliError
 from .metric import KroneckerMetric
+from .options import Rule, check_seed, check_values, given, refuse_idle, unless
+from .recipe import DATA_RULES
 from .source import find_source, load_model
 from .structures import structures
 from .structures.projection import gains, project
@@ -26,6 +28,14 @@ POINTS = 24  # ranks at which errors are given, besides those of KEEPS
 UNEVEN = 1.0  # a Fisher variance from which on plain SVD is at risk: the spread is as large as the mean
 TIMES = 2.0  # how much worse plain SVD is than a data-aware projection before it is called a risk
 _LOW_RANK = structures["low-rank"]
+RULES = (
+    Rule(
+        ("calibration_samples", "fisher"),
+        lambda v: unless(v["calibration"] is not None, "without --calibration"),
+        "name data to calibrate on",
+    ),
+    *DATA_RULES,
+)
 
 
 @torch.no_grad()
@@ -33,19 +43,19 @@ def diagnose(
     model: str,
     *,
     calibration: str | None = None,
-    calibration_samples: int = 512,
-    max_length: int = 128,
-    fisher: str = "sampled",
-    text_column: Sequence[str] = (),
-    label_column: str = "label",
+    calibration_samples: int | None = None,
+    max_length: int | None = None,
+    fisher: str | None = None,
+    text_column: Sequence[str] | None = None,
+    label_column: str | None = None,
     data_dir: str | Path | None = None,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
     plot: str | Path | None = None,
     revision: str | None = None,
     trust_remote_code: bool = False,
     device: str = "auto",
-    seed: int = 0,
+    seed: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Spectra and errors of every target of `model`, under every criterion (only those that need no data without
@@ -64,8 +74,13 @@ def diagnose(
         weights matter alike.
 
     Raises:
-        FactcliError: Whatever a user can put right.
+        UsageError: Options that do not fit together, or have no effect.
+        FactcliError: Anything else that a user can put right.
     """
+    check_values(asked := dict(locals()))
+    refuse_idle(RULES, asked | {"fisher": fisher or "sampled"}, given(asked))
+    check_seed("seed", seed := seed or 0)
+    include, exclude = tuple(include or ()), tuple(exclude or ())
     where = pick_device(device)
     if plot is not None:
         from .plots import check_plot
@@ -75,8 +90,10 @@ def diagnose(
     options = None
     if calibration is not None:
         options = CalibrationOptions(
-            calibration, calibration_samples, max_length, fisher, tuple(text_column), label_column, data_dir, seed
-        )
+            calibration, 512 if calibration_samples is None else calibration_samples,
+            128 if max_length is None else max_length, fisher or "sampled", tuple(text_column or ()),
+            label_column or "label", data_dir, seed,
+        )  # fmt: skip
     loaded = load_model(source)
     gathered: Calibration | None = None
     if options is not None:
@@ -86,8 +103,8 @@ def diagnose(
                 loaded,
                 options,
                 frozenset(Kind),
-                tuple(include),
-                tuple(exclude),
+                include,
+                exclude,
                 device=where,
                 progress=progress,
             )

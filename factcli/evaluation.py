@@ -21,6 +21,7 @@ from .labels import check_unnamed_order, head_size, model_labels, named_order, o
 from .memory import memory_advice
 from .metrics import compute_metrics, is_failed, majority_accuracy
 from .notes import note
+from .options import Rule, check_values, given, refuse_idle, unless, without_effect
 from .prediction import encode, label_scorer, labels_of, load_tokenizer, predict, prompts
 from .source import Source, find_source, load_model
 from .tasks import GLUE, Task, data_commit, load_split, user_task
@@ -29,6 +30,19 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 RESULTS = "eval_results.json"
+RULES = (
+    Rule(
+        ("split", "data_dir", "data_revision"),
+        lambda v: unless(v["validation"] is None, "with --validation, a file of your own"),
+        "give --task",
+    ),
+    Rule(
+        ("text_column", "label_column"),
+        lambda v: unless(v["task"] is None, f"with --task {v['task']}, whose columns are known"),
+        "give --validation",
+    ),
+    Rule(("data_revision",), lambda v: unless(v["data_dir"] is None, "with --data-dir, which is not on the Hub")),
+)
 BATCH_SIZE, MAX_LENGTH = 32, 128
 Progress = Callable[[int, int, str], None]
 
@@ -41,9 +55,9 @@ def evaluate(
     data_dir: str | Path | None = None,
     data_revision: str | None = None,
     validation: str | Path | None = None,
-    text_column: Sequence[str] = (),
-    label_column: str = "label",
-    label_names: Sequence[str] = (),
+    text_column: Sequence[str] | None = None,
+    label_column: str | None = None,
+    label_names: Sequence[str] | None = None,
     batch_size: int = BATCH_SIZE,
     max_length: int = MAX_LENGTH,
     limit: int | None = None,
@@ -70,13 +84,19 @@ def evaluate(
         them as eval_results.json, by task and split.
 
     Raises:
-        FactcliError: Whatever a user can put right, such as labels whose order cannot be told.
+        UsageError: Options that do not fit together, or have no effect.
+        FactcliError: Anything else that a user can put right, such as labels whose order cannot be told.
     """
+    check_values(asked := dict(locals()))
     names = [models] if isinstance(models, str) else list(models)
     if batch_size < 1 or max_length < 1:
         raise UsageError("--batch-size and --max-length are at least 1.")
     if (task is None) == (validation is None):
         raise UsageError("Give either --task, for GLUE, or --validation FILE.")
+    if limit is not None and limit < 1:
+        raise UsageError(f"--limit {limit} is below 1.")
+    refuse_idle(RULES, asked, given(asked))
+    text_column, label_column, label_names = text_column or (), label_column or "label", label_names or ()
     where = pick_device(device)
     sources = [find_source(name, revision, trust_remote_code, accept_factorized=True) for name in names]
     for source in sources if update_card else ():
@@ -165,6 +185,9 @@ def _measure_source(
     progress: Progress | None,
 ) -> tuple[dict[str, float], float | None]:
     in_words = is_text_to_text(source) if text_to_text is None else text_to_text
+    if label_names and (task.regression or (in_words and not task.files)):
+        what = "on numbers, which have no names" if task.regression else "for a model that answers in words"
+        raise without_effect("--label-names", what)
     if in_words and task.regression:
         raise UsageError(f"{task.name} is a regression, which is not answered in words: leave out --text-to-text.")
     order = None if in_words else _order(source, task, label_names)

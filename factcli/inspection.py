@@ -7,6 +7,7 @@ import yaml
 from safetensors import safe_open
 
 from .errors import FactcliError
+from .options import check_values
 from .recipe import FILE_NAME
 from .source import locate, read_config, weight_files
 
@@ -16,6 +17,7 @@ def inspect(model: str | Path, revision: str | None = None) -> dict[str, Any]:
 
     Raises FactcliError where it is not an export.
     """
+    check_values(locals())
     name = str(model)
     path, _, _ = locate(name, revision)
     raw = read_config(path)

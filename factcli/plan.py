@@ -95,7 +95,10 @@ def parse_count(text: str | int | float) -> int:
     match = re.fullmatch(r"\s*([0-9][0-9_]*\.?[0-9]*(?:e[0-9]+)?)\s*([kmbg]?)\s*", str(text).lower())
     if not match:
         raise UsageError(f"--params {text!r} is not a count of parameters: write 44M, 1.2B or 44400000.")
-    return round(float(match[1].replace("_", "")) * _UNITS[match[2]])
+    count = float(match[1].replace("_", "")) * _UNITS[match[2]]
+    if not math.isfinite(count):
+        raise UsageError(f"--params {text!r} is more than any model has: write 44M, 1.2B or 44400000.")
+    return round(count)
 
 
 def format_count(count: float) -> str:
@@ -130,8 +133,6 @@ def make_plan(
     kept = dense - sum(t.size for t in free)
     request = Request(tuple(free), structure, blocks, 0, multiple if budget.rank is None else 1, gains)
     if budget.rank is not None:
-        if allocations[allocation].needs_gains:
-            raise UsageError(f"--rank is one rank for all: give --keep or --params with --allocation {allocation}.")
         ranks = {t.name: _fixed_rank(request, t, budget.rank, force_rank) for t in free}
     else:
         smallest = kept + sum(request.cost(t, request.cap(t, 1)) for t in free)

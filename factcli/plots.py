@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import FactcliError
+from .errors import FactcliError, UsageError
 from .files import whole
 
 _SUFFIXES = (".png", ".svg", ".pdf")
@@ -17,13 +17,13 @@ _MADE_BY = "factcli, with Matplotlib"
 
 def check_plot(path: Path, suffixes: tuple[str, ...] = _SUFFIXES, every: bool = False) -> None:
     """Raises FactcliError where a plot could not be written to `path` (with `every`: to all of `suffixes`), or would
-    take the place of what is no plot."""
+    take the place of what is no plot, UsageError for another kind of file."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise FactcliError("--plot needs matplotlib: pip install 'factcli[plot]'.") from error
     if path.suffix.lower() not in suffixes:
-        raise FactcliError(f"--plot {path} must end in {', '.join(suffixes)}.")
+        raise UsageError(f"--plot {path} must end in {', '.join(suffixes)}.")
     if not path.absolute().parent.is_dir():
         raise FactcliError(f"{path.absolute().parent} is not a directory: make it, or choose another --plot.")
     if not os.access(path.absolute().parent, os.W_OK | os.X_OK):

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
 import re
+import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +14,73 @@ import torch
 import transformers
 
 from . import __version__
-from .recipe import Recipe
+from .digests import digest_of_files
+from .errors import FactcliError
+from .recipe import FILE_NAME, Recipe, is_file, load_file
 from .source import Source
+from .tasks import GLUE, HUB_ID, Task, split_files
 
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{8,}")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?(:[\w.-]+)?", re.ASCII)
+# Options whose values are always paths, and options whose values never are.
+_PATHS = {"-o", "--output", "-c", "--config", "--data-dir", "--train", "--validation", "--plot"}
+_WORDS = {"--include", "--exclude", "--text-column", "--label-column", "--label-names", "--commit-message", "-m"}
 
 
-def made_with(source: Source, recipe: Recipe | None, data: str | None = None) -> dict[str, Any]:
-    """The section `made_with` of the recipe file. `data` is the data set (`id@commit`) that was calibrated or trained
-    on, where it came from the Hub."""
+def made_with(
+    source: Source, recipe: Recipe | None, data: dict[str, str] | None = None, steps: Iterable[str] = ()
+) -> dict[str, Any]:
+    """The section `made_with` of the recipe file. `data` says what was calibrated or trained on, `steps` in sentences
+    what was done to the source, after what was done to make it."""
     digest = {"recipe_sha256": recipe_hash(recipe)} if recipe else {}
     command = command_line(sys.argv)
+    done = [*earlier_steps(source), *steps]
     return (
         source.provenance()
-        | ({"data": data} if data else {})
+        | (data or {})
         | digest
         | ({"command": command} if command else {})
         | versions()
+        | ({"steps": done} if done else {})
     )
+
+
+def calibrated_on(recipe: Recipe, data_dir: str | Path | None) -> dict[str, str]:
+    """The entries of `made_with` for the data of a recipe whose criterion looks at some."""
+    name = recipe.calibration
+    if name is None:
+        return {}
+    if is_file(name):
+        file = Path(name).expanduser()
+        return {"data": file.name, "data_sha256": digest_of_files([file])}
+    if name in list(GLUE) and data_dir is not None:
+        files = split_files(GLUE[name], "train", data_dir)
+        return {"data": f"{name}/train", "data_sha256": digest_of_files(files)}
+    return {"data": "@".join(filter(None, (HUB_ID if name in list(GLUE) else name, recipe.data_revision)))}
+
+
+def trained_on(task: Task, data_dir: str | Path | None, commit: str | None) -> dict[str, str]:
+    """The entries of `made_with` for the data of a task, at `commit` of the Hub where it is not in files."""
+    if not task.files and data_dir is None:
+        return {"data": "@".join(filter(None, (HUB_ID, commit)))}
+    found: dict[str, str] = {}
+    for key, split in (("train", "train"), ("validation", "validation" if task.files else task.validation)):
+        files = [task.files[split]] if task.files else split_files(task, split, data_dir or ".")
+        name = files[0].name if task.files else f"{task.folder or task.name}/{split}"
+        found |= {key: name, f"{key}_sha256": digest_of_files(files)}
+    return found
+
+
+def earlier_steps(source: Source) -> list[str]:
+    """What the recipe file of a source that factcli made says of how it was made; none of any other source."""
+    file = source.path / FILE_NAME
+    try:
+        made = load_file(file).get("made_with") if file.is_file() else None
+    except FactcliError:
+        return []
+    found = made.get("steps") if isinstance(made, dict) else None
+    steps = [s for s in found if isinstance(s, str)] if isinstance(found, list) else []
+    return [" ".join(step.split())[:400].replace("<!--", "") for step in steps[:20]]  # it goes into a card
 
 
 def versions() -> dict[str, str]:
@@ -42,19 +94,41 @@ def recipe_hash(recipe: Recipe) -> str:
     return hashlib.sha256(json.dumps(recipe.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
+def model_argument(source: Source) -> list[str]:
+    """The argument MODEL of a command that repeats something: none where the recipe file names one on the Hub."""
+    return [] if source.repo_id and source.revision else ["MODEL"]
+
+
 def command_line(arguments: list[str]) -> str | None:
-    """The command as it was given, without directories of this machine and without tokens; None outside of the
-    command line."""
+    """The command as it was given, for a shell, without directories of this machine and without tokens; None outside of
+    the command line."""
     program, *rest = arguments or [""]
     path = Path(program)
     if path.name not in ("factcli", "factcli.exe") and path.parent.name != "factcli":  # -m factcli: …/__main__.py
         return None
-    return " ".join(["factcli", *(_shown(a) for a in rest)])
+    shown, option = [], ""
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if name.startswith("--") and equals:
+            shown.append(f"{name}={_shown(name, value)}")
+        elif argument[:2] in ("-o", "-c") and len(argument) > 2 and argument[1] != "-":
+            shown.append(argument[:2] + _shown(argument[:2], argument[2:].removeprefix("=")))
+        else:
+            shown.append(argument if argument.startswith("-") else _shown(option, argument))
+        option = "-" + argument[-1] if re.fullmatch("-[a-z]+", argument) else argument
+    return without_tokens(shlex.join(["factcli", *shown]))
 
 
-def _shown(argument: str) -> str:
-    option, equals, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
-    if value.startswith((".", "/", "~")) or (":" in value[:3] and "\\" in value):
-        value = re.split(r"[/\\]", value.rstrip("/\\"))[-1] or value
-    value = f"'{value}'" if re.search(r"[\s|*()$]", value) else value
-    return f"{option}{equals}{_TOKEN.sub('***', value)}"
+def without_tokens(text: str) -> str:
+    """`text` without anything that looks like an access token."""
+    token = os.environ.get("HF_TOKEN")
+    return _TOKEN.sub("***", text.replace(token, "***") if token else text)
+
+
+def _shown(option: str, value: str) -> str:
+    """The value of an option ("": an argument): of a path the last part, a Hub id as it is."""
+    if option in _WORDS or not re.search(r"[/\\~]", value):
+        return value
+    if option not in _PATHS and _HUB_ID.fullmatch(value) and value[0] != "." and not Path(value).exists():
+        return value
+    return re.split(r"[/\\]", value.rstrip("/\\"))[-1].removeprefix("~") or "."

@@ -1,5 +1,7 @@
 """A recipe: what to do to a model. Saved with the model; run options (device, verbosity, overwrite) are apart."""
 
+import math
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -7,20 +9,121 @@ from typing import Any
 
 import yaml
 
+from .allocations import allocations
 from .calibration.statistics import FISHER, Kind
 from .criteria import criteria
 from .errors import FactcliError, UsageError
+from .notes import note
+from .options import Rule, Values, check_seed, given, idle, refuse_idle, unless
 from .plan import Budget, parse_count
 from .structures import structures
+from .tasks import GLUE
 from .written import RECIPE
 
 FILE_NAME = RECIPE
-QUIET_KEYS = ("solver", "sparsity", "rank_multiple")  # not written where they have their defaults
-DATA_KEYS = (
-    "calibration", "calibration_samples", "data_revision", "max_length", "fisher", "text_column", "label_column"
-)  # fmt: skip
+QUIET_KEYS = ("solver", "sparsity", "rank_multiple", "seed")  # not written where they have their defaults
+BUDGETS = ("params", "keep", "rank")
 COMPENSATIONS = ("sequential", "none")
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+def _own_options(v: Values) -> frozenset[str]:
+    return criteria[v["criterion"]].variant(v["sparsity"]).options
+
+
+def _looks_at(v: Values, *kinds: Kind) -> bool:
+    return bool(criteria[v["criterion"]].needs & set(kinds))
+
+
+def _with_criterion(v: Values) -> str:
+    return f"with --criterion {v['criterion']}"
+
+
+DATA_RULES = (
+    Rule(
+        ("max_length", "text_column", "label_column", "data_dir", "data_revision"),
+        lambda v: unless(v["calibration"] is not None, "without --calibration"),
+        "name data to calibrate on",
+    ),
+    Rule(
+        ("text_column", "label_column"),
+        lambda v: unless(v["calibration"] not in list(GLUE), f"with --calibration {v['calibration']}, a task of GLUE"),
+        by=("calibration",),
+    ),
+    Rule(
+        ("label_column",),
+        lambda v: unless(v["fisher"] == "empirical", f"with --fisher {v['fisher']}, which reads no labels"),
+        "take --fisher empirical",
+        ("fisher",),
+    ),
+    Rule(
+        ("data_dir",),
+        lambda v: unless(v["calibration"] in list(GLUE), f"with --calibration {v['calibration']}, no task of GLUE"),
+        by=("calibration",),
+    ),
+    Rule(
+        ("data_revision",),
+        lambda v: unless(not is_file(v["calibration"]), f"with --calibration {v['calibration']}, a file"),
+        by=("calibration",),
+    ),
+    Rule(
+        ("data_revision",),
+        lambda v: unless(v.get("data_dir") is None, "with --data-dir, which is not on the Hub"),
+        by=("data_dir",),
+    ),
+)
+RULES = (
+    Rule(
+        ("blocks",),
+        lambda v: unless(structures[v["method"]].uses_blocks, f"with --method {v['method']}"),
+        f"take --method {' or '.join(name for name in structures if structures[name].uses_blocks)}",
+        ("method",),
+    ),
+    Rule(
+        ("force_rank",),
+        lambda v: unless(v["rank"] is not None or not v["force_rank"], "without --rank"),
+        "give the budget as --rank",
+        ("params", "keep"),
+    ),
+    Rule(
+        ("rank_multiple",),
+        lambda v: unless(v["rank"] is None, "with --rank, which says the rank itself"),
+        "give the budget as --keep or --params",
+        ("rank",),
+    ),
+    Rule(
+        ("solver",),
+        lambda v: unless("solver" in _own_options(v), _with_criterion(v) + ", which has a closed form"),
+        "take --criterion fisher",
+        ("criterion", "sparsity"),
+    ),
+    Rule(
+        ("sparsity",),
+        lambda v: unless("sparsity" in _own_options(v), _with_criterion(v)),
+        "take --criterion sparsity",
+        ("criterion",),
+    ),
+    Rule(
+        ("compensation",),
+        lambda v: unless(_looks_at(v, Kind.INPUTS), _with_criterion(v) + ", which looks at no inputs"),
+        f"take --criterion {' or '.join(name for name in criteria if Kind.INPUTS in criteria[name].needs)}",
+        ("criterion",),
+    ),
+    Rule(
+        ("calibration", "calibration_samples", "max_length", "fisher", "text_column", "label_column", "data_dir",
+         "data_revision"),
+        lambda v: unless(_looks_at(v, *Kind), _with_criterion(v) + ", which looks at no data"),
+        f"take --criterion {' or '.join(name for name in criteria if criteria[name].needs)}",
+        ("criterion",),
+    ),
+    Rule(
+        ("fisher",),
+        lambda v: unless(_looks_at(v, Kind.GRADIENTS, Kind.FISHER), _with_criterion(v) + ", which takes no gradients"),
+        "take --criterion kfac, fisher or fisher-rows",
+        ("criterion",),
+    ),
+    *DATA_RULES,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,9 +171,14 @@ class Recipe:
         if self.compensation == "sequential" and Kind.INPUTS not in criteria[self.criterion].needs:
             known = ", ".join(name for name in criteria if Kind.INPUTS in criteria[name].needs)
             raise UsageError(f"--compensation sequential needs a criterion that looks at inputs: {known}.")
+        if self.rank is not None and allocations[self.allocation].needs_gains:
+            raise UsageError(
+                f"--rank is one rank for all: give --keep or --params with --allocation {self.allocation}."
+            )
         for option in ("rank_multiple", "calibration_samples", "max_length"):
             if getattr(self, option) < 1:
                 raise UsageError(f"--{option.replace('_', '-')} {getattr(self, option)} is below 1.")
+        check_seed("seed", self.seed)
 
     @property
     def compensates(self) -> bool:
@@ -83,29 +191,48 @@ class Recipe:
         return Budget(self.params, self.keep, self.rank)
 
     def to_dict(self) -> dict[str, Any]:
-        """Only what differs from nothing: unset values are left out, and how to read data where none are. A file is
-        named without its directory, which belongs to one machine."""
+        """What has an effect, without what was not asked for. A file is named without its directory, which belongs to
+        one machine."""
         values = asdict(self)
-        values = {k: None if v == getattr(Recipe, k) and k in QUIET_KEYS else v for k, v in values.items()}
-        if Kind.INPUTS in criteria[self.criterion].needs:
-            values["compensation"] = "sequential" if self.compensates else "none"
-        if not structures[self.method].uses_blocks:
-            values["blocks"] = None
-        if self.calibration is None:
-            values |= dict.fromkeys(DATA_KEYS)
-        elif Path(self.calibration).is_file():
-            values["calibration"] = Path(self.calibration).name
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v not in (None, (), False)}
+        useless = idle(RULES, values)
+        values["compensation"] = "sequential" if self.compensates else "none"
+        if is_file(self.calibration):
+            values["calibration"] = Path(str(self.calibration)).name
+        return {
+            k: list(v) if isinstance(v, tuple) else v
+            for k, v in values.items()
+            if not (k in useless or v is None or v is False or v == ())
+            and not (k in QUIET_KEYS and v == getattr(Recipe, k))
+        }
 
 
-def make_recipe(config: str | Path | None, flags: dict[str, Any]) -> Recipe:
-    """Flags (None or empty: not given) over the file `config` over defaults; a budget given as a flag replaces the
-    file's. Raises UsageError for a value that cannot be read, FactcliError for a file that cannot."""
-    given = {k: v for k, v in flags.items() if v is not None and v is not False and v not in ((), [])}
-    values = read_recipe(config) if config is not None else {}
-    if given.keys() & {"params", "keep", "rank"}:
-        values = {k: v for k, v in values.items() if k not in ("params", "keep", "rank")}
-    values |= given
+def is_file(name: str | None) -> bool:
+    """Whether what a recipe calls its data is a file of this machine."""
+    return name is not None and Path(name).expanduser().is_file()
+
+
+def make_recipe(config: str | Path | None, flags: Values, data_dir: str | Path | None = None) -> Recipe:
+    """Flags (None: not given) over the file `config` over defaults; a budget given as a flag replaces the file's.
+
+    `data_dir`, which is in no recipe, is that of the command. Raises UsageError for a value that cannot be read and for
+    an option without effect, FactcliError for a file that cannot be read.
+    """
+    file = read_recipe(config) if config is not None else {}
+    recipe = _resolve(file, flags)
+    refuse_idle(RULES, asdict(recipe) | {"data_dir": data_dir}, given({**flags, "data_dir": data_dir}), str(config),
+                file)  # fmt: skip
+    return recipe
+
+
+def recorded_recipe(path: Path) -> Recipe:
+    """The recipe that an export was made with."""
+    return _resolve(read_recipe(path), {})
+
+
+def _resolve(file: Mapping[str, Any], flags: Values) -> Recipe:
+    flags = {k: v for k, v in flags.items() if v is not None}
+    replaced = BUDGETS if flags.keys() & set(BUDGETS) else ()
+    values = {k: v for k, v in file.items() if k not in replaced} | flags
     if "params" in values:
         values["params"] = parse_count(values["params"])
     if "dtype" in values:
@@ -117,51 +244,113 @@ def make_recipe(config: str | Path | None, flags: dict[str, Any]) -> Recipe:
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
-    """The values of a recipe file; its section `made_with` (provenance) is not part of the recipe."""
+    """The values of a recipe file, without its sections `made_with` (provenance) and `training`.
+
+    Raises FactcliError for a file that cannot be read, UsageError for what is wrong in it.
+    """
+    values = {k: v for k, v in load_file(path).items() if k not in ("made_with", "training")}
+    values = check_keys(values, Recipe, f"The recipe {path}", loose=("params",))
+    several = [name for name in BUDGETS if name in values]
+    if len(several) > 1:
+        raise UsageError(f"The recipe {path} has {' and '.join(several)}: leave one of them.")
+    return values
+
+
+def read_training(path: str | Path, settings: type) -> dict[str, Any]:
+    """The values of a recipe file's section `training`, fields of the dataclass `settings`; raises as `read_recipe`."""
+    values = load_file(path).get("training") or {}
+    if not isinstance(values, dict):
+        raise UsageError(f"The recipe {path} has a section 'training' that is not a mapping such as 'epochs: 3'.")
+    return check_keys(values, settings, f"The section 'training' of the recipe {path}")
+
+
+def load_file(path: str | Path) -> dict[str, Any]:
+    """A recipe file as it stands. Raises FactcliError where it cannot be read, or is no mapping of distinct keys."""
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise FactcliError(f"Cannot read the recipe {path}: {getattr(error, 'strerror', None) or error}.") from error
     except yaml.YAMLError as error:
         raise FactcliError(f"The recipe {path} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(values, dict):
         raise FactcliError(f"The recipe {path} must be a mapping such as 'method: monarch'.")
-    values.pop("made_with", None)
-    values.pop("training", None)  # how to train: training/settings.py reads it
-    kinds: dict[str, Any] = {f.name: f.type for f in fields(Recipe)}
-    for name, value in values.items():
-        if name not in kinds:
-            near = get_close_matches(str(name), kinds, n=1)
-            hint = f", did you mean {near[0]!r}?" if near else f": known are {', '.join(kinds)}."
-            raise FactcliError(f"The recipe {path} has an unknown key {name!r}{hint}")
-        if not _fits(value, kinds[name]) and name != "params":
-            raise FactcliError(f"The recipe {path} has {name}: {value!r}, which is not of the kind {kinds[name]}.")
     return values
 
 
-def source_of_recipe(path: str | Path | None) -> str:
-    """The model on the Hub that an export's recipe was made with, as `id@commit`.
+class _Loader(yaml.SafeLoader):
+    """YAML as it is, but a key that stands twice is refused: the first one would be lost without a word."""
 
-    Raises UsageError without a recipe, FactcliError for one that names none.
-    """
-    if path is None:
-        raise UsageError("Give MODEL, a directory or Hub id.")
-    read_recipe(path)
-    made = (yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}).get("made_with") or {}
-    if not made.get("revision"):
-        said = f"the local directory {made['model']}" if made.get("model") else "no model"
-        raise FactcliError(f"The recipe {path} was made with {said}: give MODEL.")
-    return f"{made['model']}@{made['revision']}"
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set()
+        for key, _ in node.value:
+            name = self.construct_object(key, deep=True)
+            if isinstance(name, Hashable) and name in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} stands twice", key.start_mark)
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def check_keys(values: dict[Any, Any], kind: type, where: str, loose: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The values that are not null, lists as tuples. Raises UsageError for one that is no field of the dataclass `kind`
+    or not of the field's type (but for the keys `loose`, which are read elsewhere)."""
+    types: dict[str, Any] = {f.name: f.type for f in fields(kind)}
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in types:
+            near = get_close_matches(str(name), types, n=1)
+            hint = f", did you mean {near[0]!r}?" if near else f": known are {', '.join(types)}."
+            raise UsageError(f"{where} has an unknown key {name!r}{hint}")
+        if value is None:
+            continue
+        if name not in loose and not _fits(value, types[name]):
+            raise UsageError(f"{where} has {name}: {value!r}, which is not {_called(types[name])}.")
+        found[name] = tuple(value) if isinstance(value, list) else value
+    return found
 
 
 def _fits(value: Any, kind: Any) -> bool:
     if "tuple" in str(kind):
-        return isinstance(value, str) or (isinstance(value, list) and all(isinstance(v, str) for v in value))
-    if "float" in str(kind):
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+        items = value if isinstance(value, list) else [value]
+        return all(isinstance(v, str) and v.strip() for v in items)
+    if isinstance(value, str):
+        return "str" in str(kind) and bool(value.strip())
     if isinstance(value, bool):
         return kind is bool
-    return isinstance(value, kind)
+    if isinstance(value, float):
+        return "float" in str(kind) and math.isfinite(value)
+    return isinstance(value, int) and ("int" in str(kind) or "float" in str(kind))
+
+
+def _called(kind: Any) -> str:
+    if "tuple" in str(kind):
+        return "a text or a list of texts"
+    if kind is bool:
+        return "true or false"
+    words = {"str": "a text", "int": "a whole number", "float": "a number (written 0.001 or 1.0e-3)"}
+    return " or ".join(said for name, said in words.items() if name in str(kind))
+
+
+def source_of_recipe(path: str | Path | None, revision: str | None = None) -> str:
+    """The model on the Hub that an export's recipe was made with, as `id@commit`.
+
+    Raises UsageError without a recipe and for a `revision` beside it, FactcliError for a recipe that names none.
+    """
+    if path is None:
+        raise UsageError("Give MODEL, a directory or Hub id.")
+    if revision is not None:
+        raise UsageError("--revision has no effect without MODEL: leave it out, or give MODEL.")
+    read_recipe(path)
+    made = load_file(path).get("made_with") or {}
+    if not isinstance(made, dict) or not made.get("revision"):
+        said = f"the local directory {made['model']}" if isinstance(made, dict) and made.get("model") else "no model"
+        raise FactcliError(f"The recipe {path} was made with {said}: give MODEL.")
+    return f"{made['model']}@{made['revision']}"
+
+
+def note_training(path: str | Path | None) -> None:
+    """Say that a command that does not train leaves a recipe's section `training` aside."""
+    if path is not None and load_file(path).get("training"):
+        note(f"The section 'training' of the recipe {path} is for 'factcli finetune': nothing is trained here.")
 
 
 def dump_recipe(recipe: Recipe | None, made_with: dict[str, Any], training: dict[str, Any] | None = None) -> str:

@@ -15,9 +15,10 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from . import remote_code
-from .errors import FactcliError
+from .errors import FactcliError, UsageError
 from .files import recover_missing
 from .hub.download import fetch
+from .options import without_effect
 from .remote_code import configuration_factorized, modeling_factorized
 from .remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
 
@@ -127,15 +128,19 @@ def find_source(
 def locate(name: str, revision: str | None = None, weights: bool = True) -> tuple[Path, str | None, str | None]:
     """The directory of MODEL, fetched where it is a Hub id; the id and the commit where it is.
 
-    Raises FactcliError where there is none.
+    Raises FactcliError where there is none, UsageError for a revision of a directory.
     """
     path = Path(name).expanduser()
     recover_missing(path)
     if path.is_dir():
+        if revision is not None:
+            raise without_effect("--revision", f"with {name}, a directory", "give a Hub id")
         return path, None, None
     if name.startswith((".", "/", "~")) or path.exists():
         raise FactcliError(f"{name} is not a directory: give one that holds config.json, or a Hub id.")
     repo_id, _, at = name.partition("@")
+    if at and revision is not None and at != revision:
+        raise UsageError(f"{name} names a revision, and --revision {revision} another one: leave one of them out.")
     path, commit = fetch(repo_id, at or revision, weights)
     return path, repo_id, commit
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from .errors import FactcliError
+from .errors import FactcliError, UsageError
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def matrix(module: nn.Module) -> Tensor:
 def find_targets(base_model: nn.Module, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> list[Target]:
     """Every linear layer inside the repeated blocks of `base_model` (an encoder without heads), in order.
 
-    `include` and `exclude` are regular expressions searched in the name. Raises FactcliError where a pattern cannot be
-    read or matches nothing, and where there is nothing to factorize.
+    `include` and `exclude` are regular expressions searched in the name. Raises UsageError where a pattern cannot be
+    read, FactcliError where it matches nothing, and where there is nothing to factorize.
     """
     users = Counter(id(p) for m in base_model.modules() for p in m.parameters(recurse=False))
     found = []
@@ -72,7 +72,7 @@ def _matching(targets: list[Target], patterns: Iterable[str], option: str) -> It
         try:
             compiled.append(re.compile(pattern))
         except re.error as error:
-            raise FactcliError(f"{option} {pattern!r} is not a regular expression: {error}.") from error
+            raise UsageError(f"{option} {pattern!r} is not a regular expression: {error}.") from error
         if not any(compiled[-1].search(t.name) for t in targets):
             raise FactcliError(f"{option} {pattern!r} matches no target; names look like {targets[0].name!r}.")
     return (t for t in targets if any(c.search(t.name) for c in compiled))

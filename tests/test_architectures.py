@@ -23,7 +23,9 @@ def test_every_head_reloads_without_factcli(kind: str, tmp_path: Path, stranger:
         case = cases / f"{head}-{method}"
         dense = tiny.make(kind, head, seed=number)
         dense.save_pretrained(tmp_path / "dense" / head)
-        result = convert(str(tmp_path / "dense" / head), _made(case) / "export", method=method, keep=0.6, blocks=2)
+        result = convert(
+            str(tmp_path / "dense" / head), _made(case) / "export", method=method, keep=0.6, **tiny.blocks(method)
+        )
         model = load(case / "export").eval()
         inputs = sample_inputs(dense)
         with torch.inference_mode():
@@ -49,7 +51,9 @@ def test_full_rank_gives_the_dense_outputs(kind: str, method: str, tmp_path: Pat
     """Native code that used a swapped layer in another way than calling it would show here."""
     dense = tiny.make(kind)
     dense.save_pretrained(tmp_path / "dense")
-    result = convert(str(tmp_path / "dense"), tmp_path / "full", method=method, rank=64, blocks=2, force_rank=True)
+    result = convert(
+        str(tmp_path / "dense"), tmp_path / "full", method=method, rank=64, force_rank=True, **tiny.blocks(method)
+    )
     assert result["error"] < 1e-6
     inputs = sample_inputs(dense)
     with torch.inference_mode():

@@ -36,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bench")
     tiny.make("bert").save_pretrained(folder / "dense")
     for name, (rank, blocks) in STRUCTURES.items():
-        factcli.convert(str(folder / "dense"), folder / name, method=name, rank=rank, blocks=blocks)
+        factcli.convert(str(folder / "dense"), folder / name, method=name, rank=rank, **tiny.blocks(name, blocks))
     return folder
 
 

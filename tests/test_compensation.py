@@ -185,8 +185,8 @@ def test_outputs_come_nearer_to_the_dense_model(kind: str, method: str, models: 
     errors = {}
     for way in ("none", "sequential"):
         convert(
-            str(models / kind), tmp_path / way, method=method, blocks=2, keep=0.5, criterion="activation",
-            compensation=way, calibration=str(models / "train.csv"), device="cpu",
+            str(models / kind), tmp_path / way, method=method, keep=0.5, criterion="activation", compensation=way,
+            calibration=str(models / "train.csv"), device="cpu", **tiny.blocks(method),
         )  # fmt: skip
         errors[way] = encoder_error(models / kind, tmp_path / way, models / "train.csv")
     assert errors["sequential"] < errors["none"]

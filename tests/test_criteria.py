@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification
 from factcli import convert, load
 from factcli.allocations import allocations
 from factcli.calibration.measure import measure
+from factcli.calibration.statistics import Kind
 from factcli.criteria import criteria
 from factcli.errors import FactcliError, UsageError
 from factcli.metric import ElementwiseMetric, KroneckerMetric
@@ -20,6 +21,7 @@ from factcli.structures import structures
 from factcli.structures.projection import gains
 from factcli.targets import find_targets, matrix
 
+from . import tiny
 from .training_helpers import rows, save_model, write_csv, write_glue
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -54,14 +56,15 @@ def test_the_error_of_the_export_is_the_one_predicted(
     name: str, method: str, kind: str, world_of: Path, tmp_path: Path
 ) -> None:
     """The metric is computed anew on what the reloaded export holds; for one block also as the tail of the gains."""
-    data = str(world_of / "train.csv")
+    data = {"calibration": str(world_of / "train.csv")} if criteria[name].needs else {}
+    alone = {"compensation": "none"} if Kind.INPUTS in criteria[name].needs else {}
     result = convert(
-        str(world_of / kind), tmp_path / "out", method=method, blocks=2, keep=0.5, criterion=name, calibration=data,
-        compensation="none", device="cpu",
+        str(world_of / kind), tmp_path / "out", method=method, keep=0.5, criterion=name, device="cpu", **data, **alone,
+        **tiny.blocks(method),
     )  # fmt: skip
     source = find_source(str(world_of / kind))
     dense = load_model(source)
-    measured = measure(source, dense, Recipe(criterion=name, calibration=data))
+    measured = measure(source, dense, Recipe(criterion=name, **data))
     small = load(tmp_path / "out")
     lost = total = predicted = 0.0
     for target in find_targets(dense.model.base_model):
@@ -125,7 +128,8 @@ def test_it_is_the_best_in_its_own_metric(name: str, world_of: Path, tmp_path: P
     measured = measure(source, dense, Recipe(criterion=name, calibration=data))
     errors = {}
     for other in criteria:
-        convert(str(world_of / "bert"), tmp_path / other, keep=0.4, criterion=other, calibration=data)
+        texts = {"calibration": data} if criteria[other].needs else {}
+        convert(str(world_of / "bert"), tmp_path / other, keep=0.4, criterion=other, **texts)
         small = load(tmp_path / other)
         errors[other] = sum(
             measured.metric(t).error(
@@ -143,8 +147,9 @@ def test_it_is_the_best_in_its_own_metric(name: str, world_of: Path, tmp_path: P
 @pytest.mark.parametrize("name", list(criteria))
 def test_global_allocation(name: str, method: str, world_of: Path, tmp_path: Path) -> None:
     result = convert(
-        str(world_of / "bert"), tmp_path / "out", method=method, blocks=2, keep=0.6, criterion=name,
-        allocation="global", calibration=str(world_of / "train.csv"), rank_multiple=2,
+        str(world_of / "bert"), tmp_path / "out", method=method, keep=0.6, criterion=name, allocation="global",
+        rank_multiple=2, **tiny.blocks(method),
+        **({"calibration": str(world_of / "train.csv")} if criteria[name].needs else {}),
     )  # fmt: skip
     assert 0.5 < result["targets"]["after"] / result["targets"]["before"] <= 0.6
     assert all(x["rank"] is None or x["rank"] % 2 == 0 for x in result["layers"])

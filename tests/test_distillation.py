@@ -23,7 +23,7 @@ from factcli.training.distillation import (
 from factcli.training.schedules import schedules
 from factcli.training.settings import make_settings
 
-from .training_helpers import same, save_model, write_glue
+from .training_helpers import same, save_model, stage_steps, write_glue
 
 FAST: dict[str, Any] = {"batch_size": 16, "learning_rate": 4e-3, "save_steps": 0, "device": "cpu"}
 HEAD = "BertForSequenceClassification"
@@ -145,7 +145,8 @@ def test_a_student_learns_from_its_teacher_alone(schedule: str, place: Path, tmp
     for name in ("base-teacher", "swapped"):
         result = factcli.finetune(
             str(place / "base"), tmp_path / name, task="sst2", data_dir=place / "glue", keep=0.5, schedule=schedule,
-            stage_steps=6, epochs=5, seed=1, teacher=str(place / name), label_weight=0, attention_weight=0.1, **FAST,
+            epochs=5, seed=1, teacher=str(place / name), label_weight=0, attention_weight=0.1, **FAST,
+            **stage_steps(schedule, 6),
         )  # fmt: skip
         assert result["metrics"]["accuracy"] > 0.9
     assert same(tmp_path / "base-teacher", tmp_path / "swapped")

@@ -15,7 +15,8 @@ from factcli.training.events import Event
 from factcli.training.schedules import schedules
 from factcli.training.settings import make_settings
 
-from .training_helpers import rows, same, save_model, write_csv, write_glue
+from .tiny import blocks
+from .training_helpers import rows, same, save_model, stage_steps, write_csv, write_glue
 
 FAST: dict[str, Any] = {"batch_size": 16, "learning_rate": 4e-3, "save_steps": 0, "device": "cpu"}
 
@@ -38,8 +39,8 @@ def glue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_separable_task_is_learnt(method: str, schedule: str, base: Path, glue: Path, tmp_path: Path) -> None:
     events: list[Event] = []
     result = factcli.finetune(
-        str(base), tmp_path / "out", task="sst2", data_dir=glue, method=method, keep=0.5, blocks=2, schedule=schedule,
-        stage_steps=6, epochs=5, watch=events.append, **FAST,
+        str(base), tmp_path / "out", task="sst2", data_dir=glue, method=method, keep=0.5, schedule=schedule, epochs=5,
+        watch=events.append, **FAST, **blocks(method), **stage_steps(schedule, 6),
     )  # fmt: skip
     assert result["metrics"]["accuracy"] > 0.9
     assert not result["failed_run"]
@@ -48,7 +49,7 @@ def test_a_separable_task_is_learnt(method: str, schedule: str, base: Path, glue
     begun = [e.step for e in events if e.kind == "stage"]
     assert begun == ([0, 6] if schedule == "staged" else [0])
     # The export is that of a conversion: the same layers, and anyone's transformers reads it.
-    factcli.convert(str(base), tmp_path / "converted", method=method, keep=0.5, blocks=2)
+    factcli.convert(str(base), tmp_path / "converted", method=method, keep=0.5, **blocks(method))
     made, converted = (json.loads((tmp_path / d / "config.json").read_text()) for d in ("out", "converted"))
     assert made["factorization"] == converted["factorization"]
     assert made["auto_map"] == converted["auto_map"]
@@ -110,10 +111,10 @@ def test_staging_factorizes_what_was_trained(base: Path, glue: Path, tmp_path: P
     """The order of blocks, and that later blocks are factorized from weights as trained by then."""
     events: list[Event] = []
     common: dict[str, Any] = {
-        "task": "sst2", "data_dir": glue, "method": "low-rank", "keep": 0.5, "max_steps": 1, "stage_steps": 4, **FAST,
+        "task": "sst2", "data_dir": glue, "method": "low-rank", "keep": 0.5, "max_steps": 1, **FAST,
     }  # fmt: skip
-    factcli.finetune(str(base), tmp_path / "high", watch=events.append, **common)
-    factcli.finetune(str(base), tmp_path / "low", order="low-to-high", **common)
+    factcli.finetune(str(base), tmp_path / "high", watch=events.append, stage_steps=4, **common)
+    factcli.finetune(str(base), tmp_path / "low", order="low-to-high", stage_steps=4, **common)
     factcli.finetune(str(base), tmp_path / "one", stages=1, **common)
     factcli.finetune(str(base), tmp_path / "direct", schedule="direct", **common)
     assert [(e.step, e.stage) for e in events if e.kind == "stage"] == [(0, 1), (4, 2)]
@@ -129,7 +130,8 @@ def test_criteria_that_look_at_data(criterion: str, schedule: str, base: Path, g
     """They see the training data through the model as it is by then; the whole works with ranks that differ."""
     result = factcli.finetune(
         str(base), tmp_path / "out", task="sst2", data_dir=glue, method="low-rank", keep=0.5, criterion=criterion,
-        allocation="global", schedule=schedule, stage_steps=6, epochs=24 if schedule == "mixed-rank" else 8, **FAST,
+        allocation="global", schedule=schedule, epochs=24 if schedule == "mixed-rank" else 8, **FAST,
+        **stage_steps(schedule, 6),
     )  # fmt: skip
     assert result["metrics"]["accuracy"] > 0.9
     assert factcli.inspect(tmp_path / "out")["recipe"]["criterion"] == criterion
@@ -154,8 +156,8 @@ def test_two_runs_are_the_same_and_two_seeds_are_not(base: Path, glue: Path, tmp
 def test_precision_is_of_the_training_only(schedule: str, base: Path, glue: Path, tmp_path: Path) -> None:
     """bfloat16 changes what is learnt, not what is saved, measured or calibrated on."""
     common: dict[str, Any] = {
-        "task": "sst2", "data_dir": glue, "keep": 0.5, "criterion": "kfac", "schedule": schedule, "stage_steps": 6,
-        "epochs": 5, **FAST,
+        "task": "sst2", "data_dir": glue, "keep": 0.5, "criterion": "kfac", "schedule": schedule, "epochs": 5, **FAST,
+        **stage_steps(schedule, 6),
     }  # fmt: skip
     for precision in ("float32", "bfloat16"):
         result = factcli.finetune(str(base), tmp_path / precision, precision=precision, **common)

@@ -65,7 +65,7 @@ def test_a_dry_run_takes_under_three_seconds(tmp_path: Path) -> None:
 def test_block_forms_have_the_same_sizes_at_a_quarter_of_the_rank(method: str, tmp_path: Path) -> None:
     model = config_only(tmp_path / "bert", transformers.BertConfig())
     for rank, millions in {6: 28.53, 30: 44.45, 48: 56.40, 90: 84.27}.items():
-        plan = convert(model, method=method, rank=rank, blocks=4, dry_run=True)
+        plan = convert(model, method=method, rank=rank, dry_run=True, **tiny.blocks(method, 4))
         assert round(plan["parameters"]["after"] / 1e6, 2) == millions
 
 

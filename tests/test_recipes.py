@@ -45,7 +45,7 @@ def test_recipe_has_the_size_of_the_paper(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_the_recipe_of_an_export_repeats_it_byte_for_byte(method: str, tmp_path: Path) -> None:
     tiny.make("bert").save_pretrained(tmp_path / "dense")
-    convert(str(tmp_path / "dense"), tmp_path / "a", method=method, keep=0.6, blocks=2, exclude=["value"])
+    convert(str(tmp_path / "dense"), tmp_path / "a", method=method, keep=0.6, exclude=["value"], **tiny.blocks(method))
     convert(str(tmp_path / "dense"), tmp_path / "b", config=tmp_path / "a" / "factcli_recipe.yaml")
     names = sorted(str(p.relative_to(tmp_path / "a")) for p in (tmp_path / "a").rglob("*"))
     assert names == sorted(str(p.relative_to(tmp_path / "b")) for p in (tmp_path / "b").rglob("*"))

@@ -65,6 +65,11 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
+def blocks(method: str, count: int = 2) -> dict[str, Any]:
+    """The option of that name, for the methods that have blocks."""
+    return {} if method == "low-rank" else {"blocks": count}
+
+
 def heads(kind: str) -> list[str]:
     """Names of every class that transformers' Auto classes offer for an architecture."""
     config_class = getattr(t, CONFIGS[kind][0])

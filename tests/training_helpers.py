@@ -17,6 +17,11 @@ WORDS = [f"w{i}" for i in range(90)]
 _SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
 
 
+def stage_steps(schedule: str, steps: int) -> dict[str, Any]:
+    """The option of that name, for the schedule that has stages."""
+    return {"stage_steps": steps} if schedule == "staged" else {}
+
+
 def save_tokenizer(folder: Path) -> None:
     """A word-level tokenizer: 4 special tokens, then WORDS and "good", "bad", "sentence1:" and the like as unknown."""
     vocabulary = {word: i for i, word in enumerate((*_SPECIAL, *WORDS, "good", "bad", "no", "yes"))}

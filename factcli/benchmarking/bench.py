@@ -10,11 +10,12 @@ import torch
 
 from ..card.results import update_speed
 from ..conversion import pick_device
-from ..errors import FactcliError
+from ..errors import FactcliError, UsageError
 from ..files import updating
+from ..options import check_values, given, refuse_idle
 from .cell import load_subject, measure_cell
 from .inputs import check_length
-from .options import check, find_dtype, make_cells, make_schedule
+from .options import RULES, check, find_dtype, make_cells, make_schedule
 from .ratios import compare, judge
 
 Progress = Callable[[int, int, str], None]
@@ -63,10 +64,14 @@ def bench(
     Raises:
         FactcliError: Whatever a user can put right, such as an input longer than a model's positions.
     """
+    check_values(asked := dict(locals()))
     names = [models] if isinstance(models, str) else list(models)
     cells = make_cells(batch_size, sequence_length, variant)
     schedule = make_schedule(protocol, seconds, runs, cells)
+    if device.startswith("mps"):
+        raise UsageError("--device mps is not measured: take cpu, where factcli computes on such a machine.")
     where, kind = pick_device(device), find_dtype(dtype)
+    refuse_idle(RULES, asked | {"device": where.type}, given(asked))
     check(names, cells, where, threads, plot)
     subjects = [load_subject(name, where, kind) for name in ([baseline] if baseline is not None else []) + names]
     for s in subjects[baseline is not None :] if update_card else []:

@@ -7,10 +7,14 @@ from pathlib import Path
 import torch
 
 from ..errors import FactcliError, UsageError
+from ..options import Rule, unless
 from ..recipe import DTYPES
 from .timing import VARIANTS, Cell, Schedule, paper_schedule
 
 PROTOCOLS = ("rounds", "paper")
+RULES = (
+    Rule(("threads",), lambda v: unless(v["device"] == "cpu", f"with --device {v['device']}"), "take --device cpu"),
+)
 SECONDS = 60.0
 LEAST_ROUNDS, MOST_ROUNDS = 5, 50
 MOST_COMPILED = 8  # torch.compile keeps so many versions of one function, and runs further ones eagerly

@@ -1,5 +1,7 @@
 """The card of an export: what it is, how large, how it was made, how to load it, what to expect of it."""
 
+import shlex
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -27,30 +29,39 @@ _PIPELINES = {
 
 def make_card(
     source: Source,
-    recipe: Recipe,
+    recipe: Recipe | None,
     plan: Plan,
     auto_class: str,
     sizes: tuple[int, int],
     made_with: dict[str, Any],
-    trained: str = "",
+    command: Sequence[str],
+    training: dict[str, Any] | None = None,
 ) -> str:
     """README.md of a factorized model: metadata carried over from the source's card, then our text between its marks.
 
-    `sizes` are bytes of the weights before and after, `made_with` the provenance, `trained` says how it was trained
-    since, if it was.
+    `recipe` is None where it is not known (a source that was factorized already, without a recipe). `sizes` are bytes
+    of the weights before and after, `made_with` the provenance, `command` repeats what was done, `training` is the
+    recipe's section of that name, if the model was trained.
     """
-    structure, criterion = structures[recipe.method], criteria[recipe.criterion]
-    shown = _linked(source)
+    name, kinds = source.provenance()["model"], sorted({layer.structure for layer in plan.factorized})
+    titles = " and ".join(structures[kind].title for kind in kinds)
     before, after = plan.parameters_before, plan.parameters_after
     kept = plan.targets_after / plan.targets_before
+    products = f"{len(plan.factorized)} of its {len(plan.layers)} weight matrices are {titles} products"
+    if source.factorized:
+        head = f"# {name}, fine-tuned\n\n{_linked(source)}, trained: {products}, as they were before."
+        columns = "dense"
+    else:
+        head = f"# {name}, factorized ({titles})\n\nA smaller {_linked(source)}: {products}, by factcli {__version__}."
+        columns = "before"
+    papers = [f"- {structures[kind].title}: {structures[kind].paper}" for kind in kinds]
+    if recipe is not None:
+        papers.append(f"- {criteria[recipe.criterion].title}: {criteria[recipe.criterion].paper}")
     text = f"""{BEGIN}
-# {source.provenance()["model"]}, factorized ({structure.title})
+{head}
+{_UNTRAINED if training is None else ""}
 
-A smaller {shown}: {len(plan.factorized)} of its {len(plan.layers)} weight matrices are {structure.title} products,
-made by factcli {__version__} with the criterion `{recipe.criterion}` and `{recipe.allocation}` allocation.
-{trained or _UNTRAINED}
-
-| | before | after | ratio |
+| | {columns} | after | ratio |
 |---|---|---|---|
 | parameters | {format_count(before)} | {format_count(after)} | {after / before:.1%} |
 | of the targeted matrices | {format_count(plan.targets_before)} | {format_count(plan.targets_after)} | {kept:.1%} |
@@ -83,46 +94,83 @@ network and start no process. The weights are safetensors.
 It inherits the limits and biases of its base model. Numbers above hold for the data they name; elsewhere, and for rare
 inputs above all, measure it beside the base model before you rely on it.
 
-## Reproduce
+{_made(source, recipe, made_with, command, training)}
 
-```
-factcli convert -c {FILE_NAME}{"" if source.repo_id else " MODEL"}
-```
-
-`{FILE_NAME}` in this repository holds:
-
-```yaml
-{yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True).strip()}
-```
-
-{_provenance(made_with)}
-
-- {structure.title}: {structure.paper}
-- {criterion.title}: {criterion.paper}
+{chr(10).join(papers)}
 {END}
 """
-    return join_card(_metadata(source, [recipe.method], auto_class), text)
+    return join_card(_metadata(source, kinds, auto_class), text)
 
 
-def dense_card(source: Source, auto_class: str, made_with: dict[str, Any], trained: str, task: str) -> str:
-    """README.md of a model that was trained and not factorized."""
+def dense_card(
+    source: Source,
+    auto_class: str,
+    made_with: dict[str, Any],
+    task: str,
+    command: Sequence[str],
+    training: dict[str, Any],
+) -> str:
+    """README.md of a model that was trained and not factorized; the rest as for make_card."""
     text = f"""{BEGIN}
 # {source.provenance()["model"]}, fine-tuned on {task}
 
-{_linked(source)}, {trained[0].lower()}{trained[1:]} No matrix is factorized.
+{_linked(source)}, fine-tuned on {task}. No matrix is factorized.
 
 {RESULTS[0]}
 {RESULTS[1]}
 {SPEED[0]}
 {SPEED[1]}
 
-## Made with
+## Load
 
-{_provenance(made_with)}
+```python
+from transformers import {auto_class}, AutoTokenizer
+
+name, revision = "{NAME}", "{REVISION}"
+model = {auto_class}.from_pretrained(name, revision=revision)
+tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+```
+
+{_made(source, None, made_with, command, training)}
 {END}
 """
     metadata = _metadata(source, [], auto_class)
     return join_card(metadata | ({"base_model_relation": "finetune"} if "base_model" in metadata else {}), text)
+
+
+def _made(
+    source: Source,
+    recipe: Recipe | None,
+    made_with: dict[str, Any],
+    command: Sequence[str],
+    training: dict[str, Any] | None,
+) -> str:
+    """The sections on how it was made, step by step, and what makes it again."""
+    steps = "\n".join(f"{number}. {step}" for number, step in enumerate(made_with.get("steps", ()), 1))
+    values = (recipe.to_dict() if recipe else {}) | ({"training": training} if training else {})
+    names = ", ".join(f"`{made_with[key]}`" for key in ("train", "validation", "data") if f"{key}_sha256" in made_with)
+    local = [
+        *([] if source.repo_id else [f"MODEL is the directory `{source.provenance()['model']}`"]),
+        *([f"the data are {names}, with the SHA-256 below"] if names else []),
+    ]
+    what = "".join(f"{part[0].upper()}{part[1:]}. " for part in local)
+    return f"""## How it was made
+
+{steps}
+
+## Reproduce
+
+```
+{shlex.join(command)}
+```
+
+{what}`{FILE_NAME}` in this repository holds:
+
+```yaml
+{yaml.safe_dump(values, sort_keys=False, allow_unicode=True).strip()}
+```
+
+{_provenance(made_with)}"""
 
 
 def _metadata(source: Source, methods: list[str], auto_class: str) -> dict[str, Any]:
@@ -146,5 +194,6 @@ def _linked(source: Source) -> str:
 
 def _provenance(made_with: dict[str, Any]) -> str:
     """Provenance as a table, in the order of the recipe file."""
-    rows = "\n".join(f"| {key.replace('_', ' ')} | `{value}` |" for key, value in made_with.items() if value)
+    entries = {key.replace("_", " "): value for key, value in made_with.items() if value and key != "steps"}
+    rows = "\n".join(f"| {key} | `{str(value).replace('|', chr(92) + '|')}` |" for key, value in entries.items())
     return f"| made with | |\n|---|---|\n{rows}"

@@ -62,8 +62,8 @@ def command(
         console.quiet_libraries(verbose, bars=not (quiet or as_json))
     with console.progress("Measuring", not (quiet or as_json)) as progress:
         result = bench(
-            models, baseline=baseline, **sizes, protocol=protocol, variant=o.names(variant), seconds=seconds, runs=runs,
-            dtype=dtype, threads=threads, device=device, plot=plot, update_card=update_card,
+            models, baseline=baseline, **sizes, protocol=protocol, variant=o.names(variant) or [], seconds=seconds,
+            runs=runs, dtype=dtype, threads=threads, device=device, plot=plot, update_card=update_card,
             progress=progress,
         )  # fmt: skip
     for text in result["notes"]:

@@ -43,7 +43,8 @@ def show_notes() -> None:
     """From here on; the library's callers have their own handlers, or logging's default."""
     logger = logging.getLogger("factcli")
     logger.propagate = False
-    logger.addHandler(Notes())
+    if not any(isinstance(handler, Notes) for handler in logger.handlers):
+        logger.addHandler(Notes())
 
 
 def result(values: Any) -> None:

@@ -39,11 +39,10 @@ def command(
         console.quiet_libraries(verbose, bars=not (quiet or as_json))
     with console.progress("Examining", not (quiet or as_json)) as progress:
         result = diagnose(
-            model, calibration=calibration, calibration_samples=calibration_samples or 512,
-            max_length=max_length or 128, fisher=fisher or "sampled", text_column=text_column or (),
-            label_column=label_column or "label", data_dir=data_dir, include=include or (), exclude=exclude or (),
-            plot=plot, revision=revision, trust_remote_code=trust_remote_code, device=device, seed=seed or 0,
-            progress=progress,
+            model, calibration=calibration, calibration_samples=calibration_samples, max_length=max_length,
+            fisher=fisher, text_column=text_column or None, label_column=label_column, data_dir=data_dir,
+            include=include or None, exclude=exclude or None, plot=plot, revision=revision,
+            trust_remote_code=trust_remote_code, device=device, seed=seed, progress=progress,
         )  # fmt: skip
     for text in result.get("notes", ()):
         console.note(text)

@@ -18,7 +18,7 @@ def command(
     data_revision: o.DataRevisionOption = None,
     validation: o.ValidationOption = None,
     text_column: o.TextColumnOption = None,
-    label_column: o.LabelColumnOption = "label",
+    label_column: o.LabelColumnOption = None,
     label_names: o.LabelNamesOption = None,
     limit: Annotated[
         int | None, typer.Option("--limit", help="Only the first examples.", rich_help_panel=o.DATA)
@@ -44,7 +44,7 @@ def command(
     with console.progress("Evaluating", not (quiet or as_json)) as progress:
         results = evaluate(
             models, task=task, split=split, data_dir=data_dir, data_revision=data_revision, validation=validation,
-            text_column=text_column or (), label_column=label_column, label_names=o.names(label_names),
+            text_column=text_column or None, label_column=label_column, label_names=o.names(label_names),
             batch_size=batch_size, max_length=max_length, limit=limit, device=device, revision=revision,
             trust_remote_code=trust_remote_code, text_to_text=text_to_text, update_card=update_card, progress=progress,
         )  # fmt: skip

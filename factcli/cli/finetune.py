@@ -12,7 +12,7 @@ PRUNING = "Pruning"
 
 
 def command(
-    model: o.ModelArgument,
+    model: o.RecipeModelArgument = None,
     output: o.OutputOption = None,
     task: o.TaskOption = None,
     data_dir: o.DataDirOption = None,
@@ -23,7 +23,7 @@ def command(
     ] = None,
     validation: o.ValidationOption = None,
     text_column: o.TextColumnOption = None,
-    label_column: o.LabelColumnOption = "label",
+    label_column: o.LabelColumnOption = None,
     label_names: o.LabelNamesOption = None,
     limit: Annotated[
         int | None, typer.Option("--limit", help="Only the first training examples.", rich_help_panel=o.DATA)
@@ -34,7 +34,7 @@ def command(
     keep: o.KeepOption = None,
     rank: o.RankOption = None,
     blocks: o.BlocksOption = None,
-    force_rank: o.ForceRankOption = False,
+    force_rank: o.ForceRankOption = None,
     criterion: o.CriterionOption = None,
     allocation: o.AllocationOption = None,
     include: o.IncludeOption = None,
@@ -125,11 +125,11 @@ def command(
         ),
     ] = False,
     text_to_text: Annotated[
-        bool, typer.Option("--text-to-text", help="Answer in words (T5).", rich_help_panel=TRAINING)
-    ] = False,
+        bool | None, typer.Option("--text-to-text", help="Answer in words (T5).", rich_help_panel=TRAINING)
+    ] = None,
     new_head: Annotated[
-        bool, typer.Option("--new-head", help="Replace the head that the model has.", rich_help_panel=TRAINING)
-    ] = False,
+        bool | None, typer.Option("--new-head", help="Replace the head that the model has.", rich_help_panel=TRAINING)
+    ] = None,
     seed: o.SeedOption = None,
     seeds: Annotated[
         str | None, typer.Option("--seeds", help="1-6 or 1,2,5: a run each, and a table.", rich_help_panel=TRAINING)
@@ -169,13 +169,13 @@ def command(
     with watching(not (quiet or as_json)) as watch:
         result = finetune(
             model, output, task=task, data_dir=data_dir, data_revision=data_revision, train=train,
-            validation=validation, text_column=text_column or (), label_column=label_column,
+            validation=validation, text_column=text_column or None, label_column=label_column,
             label_names=o.names(label_names), limit=limit, config=config, method=method, params=params, keep=keep,
-            rank=rank, blocks=blocks, force_rank=force_rank, criterion=criterion, allocation=allocation, include=include
-            or (), exclude=exclude or (), dtype=dtype, schedule=schedule, order=order, stage_steps=stage_steps,
-            stages=stages, prune=prune, density=density, prune_scope=prune_scope, mixed_with=mixed_with,
-            batch_size=batch_size, epochs=epochs, max_steps=max_steps, learning_rate=learning_rate,
-            warmup_ratio=warmup_ratio, weight_decay=weight_decay, max_length=max_length, precision=precision,
+            rank=rank, blocks=blocks, force_rank=force_rank, criterion=criterion, allocation=allocation,
+            include=include or None, exclude=exclude or None, dtype=dtype, schedule=schedule, order=order,
+            stage_steps=stage_steps, stages=stages, prune=prune, density=density, prune_scope=prune_scope,
+            mixed_with=mixed_with, batch_size=batch_size, epochs=epochs, max_steps=max_steps,
+            learning_rate=learning_rate, warmup_ratio=warmup_ratio, weight_decay=weight_decay, max_length=max_length, precision=precision,
             teacher=teacher, temperature=temperature, label_weight=label_weight, logit_weight=logit_weight,
             hidden_weight=hidden_weight, attention_weight=attention_weight,
             teacher_cache=teacher_cache, text_to_text=text_to_text,

@@ -94,7 +94,7 @@ ExcludeOption = Annotated[
     list[str] | None, typer.Option("--exclude", help="Regular expression on target names; repeatable.")
 ]
 ForceRankOption = Annotated[
-    bool, typer.Option("--force-rank", help="Factorize at --rank even where that is larger than dense.")
+    bool | None, typer.Option("--force-rank", help="Factorize at --rank even where that is larger than dense.")
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")]
 
@@ -133,13 +133,15 @@ ValidationOption = Annotated[
 TextColumnOption = Annotated[
     list[str] | None, typer.Option("--text-column", help="Column of texts; twice for pairs.", rich_help_panel=DATA)
 ]
-LabelColumnOption = Annotated[str, typer.Option("--label-column", help="Column of labels.", rich_help_panel=DATA)]
+LabelColumnOption = Annotated[
+    str | None, typer.Option("--label-column", help="Column of labels; default label.", rich_help_panel=DATA)
+]
 LabelNamesOption = Annotated[
     str | None,
     typer.Option("--label-names", help="The labels in the order of the model's outputs: no,yes.", rich_help_panel=DATA),
 ]
 
 
-def names(text: str | None) -> list[str]:
-    """ "no,yes" -> the names."""
-    return [name.strip() for name in text.split(",")] if text else []
+def names(text: str | None) -> list[str] | None:
+    """ "no,yes" -> the names; None where the option is not given."""
+    return None if text is None else [name.strip() for name in text.split(",")]

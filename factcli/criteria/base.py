@@ -13,7 +13,8 @@ class Criterion:
     """Turns what calibration gathered for a target into the metric that its projection minimises.
 
     `needs` are the statistics it reads; none means that it needs no data. `comparable` says whether errors of
-    different targets are in one unit (of the loss), so that an allocation may add them up as they are.
+    different targets are in one unit (of the loss), so that an allocation may add them up as they are. `options` are
+    those of a recipe that are its own ("solver" where its projection is solved numerically).
     """
 
     name: str
@@ -21,6 +22,7 @@ class Criterion:
     paper: str
     needs: frozenset[Kind] = frozenset()
     comparable: bool = False
+    options: frozenset[str] = frozenset()
 
     def metric(self, target: Target, statistics: Statistics | None = None, weight: Tensor | None = None) -> Metric:
         """The metric of one target, float64; `statistics` has what `needs` says, `weight` (m, n) is the matrix."""

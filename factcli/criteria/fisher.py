@@ -20,6 +20,7 @@ class Fisher(Criterion):
     paper = "Hua et al. 2022, Numerical Optimizations for Weighted Low-rank Estimation on Language Models"
     needs = frozenset({Kind.FISHER})
     comparable = True
+    options = frozenset({"solver"})
 
     def metric(self, target: Target, statistics: Statistics | None = None, weight: Tensor | None = None) -> Metric:
         assert statistics is not None

@@ -30,6 +30,7 @@ class Sparsity(Criterion):
         if kind not in VARIANTS:
             raise UsageError(f"--sparsity {kind!r} is unknown: take {', '.join(VARIANTS)}.")
         self.kind = kind
+        self.options = frozenset({"sparsity", "solver"} if kind == "entries" else {"sparsity"})
 
     def variant(self, sparsity: str) -> Criterion:
         return Sparsity(sparsity)

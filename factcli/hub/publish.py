@@ -14,6 +14,7 @@ from huggingface_hub.utils._validators import validate_repo_id
 from ..card.text import merge, problems, split_card
 from ..card.write import NAME, REVISION
 from ..errors import FactcliError, UsageError
+from ..options import check_values
 from .download import fetch_text
 from .failures import CLIENT_FAILURES, TRY_AGAIN, endpoint, failure, http_status
 from .files import CARD, WEIGHTS, export_files
@@ -66,6 +67,7 @@ def push(
         FactcliError: No whole model, no right to write, or a Hub that does not answer. The repository is then as
             before: nothing is seen of a commit that is not whole.
     """
+    check_values(locals())
     folder = Path(folder)
     if create_pr and (revision or tag):
         raise UsageError("--create-pr opens a branch of its own: leave out --revision and --tag.")
@@ -98,7 +100,8 @@ def push(
 def check_destination(repo_id: str, private: bool | None = None) -> Destination:
     """That the token may write to `repo_id` (YOU/ is put before a bare name), or make it; asked before long work.
 
-    Raises FactcliError for a missing or wrong token, a foreign name, and a public repository that was to be private.
+    Raises FactcliError for a missing or wrong token, a foreign name, and a public repository that was to be private or
+    the other way round.
     """
     if constants.HF_HUB_OFFLINE:
         raise FactcliError(f"{repo_id} cannot be published: HF_HUB_OFFLINE is set.")
@@ -131,9 +134,10 @@ def check_destination(repo_id: str, private: bool | None = None) -> Destination:
         if http_status(error) not in (401, 403, 404):
             raise
         raise FactcliError(f"This token may not write to {repo_id}: set HF_TOKEN to one that may.") from error
-    if private and not info.private:
+    if private is not None and private != bool(info.private):
+        now, wanted = ("private", "public") if info.private else ("public", "private")
         raise FactcliError(
-            f"{repo_id} is public already: choose another name, or make it private on its settings page."
+            f"{repo_id} is {now} already: choose another name, or make it {wanted} on its settings page."
         )
     return Destination(repo_id, private, exists=True)
 

@@ -10,14 +10,16 @@ from typing import Any
 from ..errors import FactcliError, UsageError
 from ..files import write_json
 from ..notes import note
+from ..options import spelled
 from ..outputs import SPARED
 
 RUN = "run.json"
+SEARCHED = "search.json"  # the learning rate that was found
 CHECKPOINTS, PHASES, SEEDS = "checkpoints", "phases", "seeds"  # folders beside the output, NAME-checkpoints and so on
 # What a run, its phases or its seeds put into such a folder.
 _OWN = re.compile(
-    r"run\.json|search\.json|(tmp-)?checkpoint-\d+|[12]|finetune_results\.json|seed-\d+(\.json|-checkpoints)?|"
-    r"\..+\.([0-9a-f]{12}\.(partial|old)|lock)"
+    r"run\.json|search\.json|factorized\.json|(tmp-)?checkpoint-\d+|[12]|finetune_results\.json|"
+    r"seed-\d+(\.json|-checkpoints)?|\..+\.([0-9a-f]{12}\.(partial|old)|lock)"
 )
 
 
@@ -32,19 +34,57 @@ def open_folder(folder: Path, run: dict[str, Any], resume: bool, overwrite: bool
     Raises FactcliError where another run left one, or it is no run's, UsageError where there is nothing to resume.
     """
     if resume:
-        kept = _run(folder)
-        if kept is None:
+        if _run(folder) is None:
             raise UsageError(f"There is nothing to resume: {folder} has no run. Leave out --resume.")
-        different = sorted(key for key in kept.keys() | run.keys() if kept.get(key) != run.get(key))
-        if different:
-            raise FactcliError(
-                f"{folder} is of a run with other options ({', '.join(different)}): give the same ones, or start anew "
-                "with --overwrite."
-            )
+        check_same(folder, run)
         return
     clear(folder, overwrite)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / RUN, run)
+
+
+def check_same(folder: Path, run: dict[str, Any]) -> None:
+    """Raises FactcliError where the folder is of another run."""
+    different = differences(_run(folder) or {}, json.loads(json.dumps(run)))
+    if different:
+        raise FactcliError(
+            f"{folder} is of a run with other options or data: {', '.join(different)}. Give the same ones, or start "
+            "anew with --overwrite."
+        )
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between two identities, in a user's words."""
+    found: list[str] = []
+    for part in [*now, *(name for name in before if name not in now)]:
+        old, new = before.get(part), now.get(part)
+        if old == new:
+            continue
+        if part in ("recipe", "training", "versions") and isinstance(old, dict) and isinstance(new, dict):
+            keys = [*new, *(key for key in old if key not in new)]
+            changed = [key for key in keys if old.get(key) != new.get(key)]
+            found += [f"{_called(part, k)} ({_value(old, k)} then, {_value(new, k)} now)" for k in changed]
+        else:
+            said = isinstance(new, int) or part == "the precision"  # digests tell a user nothing
+            found.append(f"{part} ({old} then, {new} now)" if said else part)
+    return found
+
+
+def _called(part: str, key: str) -> str:
+    if part == "versions":
+        return f"the version of {key}"
+    return spelled(key) if part == "training" else f"{spelled(key)} of the factorization"
+
+
+def _value(values: dict[str, Any], key: str) -> str:
+    value = values.get(key, "not given")
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def forget(folder: Path) -> None:
+    """Remove the folder of a run that left nothing to continue from."""
+    if folder.is_dir() and not (folder / SEARCHED).is_file() and not list(folder.glob("checkpoint-*")):
+        _remove(folder)
 
 
 def check_clear(folder: Path, overwrite: bool) -> None:
@@ -83,7 +123,7 @@ def _run(folder: Path) -> dict[str, Any] | None:
         values = json.loads((folder / RUN).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return values if isinstance(values, dict) and values.keys() >= {"source", "training"} else None
+    return values if isinstance(values, dict) and values.keys() >= {"training", "versions"} else None
 
 
 def _strange(folder: Path) -> str | None:

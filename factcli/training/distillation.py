@@ -55,14 +55,14 @@ class Teacher:
         return {name: True for name, weight in asked.items() if weight}
 
 
-def load_teacher(job: Job, name: str, weights: Weights, trust_remote_code: bool = False) -> tuple[Source, Teacher]:
+def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Source, Teacher]:
     """The teacher `name` (a directory or Hub id) for a job's task, in float32 on the CPU, and its source.
 
     Raises FactcliError where tokenizer, labels, their number or the sizes differ from what the job's model has.
     """
     if job.settings.text_to_text:
         raise UsageError("--teacher needs a classification or regression head: leave out --text-to-text.")
-    source = find_source(name, None, trust_remote_code, accept_factorized=True)
+    source = find_source(name, None, job.trust_remote_code, accept_factorized=True)
     if not source.model_class.__name__.endswith("ForSequenceClassification"):
         raise FactcliError(f"The teacher {name} has no classification head: fine-tune it on {job.task.name} first.")
     students = head_size(job.source.config)

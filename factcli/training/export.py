@@ -13,11 +13,11 @@ from ..errors import FactcliError
 from ..files import write_json
 from ..outputs import Output
 from ..plan import Plan
-from ..provenance import made_with
+from ..provenance import made_with, model_argument, trained_on
 from ..recipe import FILE_NAME, dump_recipe
 from ..source import Loaded, count_parameters
-from ..tasks import HUB_ID
 from .job import Job
+from .run import processes
 
 RESULTS = "finetune_results.json"
 
@@ -28,38 +28,53 @@ def export(
     output: Output,
     result: dict[str, Any],
     losses: list[tuple[int, float]],
-    texts: dict[str, str] | None = None,
+    whole: Job,
+    sentences: list[str],
 ) -> None:
     """Write the trained model of a job to `output`, in the source's precision, reloaded and compared.
 
-    With it go the recipe (how it was made and trained), the card and finetune_results.json (`result` and the losses);
-    `texts` by name are written in place of these.
+    With it go the recipe (how it was made and trained), the card and finetune_results.json (`result` and the losses).
+    What they say is of `whole`, the job whose last part `job` may be, and of what was done, a sentence a phase.
     """
     source, dtype = job.source, (job.recipe.dtype if job.recipe else None) or job.source.dtype
     torch.nn.Module.to(loaded.model, "cpu")
     loaded.model.train(False)
-    training = job.settings.to_dict() | {"learning_rate": result["learning_rate"], "seed": result["seed"]}
-    commit = job.settings.data_revision
-    about = made_with(source, job.recipe, f"{HUB_ID}@{commit}" if commit else None)
-    written = {FILE_NAME: dump_recipe(job.recipe, about, training)}
+    training = whole.settings.to_dict(whole.task.regression)
+    if whole is job:
+        training |= {"learning_rate": result["learning_rate"], "seed": result["seed"]}
+    data = trained_on(whole.task, whole.data_dir, whole.settings.data_revision)
+    about = made_with(whole.source, whole.recipe, data, sentences)
+    texts = {FILE_NAME: dump_recipe(whole.recipe, about, training)}
+    command = _command(whole)
     entry = {k: result[k] for k in ("task", "metrics", "majority")}
     entry |= {"split": job.task.validation, "examples": len(job.validation)}
     with output.new() as work:
         if job.plan is not None:
             plan = whole_plan(job.plan, loaded)
             sizes = tuple(n * getattr(torch, dtype).itemsize for n in (plan.parameters_before, plan.parameters_after))
-            assert job.recipe is not None
             head = auto_class(source, source.model_class)
-            card = make_card(source, job.recipe, plan, head, (sizes[0], sizes[1]), about, _story(result))
-            written |= {"README.md": card} | (texts or {})
-            write_export(work, loaded, source, plan, written, job.changes, dtype)
+            card = make_card(whole.source, whole.recipe, plan, head, (sizes[0], sizes[1]), about, command, training)
+            write_export(work, loaded, source, plan, texts | {"README.md": card}, job.changes, dtype)
         else:
             head = auto_class(source, type(loaded.model))
-            card = dense_card(source, head, about, _story(result), result["task"])
-            _write_dense(work, job, loaded, written | {"README.md": card} | (texts or {}), dtype)
-        write_json(work / RESULTS, result | {"losses": [list(pair) for pair in losses]})
+            card = dense_card(whole.source, head, about, result["task"], command, training)
+            _write_dense(work, job, loaded, texts | {"README.md": card}, dtype)
+        named = {"model": whole.source.provenance()["model"], "output": output.shown.name}  # without directories
+        write_json(work / RESULTS, result | named | {"losses": [list(pair) for pair in losses]})
         tag = "text2text-generation" if job.settings.text_to_text else "text-classification"
         update_results(work / "README.md", [entry], output.shown.name, tag)
+
+
+def _command(job: Job) -> list[str]:
+    """What repeats a training, beside the recipe file that it wrote; files are named without the directories above
+    them."""
+    several = ["accelerate", "launch", "--num_processes", str(processes()), "-m"] if processes() > 1 else []
+    words = [*several, "factcli", "finetune", *model_argument(job.source), "-c", FILE_NAME]
+    if job.task.files:
+        words += ["--train", job.task.files["train"].name, "--validation", job.task.files["validation"].name]
+    elif job.data_dir is not None:
+        words += ["--data-dir", "GLUE"]
+    return [*words, *(["--trust-remote-code"] if job.trust_remote_code else [])]
 
 
 def whole_plan(plan: Plan, loaded: Loaded) -> Plan:
@@ -85,10 +100,3 @@ def _write_dense(work: Path, job: Job, loaded: Loaded, texts: dict[str, str], dt
     if info["missing_keys"] or differ:
         name = sorted([*info["missing_keys"], *differ])[0]
         raise FactcliError(f"The saved model does not reload: {name} differs; please report this.")
-
-
-def _story(result: dict[str, Any]) -> str:
-    return (
-        f"Fine-tuned on {result['task']} ({result['schedule']}, {result['steps']} steps, learning rate "
-        f"{result['learning_rate']:g}, seed {result['seed']})."
-    )

@@ -2,41 +2,36 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ..allocations import allocations
-from ..calibration.measure import Measured, criterion_of
-from ..conversion import pick_device, plan_for
+from ..conversion import pick_device
 from ..criteria import criteria
 from ..errors import UsageError
 from ..hub.publish import Publishing
+from ..options import PUBLISHING, Values, check_values, given, refuse_idle
 from ..outputs import Output, inputs
-from ..plan import Budget
-from ..recipe import Recipe, make_recipe, read_recipe
+from ..recipe import FILE_NAME, Recipe, make_recipe, read_recipe, recorded_recipe, source_of_recipe
 from ..source import Source, find_source, load_meta
 from ..structures import structures
 from ..targets import find_targets
 from ..tasks import GLUE, Task, data_commit, load_split, user_task
-from .calibrating import has_new_head, measured_now
+from ..unchanged import unchanged
 from .checkpoints import CHECKPOINTS, PHASES, SEEDS, check_clear
-from .distillation import Teacher, Weights, load_teacher
 from .events import Watch
-from .job import Job, build_model, existing_plan, prepare
-from .mixed import Matrices, load_matrices
+from .job import prepare
 from .phases import prune_and_factorize
-from .run import Options, check_reporter, in_bfloat16, is_main, processes
+from .run import check_reporter, in_bfloat16, is_main, processes
 from .runner import Runner
-from .schedules import default_schedule, schedules
-from .settings import Settings, make_settings, parse_seeds
-from .teacher_cache import cached
+from .schedules import schedules
+from .settings import RULES, Settings, make_settings, parse_seeds, read_settings
+from .setup import RunOptions, equipped, planned, schedule_of
 
 
+@unchanged()
 def finetune(
-    model: str,
+    model: str | None = None,
     output: str | Path | None = None,
     *,
     task: str | None = None,
@@ -44,9 +39,9 @@ def finetune(
     data_revision: str | None = None,
     train: str | Path | None = None,
     validation: str | Path | None = None,
-    text_column: Sequence[str] = (),
-    label_column: str = "label",
-    label_names: Sequence[str] = (),
+    text_column: Sequence[str] | None = None,
+    label_column: str | None = None,
+    label_names: Sequence[str] | None = None,
     limit: int | None = None,
     config: str | Path | None = None,
     method: str | None = None,
@@ -54,11 +49,11 @@ def finetune(
     keep: float | None = None,
     rank: int | None = None,
     blocks: int | None = None,
-    force_rank: bool = False,
+    force_rank: bool | None = None,
     criterion: str | None = None,
     allocation: str | None = None,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
     dtype: str | None = None,
     schedule: str | None = None,
     order: str | None = None,
@@ -83,8 +78,8 @@ def finetune(
     hidden_weight: float | None = None,
     attention_weight: float | None = None,
     teacher_cache: bool = False,
-    text_to_text: bool = False,
-    new_head: bool = False,
+    text_to_text: bool | None = None,
+    new_head: bool | None = None,
     seed: int | None = None,
     seeds: str | None = None,
     device: str = "auto",
@@ -104,6 +99,9 @@ def finetune(
     """Train `model` (a directory or Hub id, dense or factorized) on a task and save the result to `output`.
 
     Args:
+        model: Without it, the one on the Hub that the recipe `config` was made with, at the same commit.
+        config: A recipe file, with how to factorize and, in its section `training`, how to train; arguments given here
+            win over it. That of an export repeats its training.
         task: A GLUE task, its data from `data_dir` or the Hub (there from `data_revision`); or else `train` and
             `validation`, files.
         method, params, keep, rank and so on: As for `convert`; they factorize a dense model, by `schedule`. Without
@@ -130,207 +128,171 @@ def finetune(
         `seeds`, an object with `runs` (one such object each) and `summary`.
 
     Raises:
-        UsageError: Options that do not fit together.
+        UsageError: Options that do not fit together, or have no effect.
         FactcliError: Anything else that a user can put right, a training that diverges included.
     """
+    check_values(asked := dict(locals()))
+    refuse_idle(PUBLISHING, asked, given(asked))
     flags = {
         "method": method, "params": params, "keep": keep, "rank": rank, "blocks": blocks, "force_rank": force_rank,
-        "criterion": criterion, "allocation": allocation, "include": tuple(include), "exclude": tuple(exclude),
+        "criterion": criterion, "allocation": allocation, "include": include, "exclude": exclude,
     }  # fmt: skip
-    settings = make_settings(
-        config,
-        {
-            "schedule": schedule, "order": order, "stage_steps": stage_steps, "stages": stages,
-            "batch_size": batch_size, "epochs": epochs, "max_steps": max_steps, "learning_rate": learning_rate,
-            "warmup_ratio": warmup_ratio, "weight_decay": weight_decay, "max_length": max_length,
-            "precision": precision, "text_to_text": text_to_text or None, "task": task,
-            "data_revision": data_revision, "seed": seed, "teacher": teacher, "temperature": temperature,
-            "label_weight": label_weight, "logit_weight": logit_weight, "hidden_weight": hidden_weight,
-            "attention_weight": attention_weight, "prune": prune, "density": density, "prune_scope": prune_scope,
-            "mixed_with": mixed_with,
-        },
-    )  # fmt: skip
+    how = {
+        "schedule": schedule, "order": order, "stage_steps": stage_steps, "stages": stages,
+        "batch_size": batch_size, "epochs": epochs, "max_steps": max_steps, "learning_rate": learning_rate,
+        "warmup_ratio": warmup_ratio, "weight_decay": weight_decay, "max_length": max_length,
+        "precision": precision, "text_to_text": text_to_text, "task": task, "data_revision": data_revision,
+        "text_column": text_column, "label_column": label_column, "label_names": label_names, "limit": limit,
+        "new_head": new_head, "seed": seed, "teacher": teacher, "temperature": temperature,
+        "label_weight": label_weight, "logit_weight": logit_weight, "hidden_weight": hidden_weight,
+        "attention_weight": attention_weight, "prune": prune, "density": density, "prune_scope": prune_scope,
+        "mixed_with": mixed_with,
+    }  # fmt: skip
+    if epochs is not None and max_steps is not None:
+        raise UsageError("Give --epochs or --max-steps, not both.")
+    settings = make_settings(config, how)
     check_reporter(report_to)
     if save_steps < 0:
         raise UsageError("--save-steps is the steps between checkpoints, or 0 for none.")
-    seed_list = parse_seeds(seeds) if seeds is not None else [settings.seed]
     if seeds is not None and seed is not None:
         raise UsageError("Give --seed or --seeds, not both.")
-    recipe = _recipe(config, flags, dtype, settings)
-    patterns = (tuple(include) or settings.prune_include, tuple(exclude) or settings.prune_exclude)
-    if recipe is not None:
-        patterns = (recipe.include, recipe.exclude)
-    elif settings.prune is not None:
-        settings = replace(settings, prune_include=patterns[0], prune_exclude=patterns[1])
-    if settings.schedule is not None:
-        schedules[settings.schedule]
-    where = pick_device(device)
-    in_bfloat16(settings.precision, where)  # refused here if need be
-    source = find_source(model, revision, trust_remote_code, accept_factorized=True)
-    if settings.pruning is not None:
-        if source.factorized:
-            raise UsageError(f"{model} is factorized already: --prune needs the dense model it came from.")
-        targets = find_targets(load_meta(source).base_model, *patterns)
-        settings.pruning.check([t.size for t in targets if t.kept is None])
-    if source.factorized and (recipe is not None or settings.schedule not in (None, "direct", "mixed-rank")):
-        raise UsageError(
-            f"{model} is factorized already: leave out --method, the budget and --schedule, or start from the dense "
-            "model it came from."
-        )
-    chosen = _task(
-        task if train or validation else settings.task, train, validation, text_column, label_column, label_names
-    )
-    folder = Path(output) if output is not None else Path(_default_output(source, chosen, recipe))
+    if teacher_cache and settings.teacher is None:
+        raise UsageError("--teacher-cache is for --teacher: give both.")
+    seed_list = parse_seeds(seeds) if seeds is not None else [settings.seed]
     several = seeds is not None
     if several and push_to_hub:
         raise UsageError("--push-to-hub publishes one model: give --seed, not --seeds.")
-    in_phases = settings.prune is not None and recipe is not None
-    if in_phases:
-        if several:
-            raise UsageError("--prune with a budget makes one model: give --seed, not --seeds.")
-        if processes() > 1:
-            raise UsageError("--prune with a budget runs in one process: give its three phases as three commands.")
-        if settings.schedule not in (None, "mixed-rank") or settings.mixed_with is not None:
-            raise UsageError(
-                "--prune with a budget trains by schedule mixed-rank, with the model that it pruned: leave out "
-                "--schedule and --mixed-with."
-            )
+    if settings.schedule is not None:
+        schedules[settings.schedule]
+    recipe = _recipe(config, flags, dtype, settings)
+    lpaf = settings.prune is not None and recipe is not None
+    if lpaf:
+        _check_phases(settings, several)
+    if settings.prune is not None and recipe is None:
+        settings = replace(
+            settings,
+            prune_include=settings.prune_include if include is None else tuple(include),
+            prune_exclude=settings.prune_exclude if exclude is None else tuple(exclude),
+        )
+    where = pick_device(device)
+    in_bfloat16(settings.precision, where)  # refused here if need be
+    if model is None:
+        model, revision = source_of_recipe(config, revision), None
+    source = find_source(model, revision, trust_remote_code, accept_factorized=True)
+    if source.factorized:
+        _check_factorized(source, recipe, given(flags), config, settings)
+        recipe = None
+    elif recipe is None and settings.schedule is not None:
+        raise UsageError("--schedule is for factorizing: give --method and a budget with it.")
+    if settings.pruning is not None:
+        include, exclude = settings.prune_include, settings.prune_exclude
+        if recipe is not None:
+            include, exclude = recipe.include, recipe.exclude
+        targets = find_targets(load_meta(source).base_model, include, exclude)
+        settings.pruning.check([t.size for t in targets if t.kept is None])
+    settings = replace(settings, schedule=schedule_of(source, settings, recipe))
+    chosen = _task(settings, task, train, validation)
+    refuse_idle(
+        RULES,
+        asdict(settings) | {
+            "task": None if chosen.files else chosen.name, "regression": chosen.regression, "data_dir": data_dir,
+            "calibration": recipe.calibration if recipe and criteria[recipe.criterion].needs else None,
+        },
+        given({**how, **asked, "model": model if source.factorized else None}), str(config), read_settings(config),
+    )  # fmt: skip
+    folder = Path(output) if output is not None else Path(_default_output(source, chosen, recipe))
     read = inputs(
         ("the source", model), ("the teacher", settings.teacher), ("--mixed-with", settings.mixed_with),
         ("--data-dir", data_dir), ("the training file", train), ("the validation file", validation),
         ("--calibration", recipe.calibration if recipe else None), ("the recipe", config),
     )  # fmt: skip
-    beside = (SEEDS,) if several else (CHECKPOINTS, PHASES) if in_phases else (CHECKPOINTS,)
+    beside = (SEEDS,) if several else (CHECKPOINTS, PHASES) if lpaf else (CHECKPOINTS,)
     place = Output(folder, overwrite, read, beside)
     with place.held() if is_main() else nullcontext():
         for name in beside if is_main() and not resume else ():
             check_clear(place.beside(name), overwrite)
         publishing = Publishing.asked(push_to_hub and is_main(), hub_model_id, private, folder)
         commit = data_commit(chosen, data_dir, settings.data_revision)
+        on_hub = not chosen.files and data_dir is None
         settings = replace(
-            settings, task=None if chosen.files else chosen.name, data_revision=commit or settings.data_revision
+            settings,
+            task=None if chosen.files else chosen.name,
+            data_revision=(commit or settings.data_revision) if on_hub else None,
         )
-        train_data = load_split(chosen, "train", data_dir, limit, commit)
+        train_data = load_split(chosen, "train", data_dir, settings.limit, commit)
         validation_data = load_split(chosen, None, data_dir, revision=commit)
-
-        def prepared(source: Source, settings: Settings, new_head: bool) -> Job:
-            names = list(label_names)
-            job = prepare(source, chosen, settings, train_data, validation_data, new_head, names)
-            return replace(job, data_dir=data_dir)
-
-        def runner(job: Job, recipe: Recipe | None, resume: bool) -> Runner:
-            job = _planned(job, recipe, where)
-            taught_by = _teacher(job, trust_remote_code, where if teacher_cache else None)
-            options = Options(
-                where, save_steps=save_steps, resume=resume, gradient_checkpointing=gradient_checkpointing,
-                torch_compile=torch_compile, report_to=report_to, reports=place.beside("runs"),
-                teacher=taught_by, matrices=_matrices(job, trust_remote_code),
-            )  # fmt: skip
-            return Runner(job, options, watch or (lambda event: None), overwrite)
-
-        job = prepared(source, settings, new_head)
-        if not in_phases:
-            run = runner(job, recipe, resume)
-            if several:
-                return run.many(place, seed_list)
-            result = run.one(place, seed_list[0])
+        job = prepare(source, chosen, settings, train_data, validation_data)
+        job = replace(job, data_dir=data_dir, trust_remote_code=trust_remote_code)
+        run = RunOptions(
+            where, save_steps, resume, gradient_checkpointing, torch_compile, report_to, place.beside("runs"),
+            teacher_cache,
+        )  # fmt: skip
+        told = watch or (lambda event: None)
+        if lpaf:
+            job = replace(job, recipe=recipe)
+            result = prune_and_factorize(job, train_data, validation_data, place, run, told)
         else:
-            settings = replace(settings, schedule="mixed-rank")
-            texts = {
-                "calibration": settings.task or str(train), "text_column": text_column, "label_column": label_column,
-                "data_revision": settings.data_revision,
-            }  # fmt: skip
-            result = prune_and_factorize(
-                replace(job, recipe=recipe, settings=settings), place,
-                lambda source, settings, new_head, resume: runner(prepared(source, settings, new_head), None, resume),
-                texts, {"data_dir": data_dir, "device": device}, new_head, resume,
-            )  # fmt: skip
+            job = planned(job, recipe, where)
+            runner = Runner(job, equipped(job, run), told)
+            if several:
+                return runner.many(place, seed_list)
+            result = runner.one(place, seed_list[0])
     return result | {"pushed": publishing.publish(place.given)} if publishing else result
 
 
-def _recipe(config: str | Path | None, flags: dict[str, Any], dtype: str | None, settings: Settings) -> Recipe | None:
+def _recipe(config: str | Path | None, flags: Values, dtype: str | None, settings: Settings) -> Recipe | None:
     """The recipe of the factorization; None where neither options nor file ask for one; patterns may be for pruning."""
-    given = {k for k, v in flags.items() if v not in (None, (), False)}
-    from_file = read_recipe(config) if config is not None else {}
+    asked = given(flags) | (read_recipe(config).keys() - {"dtype", "seed"} if config is not None else set())
     if settings.prune is not None:
-        given -= {"include", "exclude"}
-    if not given and not from_file.keys() & {"method", "params", "keep", "rank"}:
+        asked -= {"include", "exclude"}
+    if not asked:
         return None
-    recipe = make_recipe(config, flags | {"dtype": dtype})
-    Budget(recipe.params, recipe.keep, recipe.rank)  # refused here if it is not exactly one
+    recipe = make_recipe(config, {**flags, "dtype": dtype})
+    _ = recipe.budget  # refused here if it is not exactly one
     structures[recipe.method]
     criteria[recipe.criterion]
     return recipe
 
 
-def _task(
-    name: str | None,
-    train_file: str | Path | None,
-    validation: str | Path | None,
-    text_column: Sequence[str],
-    label_column: str,
-    label_names: Sequence[str],
-) -> Task:
-    if name is not None:
-        if train_file is not None or validation is not None:
-            raise UsageError("Give either --task, for GLUE, or --train and --validation.")
-        return GLUE[name]
+def _check_phases(settings: Settings, several: bool) -> None:
+    """Raises UsageError for what does not go with pruning and factorizing in one."""
+    if several:
+        raise UsageError("--prune with a budget makes one model: give --seed, not --seeds.")
+    if processes() > 1:
+        raise UsageError("--prune with a budget runs in one process: give its three phases as three commands.")
+    if settings.schedule not in (None, "mixed-rank") or settings.mixed_with is not None:
+        raise UsageError(
+            "--prune with a budget trains by schedule mixed-rank, with the model that it pruned: leave out "
+            "--schedule and --mixed-with."
+        )
+
+
+def _check_factorized(
+    source: Source, recipe: Recipe | None, flags: set[str], config: str | Path | None, settings: Settings
+) -> None:
+    """Raises UsageError where a model that is factorized is to be factorized or pruned; its own recipe may be given."""
+    if settings.prune is not None:
+        raise UsageError(f"{source.name} is factorized already: --prune needs the dense model it came from.")
+    own = source.path / FILE_NAME
+    known = recorded_recipe(own).to_dict() if own.is_file() else None
+    repeated = not flags and config is not None and recorded_recipe(Path(config)).to_dict() == known
+    if (recipe is not None and not repeated) or settings.schedule not in (None, "direct", "mixed-rank"):
+        raise UsageError(
+            f"{source.name} is factorized already: leave out --method, the budget and --schedule, or start from the "
+            "dense model it came from."
+        )
+
+
+def _task(settings: Settings, asked: str | None, train_file: str | Path | None, validation: str | Path | None) -> Task:
+    """The user's files, or the task of GLUE; one of a recipe gives way to files."""
+    if train_file is None and validation is None and settings.task is not None:
+        return GLUE[settings.task]
+    if asked is not None:
+        raise UsageError("Give either --task, for GLUE, or --train and --validation.")
     if train_file is None or validation is None:
         raise UsageError("Give --task, for GLUE, or both --train FILE and --validation FILE.")
     files = {"train": train_file, "validation": validation}
-    return user_task(files, text_column, label_column, label_names)
-
-
-def _teacher(job: Job, trust_remote_code: bool, caching_on: torch.device | None) -> Teacher | None:
-    settings = job.settings
-    if settings.teacher is None:
-        if caching_on is not None:
-            raise UsageError("--teacher-cache is for --teacher: give both.")
-        return None
-    weights = Weights(
-        settings.temperature, settings.label_weight, settings.logit_weight, settings.hidden_weight,
-        settings.attention_weight,
-    )  # fmt: skip
-    source, teacher = load_teacher(job, settings.teacher, weights, trust_remote_code)
-    return teacher if caching_on is None else cached(teacher, source, job, caching_on)
-
-
-def _matrices(job: Job, trust_remote_code: bool) -> Matrices | None:
-    """What mixed-rank training mixes with: a dense source with itself."""
-    if job.settings.schedule != "mixed-rank":
-        if job.settings.mixed_with is not None:
-            raise UsageError("--mixed-with is for --schedule mixed-rank.")
-        return None
-    name = job.settings.mixed_with or (None if job.source.factorized else job.source.reference)
-    if name is None:
-        raise UsageError("--schedule mixed-rank needs --mixed-with, the dense model that was factorized.")
-    assert job.plan is not None
-    return load_matrices(name, list(job.plan.factorized), trust_remote_code)
-
-
-def _planned(job: Job, recipe: Recipe | None, device: torch.device) -> Job:
-    """The job with its plan and its schedule resolved."""
-    settings: Settings = job.settings
-    if job.source.factorized:
-        plan, made = existing_plan(job.source)
-        return replace(job, plan=plan, recipe=made, settings=replace(settings, schedule=settings.schedule or "direct"))
-    if recipe is None:
-        if settings.schedule is not None:
-            raise UsageError("--schedule is for factorizing: give --method and a budget with it.")
-        return job
-    settings = replace(settings, schedule=settings.schedule or default_schedule(recipe.method))
-    planned = replace(job, recipe=recipe, settings=settings)
-    if allocations[recipe.allocation].needs_gains:
-        loaded = build_model(planned)
-        measured = measured_now(planned, loaded.model, device, None, has_new_head(planned, loaded))
-        plan = plan_for(job.source, recipe, loaded, measured or Measured(criterion_of(recipe)), device)
-    else:
-        plan = plan_for(job.source, recipe)
-    planned = replace(planned, plan=plan)
-    assert planned.plan is not None
-    assert settings.schedule is not None
-    schedules[settings.schedule].stages(planned.plan.factorized, settings.stage_options)  # refused here if need be
-    return planned
+    return user_task(files, settings.text_column, settings.label_column, settings.label_names)
 
 
 def _default_output(source: Source, task: Task, recipe: Recipe | None) -> str:

@@ -12,9 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from ..errors import FactcliError, UsageError
 from ..labels import model_labels, named_order, outputs_of_classes, unnamed
+from ..options import without_effect
 from ..plan import Layer, Plan
 from ..prediction import Features, encode, labels_of, load_tokenizer, prompts
-from ..recipe import FILE_NAME, Recipe, make_recipe
+from ..recipe import FILE_NAME, Recipe, read_recipe, recorded_recipe
 from ..remote_code import configuration_factorized
 from ..remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
 from ..source import Loaded, Source, factorized_class, load_model, native_head
@@ -32,7 +33,8 @@ class Job:
     """`source` has the class and configuration of the model to train, `changes` are what that changes in config.json.
 
     `plan` is the whole plan, None for a dense model that stays dense; `recipe` made it. `outputs` is the model's output
-    for each class of the task. `keep_head` False replaces the head that the source has.
+    for each class of the task. `keep_head` False replaces the head that the source has. `trust_remote_code` holds for
+    the other models that a run reads: a teacher, one to mix with.
     """
 
     source: Source
@@ -48,16 +50,16 @@ class Job:
     recipe: Recipe | None = None
     keep_head: bool = True
     data_dir: str | Path | None = None
+    trust_remote_code: bool = False
 
 
-def with_head(
-    source: Source, task: Task, text_to_text: bool, new_head: bool, label_names: list[str]
-) -> tuple[Source, dict[str, Any], list[int], bool]:
+def with_head(source: Source, task: Task, settings: Settings) -> tuple[Source, dict[str, Any], list[int], bool]:
     """The source with the head that the task needs, the changes in its configuration, the model's output for each
     class, and whether weights of the source's own head are used.
 
-    A head that is there must fit the task by number and names of labels (or be replaced: `new_head`).
+    A head that is there must fit the task by number and names of labels (or be replaced: `settings.new_head`).
     """
+    text_to_text, label_names = settings.text_to_text, settings.label_names
     native = native_head(source.native_config_class, HEADS[text_to_text])
     if native is None:
         what = "text-to-text" if text_to_text else "sequence-classification"
@@ -66,11 +68,14 @@ def with_head(
     has_head = source.model_class.__name__.removeprefix(PREFIX) == native.__name__
     config = copy.deepcopy(source.config)
     identity = list(range(len(task.labels)))
+    keep = has_head and not settings.new_head
+    if label_names and not task.files and (text_to_text or not keep):
+        how = "for a model that answers in words" if text_to_text else "on a new head"
+        raise without_effect("--label-names", f"{how}, which takes the labels of {task.name} in their own order")
     if text_to_text:
         if task.regression:
             raise UsageError(f"{task.name} is a regression, which is not answered in words: leave out --text-to-text.")
         return replace(source, config=config, model_class=model_class), {}, identity, True
-    keep = has_head and not new_head
     outputs, names = identity, list(task.labels)
     if keep and task.regression:
         if config.num_labels != 1:
@@ -101,17 +106,9 @@ def with_head(
     return replace(source, config=config, model_class=model_class), changes, outputs, keep
 
 
-def prepare(
-    source: Source,
-    task: Task,
-    settings: Settings,
-    train: "Dataset",
-    validation: "Dataset",
-    new_head: bool = False,
-    label_names: list[str] | None = None,
-) -> Job:
+def prepare(source: Source, task: Task, settings: Settings, train: "Dataset", validation: "Dataset") -> Job:
     """A job without a plan. Raises FactcliError where model, task and data do not fit together."""
-    headed, changes, outputs, keep = with_head(source, task, settings.text_to_text, new_head, label_names or [])
+    headed, changes, outputs, keep = with_head(source, task, settings)
     tokenizer = load_tokenizer(source)
     if headed.config.get_text_config().pad_token_id is None and not settings.text_to_text:
         headed.config.pad_token_id = changes["pad_token_id"] = tokenizer.pad_token_id
@@ -132,15 +129,12 @@ def prepare(
     )  # fmt: skip
 
 
-def existing_plan(source: Source) -> tuple[Plan, Recipe]:
-    """Plan and recipe of a model that is factorized already; the counts of the whole model are filled in later."""
+def existing_plan(source: Source) -> tuple[Plan, Recipe | None]:
+    """Plan and recipe (None: not known) of a model that is factorized already; the counts of the whole model are filled
+    in later."""
     layers = tuple(Layer(**entry | {"shape": tuple(entry["shape"])}) for entry in source.raw["factorization"]["layers"])
     file = source.path / FILE_NAME
-    if file.is_file():
-        recipe = make_recipe(file, {})
-    else:
-        kinds = [layer.structure for layer in layers if layer.structure != "dense"]
-        recipe = Recipe(method=kinds[0] if kinds else "low-rank")
+    recipe = recorded_recipe(file) if file.is_file() and read_recipe(file) else None
     return Plan(layers, 0, sum(layer.shape[0] * layer.shape[1] for layer in layers)), recipe
 
 

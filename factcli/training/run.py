@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from transformers import DataCollatorForSeq2Seq, DataCollatorWithPadding, TrainingArguments, set_seed
 
-from ..errors import FactcliError
+from ..errors import FactcliError, UsageError
 from ..evaluation import BATCH_SIZE, measure
 from ..memory import memory_advice
 from ..metrics import compute_metrics
@@ -34,7 +34,7 @@ REPORTERS = ("none", "tensorboard", "trackio", "wandb")
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is run, and with what at hand. `checkpoints` is a folder, None keeps none; `teacher` and
+    """How a run is run, and with what at hand. `checkpoints` is the folder of the run under way; `teacher` and
     `matrices` (to mix with) are those of the settings, loaded."""
 
     device: torch.device
@@ -186,8 +186,9 @@ def validation_metrics(job: Job, model: Any) -> dict[str, float]:
 def training_arguments(job: Job, seed: int, learning_rate: float, total: int, options: Options) -> TrainingArguments:
     """Trainer's arguments for a run of `total` steps."""
     settings, world = job.settings, processes()
+    assert options.checkpoints is not None
     if settings.batch_size % world:
-        raise FactcliError(f"--batch-size {settings.batch_size} is not divisible by the {world} processes.")
+        raise UsageError(f"--batch-size {settings.batch_size} is not divisible by the {world} processes: take another.")
     check_reporter(options.report_to)
     if options.report_to == "tensorboard" and options.reports is not None:
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(options.reports))
@@ -197,7 +198,7 @@ def training_arguments(job: Job, seed: int, learning_rate: float, total: int, op
     known = {f.name for f in fields(TrainingArguments)}
     recompute = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
     values: dict[str, Any] = {
-        "output_dir": str(options.checkpoints or "unused"),
+        "output_dir": str(options.checkpoints),
         "per_device_train_batch_size": settings.batch_size // world,
         "max_steps": total,
         "learning_rate": learning_rate,
@@ -213,7 +214,7 @@ def training_arguments(job: Job, seed: int, learning_rate: float, total: int, op
         "optim": "adamw_torch_fused",
         recompute: options.gradient_checkpointing,
         "torch_compile": options.torch_compile,
-        "save_strategy": "steps" if options.checkpoints is not None and options.save_steps else "no",
+        "save_strategy": "steps" if options.save_steps else "no",
         "save_steps": options.save_steps or 500,
         "save_total_limit": 2,  # should the newest be half written, there is the one before
         "logging_strategy": "steps",
@@ -242,6 +243,6 @@ def in_bfloat16(precision: str | None, device: torch.device) -> bool:
 def check_reporter(name: str) -> None:
     """Raises FactcliError for a reporter that is unknown or not installed."""
     if name not in REPORTERS:
-        raise FactcliError(f"--report-to {name!r} is unknown: take {', '.join(REPORTERS)}.")
+        raise UsageError(f"--report-to {name!r} is unknown: take {', '.join(REPORTERS)}.")
     if name != "none" and importlib.util.find_spec(name) is None:
         raise FactcliError(f"--report-to {name} needs a package: pip install {name}.")

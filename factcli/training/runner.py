@@ -2,52 +2,82 @@
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from .. import story
 from ..errors import FactcliError
 from ..files import write_json
 from ..metrics import is_failed, majority_accuracy
 from ..outputs import Output
 from ..prediction import labels_of
-from ..provenance import versions
-from .checkpoints import RUN, SEEDS, close_folder, folder_of, open_folder
+from .checkpoints import RUN, SEARCHED, SEEDS, close_folder, folder_of, forget, open_folder
 from .events import Event, Watch
 from .export import RESULTS, export
+from .identity import identity
 from .job import Job
 from .run import Options, is_main, processes, train, validation_metrics
 from .search import search_rate
 from .seeds import summarize
 
 
+@dataclass(frozen=True)
+class Before:
+    """What came before the run that ends a longer work, for what is said of it: the job of the whole, a sentence a
+    phase, steps and seconds in all, and what the result says of the first phase."""
+
+    job: Job
+    sentences: tuple[str, ...]
+    steps: int
+    seconds: float
+    pruned: dict[str, Any]
+
+
 @dataclass
 class Runner:
-    """A job and how to run it. `finish` makes of a result what the export says, and further texts by name."""
+    """A job and how to run it."""
 
     job: Job
     options: Options
     watch: Watch
-    overwrite: bool
-    finish: Callable[[dict[str, Any]], tuple[dict[str, Any], dict[str, str]]] | None = None
+    before: Before | None = None
     rate: float | None = None
     searched: list[dict[str, Any]] | None = None
 
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What the runs of all seeds have in common."""
+        return identity(self.job, self.options.device)
+
     def one(self, output: Output, seed: int, tolerant: bool = False) -> dict[str, Any]:
-        """Train with one seed and export; a training that diverges raises, or (`tolerant`) counts as failed."""
-        started = time.perf_counter()
+        """Train with one seed and export; a training that diverges raises, or (`tolerant`) counts as failed. What fails
+        leaves its checkpoints, if there are any, and nothing else."""
         checkpoints = folder_of(output.path)
         if is_main():
             resume = self.options.resume and ((checkpoints / RUN).is_file() or not tolerant)
-            open_folder(checkpoints, identity(self.job, seed), resume, self.overwrite)
-        rate = self._learning_rate(checkpoints, seed)
+            open_folder(checkpoints, self.identity | {"the seed": seed}, resume, output.overwrite)
+        try:
+            result = self._run(output, checkpoints, seed, tolerant)
+        except BaseException:
+            if is_main():
+                forget(checkpoints)
+            raise
+        if is_main():
+            close_folder(checkpoints)
+        return _shared(result)
+
+    def _run(self, output: Output, checkpoints: Path, seed: int, tolerant: bool) -> dict[str, Any]:
+        started = time.perf_counter()
         options = replace(self.options, checkpoints=checkpoints)
+        rate = self._learning_rate(options, seed)
         outcome = train(self.job, seed, rate, options, self.watch)
+        earlier = self.before
         result: dict[str, Any] = {
-            "model": self.job.source.name,
+            "model": (earlier.job if earlier else self.job).source.name,
             "output": str(output.shown),
             "task": self.job.task.name,
             "schedule": self.job.settings.schedule or "direct",
@@ -57,12 +87,14 @@ class Runner:
             "metrics": {},
             "majority": majority_accuracy(self.job.task, labels_of(self.job.validation), self.job.train_labels),
             "failed_run": True,
-            "seconds": round(time.perf_counter() - started, 2),
+            "seconds": 0.0,
             "search": self.searched or [],
         }
         if outcome.diverged:
             self._say("failed", "failed run: the loss is not finite")
             if not tolerant:
+                if is_main():
+                    close_folder(checkpoints)  # to continue from them would diverge again
                 raise FactcliError(
                     f"The training diverged at learning rate {rate:g}: take a lower one, or --learning-rate search."
                 )
@@ -71,27 +103,33 @@ class Runner:
             result["failed_run"] = is_failed(self.job.task, result["metrics"], result["majority"])
             if result["failed_run"]:
                 self._say("failed", _advice(self.job, result))
-            result["seconds"] = round(time.perf_counter() - started, 2)
-            texts: dict[str, str] = {}
-            if self.finish is not None:
-                result, texts = self.finish(result)
-            export(self.job, outcome.loaded, output, result, outcome.losses, texts)
+            whole = self.job if earlier is None else earlier.job
+            settings = self.job.settings.to_dict(self.job.task.regression)
+            sentences = [*(earlier.sentences if earlier else ()), story.trained(settings, result)]
+            if earlier is not None:
+                result |= {"steps": earlier.steps + outcome.steps, "pruned": earlier.pruned}
+            result["seconds"] = self._seconds(started)
+            export(self.job, outcome.loaded, output, result, outcome.losses, whole, sentences)
         if is_main():
-            close_folder(checkpoints)
-        return _shared(result)
+            result["seconds"] = self._seconds(started)
+        return result
+
+    def _seconds(self, started: float) -> float:
+        return round(time.perf_counter() - started + (self.before.seconds if self.before else 0), 2)
 
     def many(self, output: Output, seeds: list[int]) -> dict[str, Any]:
         """A run for each seed, all beside `output` until the last is done; when resuming, those that stand are kept."""
         folder = output.beside(SEEDS)
         if is_main():
-            open_folder(folder, identity(self.job, self.job.settings.seed), self.options.resume, self.overwrite)
+            open_folder(folder, self.identity, self.options.resume, output.overwrite)
         runs = []
         for number, seed in enumerate(seeds, 1):
             place, failed = folder / f"seed-{seed}", folder / f"seed-{seed}.json"
             done = next((f for f in (place / RESULTS, failed) if f.is_file()), None)
             self._say("run", f"seed {seed}, run {number} of {len(seeds)}" + (", done before" if done else ""))
             if self.options.resume and done is not None:
-                runs.append({k: v for k, v in json.loads(done.read_text("utf-8")).items() if k != "losses"})
+                run = {k: v for k, v in json.loads(done.read_text("utf-8")).items() if k != "losses"}
+                runs.append(run | {"model": self.job.source.name, "output": str(output.shown / place.name)})
                 continue
             runs.append(self.one(Output(place, shown=output.shown / place.name), seed, tolerant=True))
             if not runs[-1]["metrics"] and is_main():
@@ -105,19 +143,20 @@ class Runner:
             output.take(folder, at_once=False)
         return result
 
-    def _learning_rate(self, checkpoints: Path, seed: int) -> float:
+    def _learning_rate(self, options: Options, seed: int) -> float:
         """The rate that was given, or found: once for all seeds, and kept for a run that is resumed."""
         given = self.job.settings.learning_rate
         if not isinstance(given, str):
             return given
-        kept = checkpoints / "search.json"
+        assert options.checkpoints is not None
+        kept = options.checkpoints / SEARCHED
         if self.rate is None and kept.is_file() and self.options.resume:
             self.searched = json.loads(kept.read_text(encoding="utf-8"))
             assert self.searched is not None
             finite = [entry for entry in self.searched if entry["loss"] is not None]
             self.rate = float(min(finite, key=lambda entry: entry["loss"])["learning_rate"])
         if self.rate is None:
-            self.rate, self.searched = search_rate(self.job, seed, self.options, self.watch)
+            self.rate, self.searched = search_rate(self.job, seed, options, self.watch)
             self._say("search", f"learning rate {self.rate:g} has the smallest training loss")
         if is_main():
             write_json(kept, self.searched)
@@ -126,18 +165,6 @@ class Runner:
     def _say(self, kind: str, text: str) -> None:
         if is_main():
             self.watch(Event(kind, text))
-
-
-def identity(job: Job, seed: int) -> dict[str, Any]:
-    """What must be the same for a run to be continued."""
-    return {
-        "source": job.source.provenance(),
-        "versions": versions(),
-        "task": [job.task.name, len(job.train), *job.task.labels],
-        "recipe": job.recipe.to_dict() if job.recipe else None,
-        "training": job.settings.to_dict() | {"seed": seed},
-        "processes": processes(),
-    }
 
 
 def _advice(job: Job, result: dict[str, Any]) -> str:

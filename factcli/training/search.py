@@ -18,7 +18,7 @@ def search_rate(job: Job, seed: int, options: Options, watch: Watch) -> tuple[fl
     rate that diverged is None. Raises FactcliError where all do.
     """
     found: list[dict[str, Any]] = []
-    quiet = replace(options, checkpoints=None, resume=False, report_to="none")
+    quiet = replace(options, save_steps=0, resume=False, report_to="none")
     for number, rate in enumerate(RATES, 1):
         loss = train(job, seed, rate, quiet, watch, epochs=1).final_loss
         found.append({"learning_rate": rate, "loss": loss if math.isfinite(loss) else None})

@@ -1,0 +1,38 @@
+"""What makes a run the run that it is: by content, not by names, so that no other one is continued in its place."""
+
+from typing import Any
+
+import torch
+
+from ..digests import digest_of_features, digest_of_model, digest_of_values
+from ..options import spelled
+from ..provenance import calibrated_on, versions
+from ..source import find_source
+from .job import Job
+from .run import in_bfloat16, processes
+
+
+def identity(job: Job, device: torch.device) -> dict[str, Any]:
+    """All that must be the same for a run to be continued, but for its seed."""
+    settings, recipe = job.settings, job.recipe
+    validation = [digest_of_values(map(str, job.validation[name])) for name in sorted(job.validation.column_names)]
+    models = {name: getattr(settings, name) for name in ("teacher", "mixed_with")}
+    return {
+        "the model": digest_of_model(job.source),
+        "the training data": digest_of_features(job.train),
+        "the validation data": digest_of_values(validation),
+        "the names of the labels": {"classes": list(job.task.labels), "outputs": job.outputs, "head": job.keep_head},
+        "the calibration data": calibrated_on(recipe, job.data_dir) if recipe else None,
+        **{
+            f"the model of {spelled(name)}": digest_of_model(
+                find_source(model, None, job.trust_remote_code, accept_factorized=True)
+            )
+            for name, model in models.items()
+            if model is not None
+        },
+        "recipe": recipe.to_dict() if recipe else {},
+        "training": {k: v for k, v in settings.to_dict(job.task.regression).items() if k != "seed"},
+        "versions": versions(),
+        "the precision": "bfloat16" if in_bfloat16(settings.precision, device) else "float32",
+        "the number of processes": processes(),
+    }

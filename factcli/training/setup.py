@@ -1,0 +1,93 @@
+"""From what was asked for to a job that can run: its plan, its schedule, its teacher, the matrices to mix with."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..allocations import allocations
+from ..calibration.measure import Measured, criterion_of
+from ..conversion import plan_for
+from ..errors import UsageError
+from ..recipe import Recipe
+from ..source import Source
+from .calibrating import has_new_head, measured_now
+from .distillation import Weights, load_teacher
+from .job import Job, build_model, existing_plan
+from .mixed import Matrices, load_matrices
+from .run import Options
+from .schedules import default_schedule, schedules
+from .settings import Settings
+from .teacher_cache import cached
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How `finetune` was told to run, whatever it trains; `reports` is a folder."""
+
+    device: torch.device
+    save_steps: int
+    resume: bool
+    gradient_checkpointing: bool
+    torch_compile: bool
+    report_to: str
+    reports: Path
+    teacher_cache: bool
+
+
+def schedule_of(source: Source, settings: Settings, recipe: Recipe | None) -> str | None:
+    """The schedule, resolved: None for a dense model that stays dense."""
+    if settings.prune is not None and recipe is not None:
+        return "mixed-rank"
+    if settings.schedule is not None:
+        return settings.schedule
+    return "direct" if source.factorized else None if recipe is None else default_schedule(recipe.method)
+
+
+def planned(job: Job, recipe: Recipe | None, device: torch.device) -> Job:
+    """The job with its plan and its recipe; the schedule in its settings is resolved."""
+    settings: Settings = job.settings
+    if job.source.factorized:
+        plan, made = existing_plan(job.source)
+        return replace(job, plan=plan, recipe=made)
+    if recipe is None:
+        return job
+    result = replace(job, recipe=recipe)
+    if allocations[recipe.allocation].needs_gains:
+        loaded = build_model(result)
+        measured = measured_now(result, loaded.model, device, None, has_new_head(result, loaded))
+        plan = plan_for(job.source, recipe, loaded, measured or Measured(criterion_of(recipe)), device)
+    else:
+        plan = plan_for(job.source, recipe)
+    assert settings.schedule is not None
+    schedules[settings.schedule].stages(plan.factorized, settings.stage_options)  # refused here if need be
+    return replace(result, plan=plan)
+
+
+def equipped(job: Job, run: RunOptions) -> Options:
+    """The options of a run of this job, with its teacher and the matrices that it mixes with, loaded."""
+    settings, teacher = job.settings, None
+    if settings.teacher is not None:
+        weights = Weights(
+            settings.temperature, settings.label_weight, settings.logit_weight, settings.hidden_weight,
+            settings.attention_weight,
+        )  # fmt: skip
+        source, teacher = load_teacher(job, settings.teacher, weights)
+        if run.teacher_cache:
+            teacher = cached(teacher, source, job, run.device)
+    return Options(
+        run.device, save_steps=run.save_steps, resume=run.resume, gradient_checkpointing=run.gradient_checkpointing,
+        torch_compile=run.torch_compile, report_to=run.report_to, reports=run.reports, teacher=teacher,
+        matrices=_matrices(job),
+    )  # fmt: skip
+
+
+def _matrices(job: Job) -> Matrices | None:
+    """What mixed-rank training mixes with: a dense source with itself."""
+    if job.settings.schedule != "mixed-rank":
+        return None
+    name = job.settings.mixed_with or (None if job.source.factorized else job.source.reference)
+    if name is None:
+        raise UsageError("--schedule mixed-rank needs --mixed-with, the dense model that was factorized.")
+    assert job.plan is not None
+    return load_matrices(name, list(job.plan.factorized), job.trust_remote_code)
