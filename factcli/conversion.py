@@ -17,6 +17,7 @@ from .directory import check_output, new_directory
 from .errors import FactcliError, UsageError
 from .factorization import Progress, factorize
 from .hub.publish import Publishing
+from .models.trained import read_trained
 from .plan import Plan, format_count, make_plan
 from .provenance import made_with
 from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe, source_of_recipe
@@ -140,7 +141,7 @@ def convert(
         sizes = (result["bytes"]["before"], result["bytes"]["after"])
         about = made_with(source, recipe, "@".join(filter(None, data)) if data else None)
         texts = {
-            FILE_NAME: dump_recipe(recipe, about),
+            FILE_NAME: dump_recipe(recipe, about, trained=read_trained(source.path).to_dict()),
             "README.md": make_card(source, recipe, plan, auto_class(source, source.model_class), sizes, about),
         }
         write_export(work, loaded, source, plan, texts, dtype=recipe.dtype)

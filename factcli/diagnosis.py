@@ -34,7 +34,7 @@ def diagnose(
     *,
     calibration: str | None = None,
     calibration_samples: int = 512,
-    max_length: int = 128,
+    max_length: int | None = None,
     fisher: str = "sampled",
     text_column: Sequence[str] = (),
     label_column: str = "label",

@@ -14,6 +14,7 @@ from .plan import Budget, parse_count
 from .structures import structures
 
 FILE_NAME = "factcli_recipe.yaml"
+TRAINED = "trained_on"  # its section with what models/trained.py keeps
 QUIET_KEYS = ("solver", "sparsity", "rank_multiple")  # not written where they have their defaults
 DATA_KEYS = (
     "calibration", "calibration_samples", "data_revision", "max_length", "fisher", "text_column", "label_column"
@@ -48,7 +49,7 @@ class Recipe:
     calibration: str | None = None
     calibration_samples: int = 512
     data_revision: str | None = None
-    max_length: int = 128
+    max_length: int | None = None
     fisher: str = "sampled"
     text_column: tuple[str, ...] = ()
     label_column: str = "label"
@@ -68,8 +69,9 @@ class Recipe:
             known = ", ".join(name for name in criteria if Kind.INPUTS in criteria[name].needs)
             raise UsageError(f"--compensation sequential needs a criterion that looks at inputs: {known}.")
         for option in ("rank_multiple", "calibration_samples", "max_length"):
-            if getattr(self, option) < 1:
-                raise UsageError(f"--{option.replace('_', '-')} {getattr(self, option)} is below 1.")
+            value = getattr(self, option)
+            if value is not None and value < 1:
+                raise UsageError(f"--{option.replace('_', '-')} {value} is below 1.")
 
     @property
     def compensates(self) -> bool:
@@ -127,6 +129,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
         raise FactcliError(f"The recipe {path} must be a mapping such as 'method: monarch'.")
     values.pop("made_with", None)
     values.pop("training", None)  # how to train: training/settings.py reads it
+    values.pop(TRAINED, None)  # models/trained.py reads it
     kinds: dict[str, Any] = {f.name: f.type for f in fields(Recipe)}
     for name, value in values.items():
         if name not in kinds:
@@ -163,8 +166,14 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
-def dump_recipe(recipe: Recipe | None, made_with: dict[str, Any], training: dict[str, Any] | None = None) -> str:
-    """The file saved in an export: the resolved recipe (None: nothing was factorized), how it was trained, and where it
-    was applied."""
+def dump_recipe(
+    recipe: Recipe | None,
+    made_with: dict[str, Any],
+    training: dict[str, Any] | None = None,
+    trained: dict[str, Any] | None = None,
+) -> str:
+    """The file saved in an export: the resolved recipe (None: nothing was factorized), how it was trained, what the
+    model or the one it was made from was `trained` on, and where it was applied."""
     values = (recipe.to_dict() if recipe else {}) | ({"training": training} if training else {})
+    values |= {TRAINED: trained} if trained else {}
     return yaml.safe_dump(values | {"made_with": made_with}, sort_keys=False, allow_unicode=True)

@@ -40,7 +40,7 @@ def command(
     with console.progress("Examining", not (quiet or as_json)) as progress:
         result = diagnose(
             model, calibration=calibration, calibration_samples=calibration_samples or 512,
-            max_length=max_length or 128, fisher=fisher or "sampled", text_column=text_column or (),
+            max_length=max_length, fisher=fisher or "sampled", text_column=text_column or (),
             label_column=label_column or "label", data_dir=data_dir, include=include or (), exclude=exclude or (),
             plot=plot, revision=revision, trust_remote_code=trust_remote_code, device=device, seed=seed or 0,
             progress=progress,

@@ -1,5 +1,6 @@
 """What a run leaves behind: an export like a converted one, or a native model that stayed dense."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from ..errors import FactcliError
 from ..plan import Plan
 from ..provenance import made_with
 from ..recipe import FILE_NAME, dump_recipe
+from ..scores.results import OF_TRAINING, identify, weights_digest
 from ..source import Loaded, count_parameters
 from ..tasks import HUB_ID
 from .job import Job
 
-RESULTS = "finetune_results.json"
+RESULTS = OF_TRAINING
 
 
 def export(
@@ -34,9 +36,10 @@ def export(
     training = job.settings.to_dict() | {"learning_rate": result["learning_rate"], "seed": result["seed"]}
     commit = job.settings.data_revision
     about = made_with(source, job.recipe, f"{HUB_ID}@{commit}" if commit else None)
-    texts = {FILE_NAME: dump_recipe(job.recipe, about, training)}
+    texts = {FILE_NAME: dump_recipe(job.recipe, about, training, job.trained.to_dict())}
     entry = {k: result[k] for k in ("task", "metrics", "majority")}
-    entry |= {"split": job.task.validation, "examples": len(job.validation)}
+    split = job.task.validation
+    entry |= {"split": split, "examples": len(job.validation)}
     with new_directory(output, overwrite) as work:
         if job.plan is not None:
             plan = whole_plan(job.plan, loaded)
@@ -49,9 +52,22 @@ def export(
             head = auto_class(source, type(loaded.model))
             card = dense_card(source, head, about, _story(result), result["task"])
             _write_dense(work, job, loaded, texts | {"README.md": card}, dtype)
-        write_json(work / RESULTS, result | {"losses": [list(pair) for pair in losses]})
+        save_tokenizer_changes(work, job.tokenizer_changes)
+        written = {"weights": weights_digest(work, output.name), **identify(job.task, split, job.data_dir, commit)}
+        evaluated = {"split": split, "examples": len(job.validation), **written}
+        write_json(work / RESULTS, result | {"validation": evaluated, "losses": [list(pair) for pair in losses]})
         tag = "text2text-generation" if job.settings.text_to_text else "text-classification"
         update_results(work / "README.md", [entry], output.name, tag)
+
+
+def save_tokenizer_changes(work: Path, changes: dict[str, Any]) -> None:
+    """Put what a tokenizer had to be given (a padding token) into the files that say it in an export."""
+    main, earlier = work / "tokenizer_config.json", work / "special_tokens_map.json"
+    if changes:
+        write_json(main, (json.loads(main.read_text(encoding="utf-8")) if main.is_file() else {}) | changes)
+    if "pad_token" in changes and earlier.is_file():
+        kept = json.loads(earlier.read_text(encoding="utf-8"))
+        write_json(earlier, kept | {"pad_token": changes["pad_token"]})
 
 
 def whole_plan(plan: Plan, loaded: Loaded) -> Plan:

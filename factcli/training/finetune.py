@@ -192,6 +192,7 @@ def finetune(
     train_data = load_split(chosen, "train", data_dir, limit, commit)
     validation_data = load_split(chosen, None, data_dir, revision=commit)
     job = prepare(source, chosen, settings, train_data, validation_data, new_head, list(label_names))
+    settings = job.settings
     if settings.prune is not None and recipe is not None:
         if several:
             raise UsageError("--prune with a budget makes one model: give --seed, not --seeds.")

@@ -84,14 +84,18 @@ def prune_and_factorize(
     )  # fmt: skip
     last = phase(str(factors), output, third, False)
     pruned, written = (json.loads((folder / RESULTS).read_text(encoding="utf-8")) for folder in (sparse, output))
-    pruned = {k: v for k, v in pruned.items() if k not in ("model", "output", "losses")}  # whose folders are gone
+    pruned = {
+        k: v for k, v in pruned.items() if k not in ("model", "output", "validation", "losses")
+    }  # whose folders are gone
     result = last | {
         "model": source.name,
         "steps": pruned["steps"] + last["steps"],
         "seconds": round(pruned["seconds"] + factorizing + last["seconds"], 2),
         "pruned": pruned,
     }
-    write_json(output / RESULTS, result | {"losses": written["losses"]})
-    write_whole(output / FILE_NAME, dump_recipe(recipe, made_with(source, recipe), settings.to_dict()))
+    write_json(output / RESULTS, result | {k: written[k] for k in ("validation", "losses")})
+    write_whole(
+        output / FILE_NAME, dump_recipe(recipe, made_with(source, recipe), settings.to_dict(), job.trained.to_dict())
+    )
     shutil.rmtree(kept)
     return result

@@ -88,7 +88,8 @@ class Runner:
             done = next((f for f in (output / RESULTS, failed) if f.is_file()), None)
             self._say("run", f"seed {seed}, run {number} of {len(seeds)}" + (", done before" if done else ""))
             if self.options.resume and done is not None:
-                runs.append({k: v for k, v in json.loads(done.read_text("utf-8")).items() if k != "losses"})
+                values = json.loads(done.read_text("utf-8"))
+                runs.append({k: v for k, v in values.items() if k not in ("validation", "losses")})
                 continue
             runs.append(self.one(output, seed, tolerant=True))
             if not runs[-1]["metrics"] and is_main():
