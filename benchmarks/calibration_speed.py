@@ -27,6 +27,7 @@ from transformers import AutoModelForSequenceClassification
 from factcli.calibration.data import CalibrationOptions, load_examples
 from factcli.calibration.gather import TOKENS, collate, gather
 from factcli.criteria import criteria
+from factcli.models.fit import find_fit
 from factcli.prediction import batches_within, load_tokenizer
 from factcli.source import find_source
 from factcli.targets import find_targets
@@ -57,13 +58,15 @@ def main() -> None:
         source = find_source(str(SOURCE))
         tokenizer = load_tokenizer(source)
         tokenizer.save_pretrained(model_folder)
-        examples = load_examples(CalibrationOptions(str(file), args.samples), tokenizer, source.config, False)
+        fit = find_fit(model, tokenizer, source.name)
+        examples = load_examples(CalibrationOptions(str(file), args.samples), fit, source.config, False)
+        kinds = [fit.kind(e.ids, padded=True) for e in examples]
         targets = find_targets(model.base_model)
         times: dict[str, list[float]] = {}
         for _ in range(args.repeats):
             started = time.perf_counter()
-            for indices in batches_within(TOKENS, [len(e.ids) for e in examples]):
-                batch, _ = collate([examples[i] for i in indices], tokenizer, torch.device("cpu"))
+            for indices in batches_within(TOKENS, [len(e.ids) for e in examples], kinds):
+                batch, _ = collate([examples[i] for i in indices], fit, torch.device("cpu"))
                 model(**batch, labels=torch.zeros(len(indices), dtype=torch.long)).loss.backward()
                 model.zero_grad()
             times.setdefault("plain", []).append(time.perf_counter() - started)

@@ -19,6 +19,7 @@ from .criteria import criteria
 from .errors import FactcliError, UsageError
 from .factorization import Errors, Progress, factorize
 from .hub.publish import Publishing
+from .models.trained import read_trained
 from .notes import note
 from .options import PUBLISHING, check_values, given, refuse_idle
 from .outputs import Output, inputs
@@ -183,7 +184,7 @@ def export_factorized(
         about = made_with(source, recipe, calibrated_on(recipe, data_dir), steps)
         sizes = describe(source, recipe, plan)["bytes"]
         texts = {
-            FILE_NAME: dump_recipe(recipe, about),
+            FILE_NAME: dump_recipe(recipe, about, trained=read_trained(source.path).to_dict()),
             "README.md": make_card(
                 source, recipe, plan, auto_class(source, source.model_class), (sizes["before"], sizes["after"]), about,
                 _command(source, recipe, data_dir),

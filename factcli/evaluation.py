@@ -1,7 +1,5 @@
 """evaluate: the metrics of models on a task."""
 
-import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,25 +9,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
-from .card.results import update_results
 from .conversion import pick_device
+from .datafiles import read_table
 from .errors import FactcliError, UsageError
-from .files import updating, write_json
 from .labels import check_unnamed_order, head_size, model_labels, named_order, outputs_of_classes, unnamed
 from .memory import memory_advice
 from .metrics import compute_metrics, is_failed, majority_accuracy
+from .models.fit import LENGTH, Features, Fit, find_fit
+from .models.trained import Trained, read_trained
 from .notes import note
 from .options import Rule, check_values, given, refuse_idle, unless, without_effect
-from .prediction import encode, label_scorer, labels_of, load_tokenizer, predict, prompts
+from .prediction import Prompt, encode, encode_answers, label_scorer, labels_of, load_tokenizer, predict
+from .scores.results import check_card, identify, keep
 from .source import Source, find_source, load_model
 from .tasks import GLUE, Task, data_commit, load_split, user_task
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-RESULTS = "eval_results.json"
 RULES = (
     Rule(
         ("split", "data_dir", "data_revision"),
@@ -43,7 +42,8 @@ RULES = (
     ),
     Rule(("data_revision",), lambda v: unless(v["data_dir"] is None, "with --data-dir, which is not on the Hub")),
 )
-BATCH_SIZE, MAX_LENGTH = 32, 128
+BATCH_SIZE = 32
+LABEL_COLUMN = "label"
 Progress = Callable[[int, int, str], None]
 
 
@@ -59,7 +59,7 @@ def evaluate(
     label_column: str | None = None,
     label_names: Sequence[str] | None = None,
     batch_size: int = BATCH_SIZE,
-    max_length: int = MAX_LENGTH,
+    max_length: int | None = None,
     limit: int | None = None,
     device: str = "auto",
     revision: str | None = None,
@@ -73,6 +73,8 @@ def evaluate(
     Args:
         task: A GLUE task, its data from `data_dir` or the Hub (there from `data_revision`); or else `validation`, a
             file.
+        text_column, label_column, max_length: By default as the model was trained, where it remembers that (a note says
+            so); else the columns that are named as usual, and 128 tokens, or as many as the model takes.
         label_names: The task's labels in the order of the models' outputs, for models that do not name them.
         limit: Only the first examples.
         text_to_text: The model answers in words; by default seen from its class.
@@ -81,7 +83,7 @@ def evaluate(
     Returns:
         One object a model, as `eval --json` prints it. Its `majority` is the accuracy of the commonest label of what is
         evaluated (there is no training set here); `failed_run` says that accuracy is no higher. A directory also gets
-        them as eval_results.json, by task and split.
+        them as eval_results.json (see scores.results.keep).
 
     Raises:
         UsageError: Options that do not fit together, or have no effect.
@@ -89,7 +91,7 @@ def evaluate(
     """
     check_values(asked := dict(locals()))
     names = [models] if isinstance(models, str) else list(models)
-    if batch_size < 1 or max_length < 1:
+    if batch_size < 1 or (max_length is not None and max_length < 1):
         raise UsageError("--batch-size and --max-length are at least 1.")
     if (task is None) == (validation is None):
         raise UsageError("Give either --task, for GLUE, or --validation FILE.")
@@ -100,21 +102,25 @@ def evaluate(
     where = pick_device(device)
     sources = [find_source(name, revision, trust_remote_code, accept_factorized=True) for name in names]
     for source in sources if update_card else ():
-        _check_card(source)
+        check_card(source)
     results = []
     commit = data_commit(GLUE[task], data_dir, data_revision) if task is not None else None
     for source in sources:
         started = time.perf_counter()
+        trained = read_trained(source.path)
         if task is not None:
             chosen = GLUE[task]
         else:
             assert validation is not None
-            chosen = file_task(source, validation, text_column, label_column, label_names)
+            text, label = columns_of(trained, validation, text_column, label_column)
+            chosen = file_task(source, validation, text, label, label_names, trained.labels)
+        _say_how(source, trained, chosen, text_column, label_column, max_length)
         data = load_split(chosen, split, data_dir, limit, commit or data_revision)
         with memory_advice(batch_size, training=False):
             metrics, majority = _measure_source(
-                source, chosen, data, label_names, batch_size, max_length, where, text_to_text, progress
+                source, chosen, data, trained, label_names, batch_size, max_length, where, text_to_text, progress
             )
+        part = {} if limit is None else {"limit": limit}
         result = {
             "model": source.name,
             "task": chosen.name,
@@ -124,22 +130,69 @@ def evaluate(
             "majority": majority,
             "failed_run": is_failed(chosen, metrics, majority),
             "seconds": round(time.perf_counter() - started, 2),
-        }
+        } | part
         results.append(result)
-        _keep(source, result, update_card)
+        about = identify(chosen, split or chosen.validation, data_dir, commit)
+        keep(source, {k: v for k, v in result.items() if k != "model"} | about, update_card)
     return results
 
 
+def columns_of(
+    trained: Trained, file: str | Path, text_column: Sequence[str], label_column: str | None
+) -> tuple[Sequence[str], str]:
+    """The columns to read of a user's file: those that were given, else those that the model was trained on, where the
+    file has them, else none for the texts (they are looked for) and LABEL_COLUMN."""
+    there = set(read_table(Path(file)).column_names)
+    if not text_column and trained.text_column:
+        if set(trained.text_column) <= there:
+            text_column = trained.text_column
+        else:
+            note(f"The model was trained on the columns {', '.join(trained.text_column)}, which {file} has not.")
+    if label_column is None:
+        label_column = trained.label_column if trained.label_column in there else None
+    return text_column, label_column or LABEL_COLUMN
+
+
+def _say_how(
+    source: Source,
+    trained: Trained,
+    task: Task,
+    text_column: Sequence[str],
+    label_column: str | None,
+    max_length: int | None,
+) -> None:
+    """A note on what is read as in training, where something else would be read without it."""
+    used = []
+    if max_length is None and trained.max_length not in (None, LENGTH):
+        used.append(f"--max-length {trained.max_length}")
+    if task.files and not text_column and task.columns == trained.text_column:
+        usual = tuple(n for n in ("text", "text_pair") if n in read_table(next(iter(task.files.values()))).column_names)
+        used += [f"--text-column {name!r}" for name in task.columns if task.columns != usual]
+    if task.files and label_column is None and task.label == trained.label_column != LABEL_COLUMN:
+        used.append(f"--label-column {task.label!r}")
+    if used:
+        note(f"{source.name} is measured as it was trained: {' '.join(used)}.")
+
+
 def file_task(
-    source: Source, file: str | Path, text_column: Sequence[str], label_column: str, label_names: Sequence[str] = ()
+    source: Source,
+    file: str | Path,
+    text_column: Sequence[str],
+    label_column: str,
+    label_names: Sequence[str] = (),
+    trained: Sequence[str] = (),
 ) -> Task:
-    """The task of a user's file, with the labels that the model or the user names; without names, those of the file."""
-    count, names = head_size(source.config), list(label_names) or model_labels(source.config)
-    files = {"validation": file}
+    """The task of a user's file, with the labels that the model was `trained` on, that it names or that the user names;
+    without names, those of the file."""
+    count, files = head_size(source.config), {"validation": file}
+    names = list(label_names)
+    if trained and (not names or sorted(names) == sorted(trained)):
+        names = list(trained)  # in the order of that task, on which F1 depends
     if is_text_to_text(source):
-        return user_task(files, text_column, label_column, label_names)
+        return user_task(files, text_column, label_column, names)
     if count == 1:
         return user_task(files, text_column, label_column, regression=True)
+    names = names or model_labels(source.config)
     if not unnamed(names):
         return user_task(files, text_column, label_column, names)
     task = user_task(files, text_column, label_column)
@@ -154,21 +207,19 @@ def is_text_to_text(source: Source) -> bool:
 
 def measure(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    fit: Fit,
     task: Task,
-    data: "Dataset",
+    features: Sequence[Features],
     batch_size: int,
-    max_length: int,
-    text_to_text: bool = False,
+    words: Sequence[Sequence[int]] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[Any]:
-    """Predictions (examples,) of a model for `data`: output indices, or numbers for a regression."""
-    if text_to_text:
-        features = encode(tokenizer, data, max_length, prompts(task, data))
-        scorer = label_scorer(model, tokenizer, task.labels, max_length)
-        scores = predict(model, tokenizer, features, batch_size, scorer, progress)
+    """Predictions (examples,) of a model: output indices, or numbers for a regression. `words` are the tokens of the
+    labels for a model that answers in them."""
+    if words is not None:
+        scores = predict(model, fit, features, batch_size, label_scorer(model, words), progress)
         return np.asarray(scores.argmax(1))
-    outputs = predict(model, tokenizer, encode(tokenizer, data, max_length), batch_size, progress=progress)
+    outputs = predict(model, fit, features, batch_size, progress=progress)
     predictions: NDArray[Any] = outputs[:, 0].astype(np.float64) if task.regression else outputs.argmax(1)
     return predictions
 
@@ -177,9 +228,10 @@ def _measure_source(
     source: Source,
     task: Task,
     data: "Dataset",
+    trained: Trained,
     label_names: Sequence[str],
     batch_size: int,
-    max_length: int,
+    max_length: int | None,
     device: torch.device,
     text_to_text: bool | None,
     progress: Progress | None,
@@ -201,14 +253,29 @@ def _measure_source(
         )
     model = loaded.model
     torch.nn.Module.to(model, device)
+    fit = find_fit(model, tokenizer, source.name, in_words)
+    tokens = fit.limit(max_length, task.pair and not in_words, trained=trained.max_length)
+    prompt = _prompt(task, trained) if in_words else None
+    features = encode(fit, data, tokens.tokens, prompt)
+    tokens.say(features)
+    fit.fill_empty(features)
+    fit.check_ends(features, alike=False)
+    words = encode_answers(fit, task.labels, tokens.tokens) if in_words else None
     labels = labels_of(data)
     report = (lambda done, total: progress(done, total, source.name)) if progress else None
-    predictions = measure(model, tokenizer, task, data, batch_size, max_length, in_words, report)
+    predictions = measure(model, fit, task, features, batch_size, words, report)
     if order is not None:
         predictions = np.argsort(order)[predictions]
     elif not (in_words or task.regression):
         check_unnamed_order(task, labels, predictions, source.name)
     return compute_metrics(task, labels, predictions), majority_accuracy(task, labels)
+
+
+def _prompt(task: Task, trained: Trained) -> Prompt:
+    """What a text-to-text model was taught to read, where it remembers; else what T5 was taught of GLUE."""
+    if trained.prompt is not None and len(trained.text_column) == len(task.columns):
+        return Prompt(trained.prompt, trained.text_column)
+    return Prompt.of(task)
 
 
 def _order(source: Source, task: Task, label_names: Sequence[str]) -> list[int] | None:
@@ -222,53 +289,3 @@ def _order(source: Source, task: Task, label_names: Sequence[str]) -> list[int] 
     if label_names:
         return named_order(task, label_names, head_size(source.config))
     return outputs_of_classes(task, source.config, source.name)
-
-
-def _check_card(source: Source) -> None:
-    """Raises FactcliError where --update-card could not write one."""
-    if source.repo_id is not None:
-        raise FactcliError(f"{source.name} is on the Hub: --update-card changes cards of local directories.")
-    if not os.access(source.path, os.W_OK):
-        raise FactcliError(f"{source.path} is not writable: leave out --update-card.")
-
-
-def _keep(source: Source, result: dict[str, Any], update_card: bool) -> None:
-    """Write eval_results.json, and the card, beside a model that is a directory. Raises FactcliError for the card; that
-    results cannot be kept otherwise is only said."""
-    if source.repo_id is not None:
-        return
-    entry = {k: v for k, v in result.items() if k != "model"}
-    file, card = source.path / RESULTS, source.path / "README.md"
-    try:
-        with updating(file):
-            kept = _kept(file)
-            if kept is None:
-                note(f"{file} is not of factcli and stays as it is: these results are not kept there.")
-                kept = []
-            else:
-                kept = [r for r in kept if (r["task"], r["split"]) != (result["task"], result["split"])]
-                write_json(file, [*kept, entry])
-    except OSError as error:
-        note(f"{file} cannot be written ({error.strerror}): these results are not kept there.")
-        kept = []
-    if update_card:
-        try:
-            with updating(card):
-                update_results(card, [*kept, entry])
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
-            raise FactcliError(
-                f"{card} cannot be updated ({reason}): repair it, or leave out --update-card."
-            ) from error
-
-
-def _kept(file: Path) -> list[dict[str, Any]] | None:
-    """What `_keep` wrote there before; None where others wrote it, such as a script of transformers."""
-    if not file.exists():
-        return []
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        return None
-    ours = isinstance(values, list) and all(isinstance(v, dict) and v.keys() >= {"task", "split"} for v in values)
-    return values if ours else None

@@ -1,6 +1,8 @@
 """From texts to predictions: encoding, and forward passes in a fixed order."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,17 +11,16 @@ from numpy.typing import NDArray
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from .errors import FactcliError
+from .models.fit import Features, Fit
 from .source import Source
 from .tasks import LABEL, PAIR, TEXT, Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Features = dict[str, list[int]]
-
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
-    """The tokenizer of a source. Raises FactcliError where it has none, or none that can pad."""
+    """The tokenizer of a source. Raises FactcliError where it has none."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(source.path, config=source.config, local_files_only=True)
     except Exception as error:  # tokenizers fail in as many ways as there are kinds of them
@@ -30,33 +31,54 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
         ) from error
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise FactcliError(f"{source.name} has no tokenizer: put tokenizer.json and its like beside the model.")
-    if tokenizer.pad_token_id is None:
-        if tokenizer.eos_token is None:
-            raise FactcliError(f"The tokenizer of {source.name} has no padding token: give it one.")
-        tokenizer.pad_token = tokenizer.eos_token  # as is usual for models that generate
     found: PreTrainedTokenizerBase = tokenizer
     return found
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerBase, data: "Dataset", max_length: int, texts: Sequence[str] | None = None
-) -> list[Features]:
-    """One entry an example, `input_ids` and so on, cut at `max_length` tokens, not padded. `texts` replace the data's
-    (for text-to-text models)."""
-    first = list(texts) if texts is not None else list(data[TEXT])
-    second = list(data[PAIR]) if texts is None and PAIR in data.column_names else None
-    encoded = tokenizer(first, second, truncation=True, max_length=max_length)
-    return [{name: encoded[name][i] for name in encoded} for i in range(len(first))]
+@dataclass(frozen=True)
+class Prompt:
+    """What the input of a text-to-text model begins with, and what its texts are called in it."""
+
+    name: str
+    columns: tuple[str, ...]
+
+    @classmethod
+    def of(cls, task: Task) -> "Prompt":
+        """As T5 was taught GLUE: "mrpc sentence1: … sentence2: …" (Raffel et al. 2020, appendix D)."""
+        return cls(task.folder or task.name, task.columns)
+
+    def inputs(self, data: "Dataset") -> list[str]:
+        """The whole inputs."""
+        texts = [list(data[name]) for name in (TEXT, PAIR)[: len(self.columns)]]
+        return [
+            " ".join([self.name, *(f"{c}: {t}" for c, t in zip(self.columns, row, strict=True))])
+            for row in zip(*texts, strict=True)
+        ]
 
 
-def prompts(task: Task, data: "Dataset") -> list[str]:
-    """Inputs as T5 was taught them: "mrpc sentence1: … sentence2: …" (Raffel et al. 2020, appendix D)."""
-    columns = [list(data[name]) for name in (TEXT, PAIR)[: len(task.columns)]]
-    name = task.folder or task.name
-    return [
-        " ".join([name, *(f"{c}: {t}" for c, t in zip(task.columns, row, strict=True))])
-        for row in zip(*columns, strict=True)
+def encode(fit: Fit, data: "Dataset", max_length: int, prompt: Prompt | None = None) -> list[Features]:
+    """One entry an example, cut at `max_length` tokens, not padded: what the model takes, of a text (or a pair), or
+    with a `prompt` of the input of a text-to-text model.
+
+    Raises FactcliError for tokens that the model does not have.
+    """
+    first = prompt.inputs(data) if prompt is not None else list(data[TEXT])
+    second = list(data[PAIR]) if prompt is None and PAIR in data.column_names else None
+    return fit.features(fit.tokenizer(first, second, truncation=True, max_length=max_length), len(first))
+
+
+def encode_answers(fit: Fit, labels: Sequence[str], max_length: int) -> list[list[int]]:
+    """The tokens of the labels' words, as a text-to-text model answers. Raises FactcliError as `encode`."""
+    words: list[list[int]] = fit.tokenizer(text_target=list(labels), truncation=True, max_length=max_length)[
+        "input_ids"
     ]
+    fit.check_ids(words)
+    for label, ids in zip(labels, words, strict=True):
+        if not ids:
+            raise FactcliError(
+                f"The tokenizer of {fit.name} gives no token for the label {label!r}: name it otherwise."
+            )
+    return words
 
 
 def labels_of(data: "Dataset") -> NDArray[Any]:
@@ -64,23 +86,26 @@ def labels_of(data: "Dataset") -> NDArray[Any]:
     return np.asarray(data[LABEL])
 
 
-def batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Indices, longest first, so that little is padded and too large a batch fails at once."""
-    order = _longest_first(lengths)
-    yield from (order[i : i + batch_size] for i in range(0, len(order), batch_size))
+def batches(sizes: Sequence[Any], batch_size: int) -> Iterator[list[int]]:
+    """Indices of batches, of examples of the same size each, the largest first. Nothing is padded then: whatever a
+    model makes of padding, its answer is the one that it gives to a text alone."""
+    order = sorted(range(len(sizes)), key=lambda i: sizes[i], reverse=True)
+    for _, group in groupby(order, key=lambda i: sizes[i]):
+        alike = list(group)
+        yield from (alike[i : i + batch_size] for i in range(0, len(alike), batch_size))
 
 
-def batches_within(tokens: int, lengths: Sequence[int]) -> Iterator[list[int]]:
-    """The same, with as many in a batch as `tokens` hold with padding, and at least one."""
-    order = _longest_first(lengths)
-    while order:
-        size = max(1, tokens // max(1, lengths[order[0]]))
-        yield order[:size]
-        order = order[size:]
-
-
-def _longest_first(lengths: Sequence[int]) -> list[int]:
-    return sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
+def batches_within(tokens: int, lengths: Sequence[int], kinds: Sequence[Any]) -> Iterator[list[int]]:
+    """Indices of batches of one kind each, longest first, with as many in a batch as `tokens` hold with padding, and at
+    least one."""
+    groups: dict[Any, list[int]] = {}
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        groups.setdefault(kinds[i], []).append(i)
+    for group in groups.values():
+        while group:
+            size = max(1, tokens // max(1, lengths[group[0]]))
+            yield group[:size]
+            group = group[size:]
 
 
 Forward = Callable[[dict[str, torch.Tensor]], torch.Tensor]
@@ -88,7 +113,7 @@ Forward = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 
 def predict(
     model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+    fit: Fit,
     features: Sequence[Features],
     batch_size: int,
     forward: Forward | None = None,
@@ -96,7 +121,10 @@ def predict(
 ) -> NDArray[Any]:
     """Outputs of shape (examples, labels), float32, in the order of `features`; the model is left in its mode.
 
-    `forward` maps a padded batch to outputs (batch, labels); by default it is the model's logits.
+    `forward` maps a batch to outputs (batch, labels); by default it is the model's logits. Up to rounding an output
+    depends neither on the batch size nor on the other examples.
+
+    Raises FactcliError where the model fails on a batch.
     """
     device = next(model.parameters()).device
     run = forward or (lambda batch: model(**batch).logits)
@@ -104,10 +132,10 @@ def predict(
     training = model.training
     model.train(False)
     try:
-        with torch.inference_mode():
-            for indices in batches([len(f["input_ids"]) for f in features], batch_size):
-                batch = tokenizer.pad([features[i] for i in indices], return_tensors="pt").to(device)
-                outputs = run(dict(batch)).float().cpu().numpy()
+        with torch.inference_mode(), fit.unpadded(model):
+            for indices in batches([fit.kind(f["input_ids"]) for f in features], batch_size):
+                batch = fit.batch([{k: v for k, v in features[i].items() if k != "labels"} for i in indices], device)
+                outputs = _answers(run, batch, fit.name)
                 rows.update(zip(indices, outputs, strict=True))
                 if progress:
                     progress(len(rows), len(features))
@@ -116,11 +144,23 @@ def predict(
     return np.stack([rows[i] for i in range(len(features))])
 
 
-def label_scorer(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, labels: Sequence[str], max_length: int
-) -> Forward:
-    """A `forward` for text-to-text models: the log-probability of each label's words, (batch, labels)."""
-    words = tokenizer(text_target=list(labels), truncation=True, max_length=max_length)["input_ids"]
+def _answers(run: Forward, batch: dict[str, torch.Tensor], name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(run(batch).float().cpu().numpy())
+    except (
+        AttributeError,
+        IndexError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:  # architectures fail in their own ways
+        size = " x ".join(map(str, batch["input_ids"].shape))
+        reason = " ".join(str(error).split())[:200]
+        raise FactcliError(f"{name} fails on {size} tokens with {type(error).__name__}: {reason}") from error
+
+
+def label_scorer(model: PreTrainedModel, words: Sequence[Sequence[int]]) -> Forward:
+    """A `forward` for text-to-text models: the log-probability of each answer's `words` (tokens), (batch, answers)."""
 
     def forward(batch: dict[str, torch.Tensor]) -> torch.Tensor:
         size = batch["input_ids"].shape[0]

@@ -21,6 +21,7 @@ from .tasks import GLUE
 from .written import RECIPE
 
 FILE_NAME = RECIPE
+TRAINED = "trained_on"  # its section with what models/trained.py keeps
 QUIET_KEYS = ("solver", "sparsity", "rank_multiple", "seed")  # not written where they have their defaults
 BUDGETS = ("params", "keep", "rank")
 COMPENSATIONS = ("sequential", "none")
@@ -152,7 +153,7 @@ class Recipe:
     calibration: str | None = None
     calibration_samples: int = 512
     data_revision: str | None = None
-    max_length: int = 128
+    max_length: int | None = None
     fisher: str = "sampled"
     text_column: tuple[str, ...] = ()
     label_column: str = "label"
@@ -176,8 +177,9 @@ class Recipe:
                 f"--rank is one rank for all: give --keep or --params with --allocation {self.allocation}."
             )
         for option in ("rank_multiple", "calibration_samples", "max_length"):
-            if getattr(self, option) < 1:
-                raise UsageError(f"--{option.replace('_', '-')} {getattr(self, option)} is below 1.")
+            value = getattr(self, option)
+            if value is not None and value < 1:
+                raise UsageError(f"--{option.replace('_', '-')} {value} is below 1.")
         check_seed("seed", self.seed)
 
     @property
@@ -248,7 +250,7 @@ def read_recipe(path: str | Path) -> dict[str, Any]:
 
     Raises FactcliError for a file that cannot be read, UsageError for what is wrong in it.
     """
-    values = {k: v for k, v in load_file(path).items() if k not in ("made_with", "training")}
+    values = {k: v for k, v in load_file(path).items() if k not in ("made_with", "training", TRAINED)}
     values = check_keys(values, Recipe, f"The recipe {path}", loose=("params",))
     several = [name for name in BUDGETS if name in values]
     if len(several) > 1:
@@ -353,8 +355,14 @@ def note_training(path: str | Path | None) -> None:
         note(f"The section 'training' of the recipe {path} is for 'factcli finetune': nothing is trained here.")
 
 
-def dump_recipe(recipe: Recipe | None, made_with: dict[str, Any], training: dict[str, Any] | None = None) -> str:
-    """The file saved in an export: the resolved recipe (None: nothing was factorized), how it was trained, and where it
-    was applied."""
+def dump_recipe(
+    recipe: Recipe | None,
+    made_with: dict[str, Any],
+    training: dict[str, Any] | None = None,
+    trained: dict[str, Any] | None = None,
+) -> str:
+    """The file saved in an export: the resolved recipe (None: nothing was factorized), how it was trained, what the
+    model or the one it was made from was `trained` on, and where it was applied."""
     values = (recipe.to_dict() if recipe else {}) | ({"training": training} if training else {})
+    values |= {TRAINED: trained} if trained else {}
     return yaml.safe_dump(values | {"made_with": made_with}, sort_keys=False, allow_unicode=True)

@@ -17,9 +17,10 @@ from factcli.calibration.losses import Example, find_head
 from factcli.calibration.measure import calibrate, measure
 from factcli.calibration.statistics import FISHER
 from factcli.errors import FactcliError, UsageError
+from factcli.models.fit import Fit, find_fit
 from factcli.prediction import load_tokenizer
 from factcli.recipe import Recipe
-from factcli.source import find_source, load_model
+from factcli.source import Source, find_source, load_meta, load_model
 from factcli.targets import find_targets, matrix
 
 from . import tiny
@@ -54,6 +55,10 @@ def examples(count: int = 12, seed: int = 0) -> list[Example]:
 def tokenizer(folder: Path) -> Any:
     save_model(folder)
     return load_tokenizer(find_source(str(folder)))
+
+
+def fit_of(source: Source) -> Fit:
+    return find_fit(load_meta(source), load_tokenizer(source), source.name)
 
 
 def tensors(found: Any) -> dict[str, Tensor]:
@@ -178,7 +183,8 @@ def test_labels_that_the_model_lacks(tmp_path: Path) -> None:
 
 
 def test_padding_on_the_right(tmp_path: Path) -> None:
-    batch, special = collate([Example((1, 5, 2)), Example((1, 2))], tokenizer(tmp_path), torch.device("cpu"))
+    fit = fit_of(find_source(str(save_model(tmp_path / "m"))))
+    batch, special = collate([Example((1, 5, 2)), Example((1, 2))], fit, torch.device("cpu"))
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
     assert special.tolist() == [[True, False, True], [True, True, True]]
 
@@ -199,13 +205,13 @@ def test_texts_alone_are_enough(trained: Path, tmp_path: Path) -> None:
     file = tmp_path / "texts.txt"
     file.write_text("w1 w2 w3\nw4 w5\n")
     source = find_source(str(trained))
-    assert len(load_examples(options(file), load_tokenizer(source), source.config, False)) == 2
+    assert len(load_examples(options(file), fit_of(source), source.config, False)) == 2
 
 
 def test_samples_are_drawn_from_all(trained: Path, tmp_path: Path) -> None:
     file = write_csv(tmp_path / "t.csv", rows(100, 0))
     source = find_source(str(trained))
-    tok = load_tokenizer(source)
+    tok = fit_of(source)
     few = load_examples(options(file, samples=10), tok, source.config, False)
     every = load_examples(options(file), tok, source.config, False)
     assert len(few) == 10
@@ -222,13 +228,13 @@ def test_bad_files(text: str, said: str, trained: Path, tmp_path: Path) -> None:
     file.write_text(text)
     source = find_source(str(trained))
     with pytest.raises(FactcliError, match=said):
-        load_examples(options(file), load_tokenizer(source), source.config, False)
+        load_examples(options(file), fit_of(source), source.config, False)
 
 
 def test_unknown_data(trained: Path) -> None:
     source = find_source(str(trained))
     with pytest.raises(FactcliError, match="neither a GLUE task, a file, nor a Hub id"):
-        load_examples(CalibrationOptions("sst3"), load_tokenizer(source), source.config, False)
+        load_examples(CalibrationOptions("sst3"), fit_of(source), source.config, False)
 
 
 def test_empirical_needs_labels(trained: Path, tmp_path: Path) -> None:
@@ -290,7 +296,7 @@ def test_an_untrained_head_is_left_out(tmp_path: Path) -> None:
     found = calibrate(source, loaded, options(write_csv(tmp_path / "t.csv", rows(8, 0))), ALL)
     base = gather(
         loaded.model.base_model, load_tokenizer(source),
-        load_examples(options(tmp_path / "t.csv"), load_tokenizer(source), source.config, False),
+        load_examples(options(tmp_path / "t.csv"), fit_of(source), source.config, False),
         find_targets(loaded.model.base_model), ALL,
     )  # fmt: skip
     assert_same(found, base)

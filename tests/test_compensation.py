@@ -15,6 +15,7 @@ from factcli.calibration import lockstep
 from factcli.calibration.gather import collate
 from factcli.calibration.losses import Example, decoder_inputs
 from factcli.errors import UsageError
+from factcli.models.fit import find_fit
 from factcli.prediction import load_tokenizer
 from factcli.source import find_source, load_model
 from factcli.targets import find_targets, matrix
@@ -59,7 +60,7 @@ def inputs_of(base: Any, tokenizer: Any, name: str) -> Tensor:
     seen: list[Tensor] = []
     handle = base.get_submodule(name).register_forward_pre_hook(lambda module, args: seen.append(args[0]))
     for example in examples():
-        batch, _ = collate([example], tokenizer, torch.device("cpu"))
+        batch, _ = collate([example], find_fit(base, tokenizer, "base"), torch.device("cpu"))
         before = len(seen)
         base(**batch, **decoder_inputs(base, batch))
         calls = [x for x in seen[before:] if x.numel() // x.shape[-1] == len(example.ids)]
@@ -169,10 +170,11 @@ def encoder_error(dense: Path, small: Path, data: Path) -> float:
     source = find_source(str(dense))
     one, two, tokenizer = load_model(source).model.base_model.eval(), load(small).base_model.eval(), None
     tokenizer = load_tokenizer(source)
+    fit = find_fit(one, tokenizer, source.name)
     lost = total = 0.0
     for line in data.read_text().splitlines()[1:]:
-        batch, _ = collate([Example(tuple(tokenizer(line.rpartition(",")[0])["input_ids"]))], tokenizer,
-                           torch.device("cpu"))  # fmt: skip
+        example = Example(tuple(tokenizer(line.rpartition(",")[0])["input_ids"]))
+        batch, _ = collate([example], fit, torch.device("cpu"))
         states = [m(**batch, **decoder_inputs(m, batch))[0] for m in (one, two)]
         lost += float((states[0] - states[1]).square().sum())
         total += float((states[0] - states[0].mean((0, 1))).square().sum())

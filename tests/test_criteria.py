@@ -94,6 +94,7 @@ def test_the_error_of_the_export_is_the_one_predicted(
 def test_activation_is_the_error_of_the_outputs(world_of: Path, tmp_path: Path) -> None:
     """On the calibration texts one by one, the mean squared error of a layer's outputs is the error predicted."""
     from factcli.calibration.data import CalibrationOptions, load_examples
+    from factcli.models.fit import find_fit
     from factcli.prediction import load_tokenizer
 
     data = str(world_of / "train.csv")
@@ -108,7 +109,8 @@ def test_activation_is_the_error_of_the_outputs(world_of: Path, tmp_path: Path) 
     )
     one, other = (m.base_model.get_submodule(name) for m in (dense.model, small))
     lost = count = 0.0
-    for example in load_examples(CalibrationOptions(data), load_tokenizer(source), source.config, False):
+    fit = find_fit(dense.model, load_tokenizer(source), source.name)
+    for example in load_examples(CalibrationOptions(data), fit, source.config, False):
         seen: list[torch.Tensor] = []
         hook = one.register_forward_hook(lambda m, args, out, seen=seen: seen.append(args[0]))
         with torch.no_grad():

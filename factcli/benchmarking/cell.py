@@ -1,6 +1,5 @@
 """One cell of the table: the models on inputs of one shape, in one variant."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..errors import FactcliError
+from ..scores.results import read_results, weights_digest
 from ..source import Source, count_parameters, find_source, load_model, weight_files
 from .counting import count_flops, peak_memory
 from .inputs import make_inputs
@@ -36,11 +36,12 @@ def load_subject(name: str, device: torch.device, dtype: torch.dtype | None) -> 
 
 
 def _accuracy(path: Path) -> dict[str, float]:
-    """Task and split -> accuracy, as `evaluate` wrote them; nothing where it did not."""
+    """Task and split -> accuracy, as `evaluate` wrote them of all data and these weights; nothing where it did not."""
     try:
-        entries = json.loads((path / "eval_results.json").read_text(encoding="utf-8"))
-        return {f"{e['task']} {e['split']}": e["metrics"]["accuracy"] for e in entries if "accuracy" in e["metrics"]}
-    except (OSError, ValueError, TypeError, KeyError):
+        whole = [e for e in read_results(path) if "limit" not in e and "accuracy" in e["metrics"]]
+        now = weights_digest(path, str(path)) if any("weights" in e for e in whole) else None
+        return {f"{e['task']} {e['split']}": e["metrics"]["accuracy"] for e in whole if e.get("weights", now) == now}
+    except (OSError, TypeError, KeyError):
         return {}
 
 

@@ -4,10 +4,11 @@ import inspect
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..errors import FactcliError
+from ..models.fit import positions
 
 SEED = 0
 _SPECIAL = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "cls_token_id", "sep_token_id")
@@ -54,15 +55,6 @@ def make_inputs(
         inputs = {key: tensor.to(device) for key, tensor in inputs.items()}
         made.append(inputs | ({"use_cache": False} if "use_cache" in accepted else {}))
     return made
-
-
-def positions(model: PreTrainedModel) -> int | None:
-    """How many tokens of an input have a position; None where positions are relative."""
-    limit: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    for name, module in model.named_modules():  # RoBERTa and its like count from after the padding token's id
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            limit = module.num_embeddings - module.padding_idx - 1
-    return limit
 
 
 def check_length(model: PreTrainedModel, name: str, length: int) -> None:

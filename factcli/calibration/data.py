@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import PretrainedConfig, PreTrainedTokenizerBase
+from transformers import PretrainedConfig
 
 from ..errors import FactcliError, UsageError
 from ..files import whole
 from ..hub.data import commit_of, load_data
 from ..labels import head_size, model_labels, outputs_of_classes, unnamed
+from ..models.fit import Fit
 from ..prediction import encode
 from ..tasks import GLUE, HUB_ID, LABEL, Task, load_split, user_task
 from .losses import Example
@@ -25,12 +26,13 @@ class CalibrationOptions:
     """What to calibrate on and how; the values of a recipe, except for `data_dir`, where GLUE's files are.
 
     `data` is a GLUE task, a file or a Hub data set (its train split, at `revision`); `samples` of its rows are drawn
-    with `seed`. `fisher` is "sampled" from the model's own predictions or "empirical", from the labels.
+    with `seed`, cut at `max_length` tokens (None: 128, or as many as the model
+    takes). `fisher` is "sampled" from the model's own predictions or "empirical", from the labels.
     """
 
     data: str
     samples: int = 512
-    max_length: int = 128
+    max_length: int | None = None
     fisher: str = "sampled"
     text_column: tuple[str, ...] = ()
     label_column: str = "label"
@@ -41,16 +43,15 @@ class CalibrationOptions:
     def __post_init__(self) -> None:
         if self.fisher not in FISHER:
             raise UsageError(f"--fisher {self.fisher!r} is unknown: take {' or '.join(FISHER)}.")
-        if self.samples < 1 or self.max_length < 1:
+        if self.samples < 1 or (self.max_length is not None and self.max_length < 1):
             raise UsageError("--calibration-samples and --max-length are at least 1.")
 
 
-def load_examples(
-    options: CalibrationOptions, tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig, labelled: bool
-) -> list[Example]:
+def load_examples(options: CalibrationOptions, fit: Fit, config: PretrainedConfig, labelled: bool) -> list[Example]:
     """The examples, encoded; with the model's class of each where `labelled`.
 
-    Raises FactcliError for data that are not there, are empty, or have not the columns that are needed.
+    Raises FactcliError for data that are not there, are empty, or have not the columns that are needed, and for what
+    the model cannot take.
     """
     task = _task(options, config, labelled)
     data = load_split(task, "train", options.data_dir, revision=options.revision)
@@ -58,13 +59,12 @@ def load_examples(
         generator = torch.Generator().manual_seed(options.seed)
         data = data.select(sorted(torch.randperm(len(data), generator=generator)[: options.samples].tolist()))
     labels = _labels(task, data, config) if labelled else [None] * len(data)
-    limit = min(
-        options.max_length, getattr(config, "max_position_embeddings", None) or options.max_length,
-        tokenizer.model_max_length,
-    )  # fmt: skip
+    limit = fit.limit(options.max_length, task.pair)
+    features = encode(fit, data, limit.tokens)
+    limit.say(features)
     return [
         Example(tuple(f["input_ids"]), tuple(f["token_type_ids"]) if "token_type_ids" in f else None, label)
-        for f, label in zip(encode(tokenizer, data, limit), labels, strict=True)
+        for f, label in zip(features, labels, strict=True)
         if f["input_ids"]
     ]
 

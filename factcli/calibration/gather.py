@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import FactcliError
+from ..models.fit import Fit, find_fit
 from ..prediction import batches_within
 from ..targets import Target
 from .collector import Collector
@@ -82,8 +83,10 @@ def gather(
     nn.Module.to(ran, device=device, dtype=torch.float32)
     ran.train(False)
     ran.requires_grad_(False)
-    if getattr(ran.config, "pad_token_id", None) is None:
-        ran.config.pad_token_id = tokenizer.pad_token_id
+    fit = find_fit(ran, tokenizer, type(model).__name__)
+    config = ran.config.get_text_config()
+    if fit.decoder or not fit.has(config.pad_token_id):
+        config.pad_token_id = fit.pad_id  # what the batches are padded with
     head = Head("none") if headless else find_head(ran) if backward else Head("none")
     modules = {t.name: ran.base_model.get_submodule(t.name) for t in targets}
     collector = Collector(modules, kinds)
@@ -91,9 +94,9 @@ def gather(
     lengths = [len(e.ids) for e in examples]
     done = 0
     with collector, torch.set_grad_enabled(backward), _differentiable_inputs(ran, backward):
-        for indices in batches_within(batch_tokens, lengths):
+        for indices in batches_within(batch_tokens, lengths, [fit.kind(e.ids, padded=True) for e in examples]):
             chosen = [examples[i] for i in indices]
-            _run(ran, head, tokenizer, chosen, collector, seed, empirical, backward, device)
+            _run(ran, head, fit, chosen, collector, seed, empirical, backward, device)
             done += len(indices)
             if progress:
                 progress(done, len(examples), "")
@@ -110,7 +113,7 @@ def place(example: Example) -> tuple[int, tuple[int, ...], tuple[int, ...], floa
 def _run(
     model: PreTrainedModel,
     head: Head,
-    tokenizer: PreTrainedTokenizerBase,
+    fit: Fit,
     examples: Sequence[Example],
     collector: Collector,
     seed: int,
@@ -118,17 +121,19 @@ def _run(
     backward: bool,
     device: torch.device,
 ) -> None:
-    batch, special = collate(examples, tokenizer, device)
+    batch, special = collate(examples, fit, device)
     generators = [e.generator(seed) for e in examples]
     chosen = None
     if head.kind == "masked":
-        if tokenizer.mask_token_id is None:
+        mask_id = fit.tokenizer.mask_token_id
+        if mask_id is None:
             raise FactcliError("The tokenizer has no mask token, so a masked-language head cannot predict any.")
         true = batch["input_ids"]
-        masked, chosen = mask_tokens(true, batch["attention_mask"], special, tokenizer.mask_token_id, generators)
+        masked, chosen = mask_tokens(true, batch["attention_mask"], special, mask_id, generators)
         batch["input_ids"] = masked
     collector.start(batch["attention_mask"])
-    output = model(**batch, **decoder_inputs(model, batch))
+    given = batch if fit.masked else {k: v for k, v in batch.items() if k != "attention_mask"}
+    output = model(**given, **decoder_inputs(model, batch))
     if not backward:
         return
     labels = None
@@ -142,19 +147,18 @@ def _run(
     loss.backward()  # type: ignore[no-untyped-call]
 
 
-def collate(
-    examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, device: torch.device
-) -> tuple[dict[str, Tensor], Tensor]:
-    """A batch padded on the right, and where its special tokens are; all (B, T)."""
+def collate(examples: Sequence[Example], fit: Fit, device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
+    """A batch padded on the right, and where its special tokens are; all (B, T). It has the attention mask whether the
+    model takes one or not."""
     length = max(len(e.ids) for e in examples)
-    ids = torch.full((len(examples), length), int(tokenizer.pad_token_id or 0))
+    ids = torch.full((len(examples), length), fit.pad_id)
     mask, types = torch.zeros_like(ids), torch.zeros_like(ids)
     for row, example in enumerate(examples):
         size = len(example.ids)
         ids[row, :size], mask[row, :size] = torch.tensor(example.ids, dtype=torch.long), 1
         if example.types is not None:
             types[row, :size] = torch.tensor(example.types)
-    special = torch.isin(ids, torch.tensor(tokenizer.all_special_ids or [-1]))
+    special = torch.isin(ids, torch.tensor(fit.tokenizer.all_special_ids or [-1]))
     batch = {"input_ids": ids.to(device), "attention_mask": mask.to(device)}
     if examples[0].types is not None:
         batch["token_type_ids"] = types.to(device)

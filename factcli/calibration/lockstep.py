@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..models.fit import find_fit
 from ..prediction import batches_within
 from ..targets import matrix
 from .collector import as_tokens
@@ -29,9 +30,9 @@ class _Abandoned(Exception):
 class _Run(threading.Thread):
     """One forward pass, in turns with the others: it goes on when told to, and stops at the next closed gate."""
 
-    def __init__(self, model: nn.Module, batch: dict[str, Tensor]) -> None:
+    def __init__(self, model: nn.Module, batch: dict[str, Tensor], left_out: tuple[str, ...]) -> None:
         super().__init__(daemon=True)
-        self.model, self.batch = model, batch
+        self.model, self.batch, self.left_out = model, batch, left_out
         self.at: str | None = None
         self.inputs = torch.empty(0)
         self.outputs: Tensor | None = None  # of the layer it stands at, where they are known already
@@ -46,7 +47,7 @@ class _Run(threading.Thread):
         try:
             if not self.over:
                 with torch.no_grad():
-                    self.model(**self.batch)
+                    self.model(**{k: v for k, v in self.batch.items() if k not in self.left_out})
         except _Abandoned:
             pass
         except BaseException as error:  # raised again where the run was told to go on
@@ -117,15 +118,19 @@ class Lockstep:
         examples = examples[:: max(1, -(-tokens // AT_MOST))]  # of every length alike
         sizes = [len(e.ids) for e in examples]
         self.batches = []
-        for indices in batches_within(TOKENS, sizes):
-            batch, _ = collate([examples[i] for i in indices], tokenizer, device)
+        fit = find_fit(base, tokenizer, type(base).__name__)
+        for indices in batches_within(TOKENS, sizes, [fit.kind(e.ids, padded=True) for e in examples]):
+            batch, _ = collate([examples[i] for i in indices], fit, device)
             self.batches.append(batch | decoder_inputs(base, batch))
-        self.order = _order(self.models[0], {k: v[-1:] for k, v in self.batches[0].items()}, set(names))
+        self.left_out = () if fit.masked else ("attention_mask",)
+        first = {k: v[-1:] for k, v in self.batches[0].items()}
+        self.order = _order(self.models[0], first, self.left_out, set(names))
         self.gates = {n: [_Gate(n, m.get_submodule(n)) for m in self.models] for n in self.order}
         self.runs: list[tuple[_Run, _Run]] = []
 
     def __enter__(self) -> "Lockstep":
-        self.runs = [(_Run(self.models[0], batch), _Run(self.models[1], batch)) for batch in self.batches]
+        dense, changed = self.models
+        self.runs = [(_Run(dense, b, self.left_out), _Run(changed, b, self.left_out)) for b in self.batches]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -183,7 +188,7 @@ def _where(mask: Tensor, values: Tensor) -> Tensor:
     return tokens[mask.bool()]
 
 
-def _order(model: PreTrainedModel, batch: dict[str, Tensor], names: set[str]) -> list[str]:
+def _order(model: PreTrainedModel, batch: dict[str, Tensor], left_out: tuple[str, ...], names: set[str]) -> list[str]:
     """Those of `names` that run once over the tokens, in that order."""
     called: list[str] = []
     handles = []
@@ -195,7 +200,7 @@ def _order(model: PreTrainedModel, batch: dict[str, Tensor], names: set[str]) ->
 
         handles.append(model.get_submodule(name).register_forward_pre_hook(note))
     with torch.no_grad():
-        model(**batch)
+        model(**{k: v for k, v in batch.items() if k not in left_out})
     for handle in handles:
         handle.remove()
     return [name for name in called if called.count(name) == 1]

@@ -14,6 +14,7 @@ from ..caches import making
 from ..criteria import Criterion, criteria
 from ..errors import UsageError
 from ..metric import Metric
+from ..models.fit import find_fit
 from ..prediction import load_tokenizer
 from ..recipe import Recipe
 from ..source import Loaded, Source
@@ -145,7 +146,7 @@ def calibrate(
     empirical = options.fisher == "empirical" and bool(kinds & {Kind.GRADIENTS, Kind.FISHER})
     tokenizer = load_tokenizer(source)
     labelled = empirical and type(model).__name__.endswith("ForSequenceClassification") and not headless
-    examples = load_examples(options, tokenizer, source.config, labelled)
+    examples = load_examples(options, find_fit(model, tokenizer, source.name), source.config, labelled)
     targets = [t for t in find_targets(model.base_model, include, exclude) if t.kept is None]
     settings: Mapping[str, Any] = {
         "empirical": empirical, "headless": headless, "seed": options.seed, "targets": [t.name for t in targets],

@@ -14,9 +14,10 @@ from .text import RESULTS, SPEED, join_card, put_section, split_card
 def update_results(
     card: Path, results: list[dict[str, Any]], name: str | None = None, pipeline_tag: str | None = None
 ) -> None:
-    """Put evaluation results (as `eval --json` prints them, fractions of one) into a card, as a table and as
-    model-index metadata, in place of those that an earlier call put there. A card that is not there is made. `name` of
-    the model is the directory's by default. Call it while `files.updating` the card, where others may."""
+    """Put evaluation results (entries of eval_results.json, fractions of one) into a card, as a table and as
+    model-index metadata, in place of those that an earlier call put there. Results of a part of the data stand in the
+    table alone, and are called limited. A card that is not there is made. `name` of the model is the directory's by
+    default. Call it while `files.updating` the card, where others may."""
     there = card.is_file()
     text = (
         card.read_text(encoding="utf-8") if there else f"---\nlibrary_name: transformers\n---\n\n# {card.parent.name}\n"
@@ -26,10 +27,12 @@ def update_results(
     name = name or (named[0] if named else card.parent.resolve().name)
     entries = [
         EvalResult(
-            task_type="text-classification", dataset_type="glue" if r["task"] in GLUE else r["task"],
-            dataset_name=r["task"], dataset_split=r["split"], metric_type=metric, metric_value=value,
+            task_type="text-classification",
+            dataset_type="glue" if r["task"] in GLUE and "file" not in r else r["task"], dataset_name=r["task"],
+            dataset_split=r["split"], dataset_revision=_apart(r, results) or None, metric_type=metric,
+            metric_value=value,
         )
-        for r in results for metric, value in r["metrics"].items()
+        for r in results if "limit" not in r for metric, value in r["metrics"].items()
     ]  # fmt: skip
     metadata["model-index"] = eval_results_to_model_index(name, entries)
     if pipeline_tag:
@@ -68,10 +71,17 @@ def _cell(entry: dict[str, Any]) -> tuple[int, int, str]:
 def _table(results: list[dict[str, Any]]) -> str:
     rows = [
         "| {task} | {split} | {examples} | {scores} | {majority} |".format(
-            task=r["task"], split=r["split"], examples=r["examples"],
+            task=" ".join(filter(None, [r["task"], _apart(r, results)])), split=r["split"],
+            examples=f"{r['examples']}, limited" if "limit" in r else r["examples"],
             scores=", ".join(f"{name} {value:.4f}" for name, value in r["metrics"].items()),
             majority="" if r["majority"] is None else f"{r['majority']:.4f}",
         )
         for r in results
     ]  # fmt: skip
     return "\n".join(["| task | split | examples | metrics | majority class |", "|---|---|---|---|---|", *rows])
+
+
+def _apart(r: dict[str, Any], results: list[dict[str, Any]]) -> str:
+    """The beginning of the SHA-256 of its data, for one of several data sets of the same name; else nothing."""
+    alike = {o.get("data") for o in results if (o["task"], o["split"]) == (r["task"], r["split"])}
+    return str(r.get("data", ""))[:8] if len(alike) > 1 else ""

@@ -18,13 +18,20 @@ def command(
     data_revision: o.DataRevisionOption = None,
     validation: o.ValidationOption = None,
     text_column: o.TextColumnOption = None,
-    label_column: o.LabelColumnOption = None,
+    label_column: Annotated[
+        str | None,
+        typer.Option(
+            "--label-column", help="Column of labels; default: as it was trained, or label.", rich_help_panel=o.DATA
+        ),
+    ] = None,
     label_names: o.LabelNamesOption = None,
     limit: Annotated[
         int | None, typer.Option("--limit", help="Only the first examples.", rich_help_panel=o.DATA)
     ] = None,
     batch_size: Annotated[int, typer.Option("--batch-size", help="Examples at a time.")] = 32,
-    max_length: Annotated[int, typer.Option("--max-length", help="Tokens of an example.")] = 128,
+    max_length: Annotated[
+        int | None, typer.Option("--max-length", help="Tokens of an example; default: as it was trained, or 128.")
+    ] = None,
     text_to_text: Annotated[
         bool | None, typer.Option("--text-to-text/--head", help="Answers in words; default: by the model.")
     ] = None,

@@ -50,7 +50,7 @@ def _examples(job: Job, labelled: bool) -> list[Example]:
     recipe = job.recipe
     assert recipe is not None
     if recipe.calibration is not None:
-        return load_examples(options_of(recipe, job.data_dir), job.tokenizer, job.source.config, labelled)
+        return load_examples(options_of(recipe, job.data_dir), job.fit, job.source.config, labelled)
     generator = torch.Generator().manual_seed(recipe.seed)
     drawn = sorted(torch.randperm(len(job.train), generator=generator)[: recipe.calibration_samples].tolist())
     return [

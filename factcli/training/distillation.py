@@ -11,9 +11,12 @@ from transformers import PreTrainedModel
 
 from ..errors import FactcliError, UsageError
 from ..labels import head_size, outputs_of_classes
-from ..prediction import load_tokenizer
-from ..source import Source, find_source, load_model
+from ..models.fit import LENGTH, Fit, find_fit
+from ..prediction import encode, load_tokenizer
+from ..source import Source, find_source, load_meta, load_model
 from .job import Job
+
+INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 
 
 @dataclass(frozen=True)
@@ -28,10 +31,17 @@ class Weights:
 
 
 class Teacher:
-    """A frozen model in evaluation mode whose outputs stand in the order of the student's; None where they are read."""
+    """A frozen model in evaluation mode whose outputs stand in the order of the student's; None where they are read.
+    `inputs` are what it takes of a batch."""
 
-    def __init__(self, model: PreTrainedModel | None, order: Tensor | None, weights: Weights) -> None:
-        self.model, self.order, self.weights = model, order, weights
+    def __init__(
+        self,
+        model: PreTrainedModel | None,
+        order: Tensor | None,
+        weights: Weights,
+        inputs: frozenset[str] = INPUTS,
+    ) -> None:
+        self.model, self.order, self.weights, self.inputs = model, order, weights, inputs
 
     def to(self, device: torch.device) -> None:
         """Move the model, if there is one."""
@@ -42,7 +52,7 @@ class Teacher:
     def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
         """Its output for a batch, with logits (B, K) as the student orders them, hidden states where they count."""
         assert self.model is not None
-        given = {k: v for k, v in inputs.items() if k != "labels"}
+        given = {k: v for k, v in inputs.items() if k in self.inputs}
         output = self.model(**given, **self.wanted)
         if self.order is not None:
             output.logits = output.logits[:, self.order.to(output.logits.device)]
@@ -71,10 +81,7 @@ def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Source, Teacher
             f"The teacher {name} has a head for {head_size(source.config)} labels, the student for {students}: take "
             f"one that was trained on {job.task.name}."
         )
-    texts = [" ".join(str(v) for v in row.values() if isinstance(v, str)) for row in job.validation.select(range(1))]
-    tokenizer = load_tokenizer(source)
-    if dict(job.tokenizer(texts)) != dict(tokenizer(texts)) or job.tokenizer.get_vocab() != tokenizer.get_vocab():
-        raise FactcliError(f"The teacher {name} has another tokenizer than {job.source.name}: take one with the same.")
+    fit, inputs = _fit(job, source, name)
     a, b = source.config.get_text_config(), job.source.config.get_text_config()
     if source.config.is_encoder_decoder and (weights.hidden or weights.attention):
         raise FactcliError(
@@ -94,11 +101,45 @@ def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Source, Teacher
         found = list(range(students)) if found is None else found
         order = torch.tensor([found[job.outputs.index(i)] for i in range(students)])
     loaded = load_model(source)
+    config = loaded.model.config.get_text_config()
+    if fit.decoder or not fit.has(config.pad_token_id):
+        config.pad_token_id = job.fit.pad_id  # what the batches that it reads are padded with
     torch.nn.Module.to(loaded.model, torch.float32)
     if weights.attention:
         loaded.model.set_attn_implementation("eager")
     loaded.model.train(False)
-    return source, Teacher(loaded.model.requires_grad_(False), order, weights)
+    return source, Teacher(loaded.model.requires_grad_(False), order, weights, inputs)
+
+
+def _fit(job: Job, source: Source, name: str) -> tuple[Fit, frozenset[str]]:
+    """Of the teacher, whose tokens, positions and padding must be those of the job's model, and what it takes of a
+    batch."""
+    fit = find_fit(load_meta(source), load_tokenizer(source), f"The teacher {name}")
+    longest = max((len(f["input_ids"]) for f in job.train), default=0)
+    if fit.positions is not None and longest > fit.positions:
+        raise FactcliError(
+            f"The teacher {name} has {fit.positions} positions, the training data up to {longest} tokens: give "
+            f"--max-length {fit.positions}."
+        )
+    sample = job.validation.select(range(min(len(job.validation), 32)))
+    texts = encode(fit, sample, job.settings.max_length or LENGTH)
+    fit.fill_empty(texts)
+    own = job.validation_features[: len(texts)]
+    if [f["input_ids"] for f in texts] != [f["input_ids"] for f in own] or (
+        job.tokenizer.get_vocab() != fit.tokenizer.get_vocab()
+    ):
+        raise FactcliError(f"The teacher {name} has another tokenizer than {job.source.name}: take one with the same.")
+    fit.check_ids([f["input_ids"] for f in job.train])
+    if job.fit.side != fit.side:
+        raise FactcliError(f"The teacher {name} wants padding on another side than {job.source.name}: take another.")
+    for given, of_student in zip(texts, own, strict=True):
+        types = given.get("token_type_ids")
+        if types is not None and types != of_student.get("token_type_ids", [0] * len(types)):
+            raise FactcliError(
+                f"The teacher {name} reads the texts of a pair with other token types than {job.source.name}: take one "
+                "whose tokenizer gives the same."
+            )
+    return fit, frozenset({"input_ids", *texts[0]} | ({"attention_mask"} if fit.masked else set()))
 
 
 def distillation_loss(student: Any, teacher: Any, mask: Tensor, weights: Weights, regression: bool) -> Tensor:

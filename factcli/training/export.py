@@ -1,5 +1,6 @@
 """What a run leaves behind: an export like a converted one, or a native model that stayed dense."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ from ..outputs import Output
 from ..plan import Plan
 from ..provenance import made_with, model_argument, trained_on
 from ..recipe import FILE_NAME, dump_recipe
+from ..scores.results import OF_TRAINING, identify, weights_digest
 from ..source import Loaded, count_parameters
 from .job import Job
 from .run import processes
 
-RESULTS = "finetune_results.json"
+RESULTS = OF_TRAINING
 
 
 def export(
@@ -42,12 +44,14 @@ def export(
     training = whole.settings.to_dict(whole.task.regression)
     if whole is job:
         training |= {"learning_rate": result["learning_rate"], "seed": result["seed"]}
-    data = trained_on(whole.task, whole.data_dir, whole.settings.data_revision)
+    commit = whole.settings.data_revision
+    data = trained_on(whole.task, whole.data_dir, commit)
     about = made_with(whole.source, whole.recipe, data, sentences)
-    texts = {FILE_NAME: dump_recipe(whole.recipe, about, training)}
+    texts = {FILE_NAME: dump_recipe(whole.recipe, about, training, whole.trained.to_dict())}
     command = _command(whole)
     entry = {k: result[k] for k in ("task", "metrics", "majority")}
-    entry |= {"split": job.task.validation, "examples": len(job.validation)}
+    split = job.task.validation
+    entry |= {"split": split, "examples": len(job.validation)}
     with output.new() as work:
         if job.plan is not None:
             plan = whole_plan(job.plan, loaded)
@@ -59,8 +63,15 @@ def export(
             head = auto_class(source, type(loaded.model))
             card = dense_card(whole.source, head, about, result["task"], command, training)
             _write_dense(work, job, loaded, texts | {"README.md": card}, dtype)
+        save_tokenizer_changes(work, job.tokenizer_changes)
         named = {"model": whole.source.provenance()["model"], "output": output.shown.name}  # without directories
-        write_json(work / RESULTS, result | named | {"losses": [list(pair) for pair in losses]})
+        written = {
+            "weights": weights_digest(work, output.shown.name),
+            **identify(job.task, split, job.data_dir, commit),
+        }
+        evaluated = {"split": split, "examples": len(job.validation), **written}
+        parts = {"validation": evaluated, "losses": [list(pair) for pair in losses]}
+        write_json(work / RESULTS, result | named | parts)
         tag = "text2text-generation" if job.settings.text_to_text else "text-classification"
         update_results(work / "README.md", [entry], output.shown.name, tag)
 
@@ -75,6 +86,16 @@ def _command(job: Job) -> list[str]:
     elif job.data_dir is not None:
         words += ["--data-dir", "GLUE"]
     return [*words, *(["--trust-remote-code"] if job.trust_remote_code else [])]
+
+
+def save_tokenizer_changes(work: Path, changes: dict[str, Any]) -> None:
+    """Put what a tokenizer had to be given (a padding token) into the files that say it in an export."""
+    main, earlier = work / "tokenizer_config.json", work / "special_tokens_map.json"
+    if changes:
+        write_json(main, (json.loads(main.read_text(encoding="utf-8")) if main.is_file() else {}) | changes)
+    if "pad_token" in changes and earlier.is_file():
+        kept = json.loads(earlier.read_text(encoding="utf-8"))
+        write_json(earlier, kept | {"pad_token": changes["pad_token"]})
 
 
 def whole_plan(plan: Plan, loaded: Loaded) -> Plan:

@@ -1,7 +1,7 @@
 """What is trained on what: everything that the runs of a search or of several seeds have in common."""
 
 import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,16 @@ from transformers import PreTrainedTokenizerBase
 
 from ..errors import FactcliError, UsageError
 from ..labels import model_labels, named_order, outputs_of_classes, unnamed
+from ..models.fit import Features, Fit, find_fit
+from ..models.trained import Trained
+from ..notes import note
 from ..options import without_effect
 from ..plan import Layer, Plan
-from ..prediction import Features, encode, labels_of, load_tokenizer, prompts
+from ..prediction import Prompt, encode, encode_answers, labels_of, load_tokenizer
 from ..recipe import FILE_NAME, Recipe, read_recipe, recorded_recipe
 from ..remote_code import configuration_factorized
 from ..remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
-from ..source import Loaded, Source, factorized_class, load_model, native_head
+from ..source import Loaded, Source, factorized_class, load_meta, load_model, native_head
 from ..tasks import Task
 from .settings import Settings
 
@@ -33,17 +36,20 @@ class Job:
     """`source` has the class and configuration of the model to train, `changes` are what that changes in config.json.
 
     `plan` is the whole plan, None for a dense model that stays dense; `recipe` made it. `outputs` is the model's output
-    for each class of the task. `keep_head` False replaces the head that the source has. `trust_remote_code` holds for
-    the other models that a run reads: a teacher, one to mix with.
+    for each class of the task. `keep_head` False replaces the head that the source has. `train` and
+    `validation_features` are encoded as `fit` says; `words` are the tokens of the labels, where they are the answers.
+    `tokenizer_changes` are what the export's tokenizer_config.json needs, so that it can pad. `trust_remote_code` holds
+    for the other models that a run reads: a teacher, one to mix with.
     """
 
     source: Source
     task: Task
     settings: Settings
-    tokenizer: PreTrainedTokenizerBase
+    fit: Fit
     train: list[Features]
     train_labels: NDArray[Any]
     validation: "Dataset"
+    validation_features: list[Features]
     changes: dict[str, Any]
     outputs: list[int]
     plan: Plan | None = None
@@ -51,6 +57,20 @@ class Job:
     keep_head: bool = True
     data_dir: str | Path | None = None
     trust_remote_code: bool = False
+    words: list[list[int]] | None = None
+    tokenizer_changes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        return self.fit.tokenizer
+
+    @property
+    def trained(self) -> Trained:
+        """What the export remembers of the training."""
+        return Trained(
+            None if self.task.files else self.task.name, self.task.columns, self.task.label, self.task.labels,
+            self.settings.max_length, Prompt.of(self.task).name if self.settings.text_to_text else None,
+        )  # fmt: skip
 
 
 def with_head(source: Source, task: Task, settings: Settings) -> tuple[Source, dict[str, Any], list[int], bool]:
@@ -108,25 +128,50 @@ def with_head(source: Source, task: Task, settings: Settings) -> tuple[Source, d
 
 def prepare(source: Source, task: Task, settings: Settings, train: "Dataset", validation: "Dataset") -> Job:
     """A job without a plan. Raises FactcliError where model, task and data do not fit together."""
+    in_words = settings.text_to_text
     headed, changes, outputs, keep = with_head(source, task, settings)
-    tokenizer = load_tokenizer(source)
-    if headed.config.get_text_config().pad_token_id is None and not settings.text_to_text:
-        headed.config.pad_token_id = changes["pad_token_id"] = tokenizer.pad_token_id
+    fit = find_fit(load_meta(headed), load_tokenizer(source), source.name, in_words)
+    changes |= _padding_token(headed, fit)
+    tokenizer_changes = fit.teach_padding()
     labels = labels_of(train)
     if not task.regression and len(np.unique(labels)) < 2:
         raise FactcliError(f"The training data of {task.name} have one class only: give rows of at least two.")
-    if settings.text_to_text:
-        features = encode(tokenizer, train, settings.max_length, prompts(task, train))
-        words = tokenizer(text_target=list(task.labels), truncation=True, max_length=settings.max_length)["input_ids"]
-        targets: list[Any] = [list(words[int(i)]) for i in labels]
+    limit = fit.limit(settings.max_length, task.pair and not in_words)
+    settings = replace(settings, max_length=limit.tokens)
+    prompt = Prompt.of(task) if in_words else None
+    features, validation_features = (encode(fit, data, limit.tokens, prompt) for data in (train, validation))
+    for encoded in (features, validation_features):
+        fit.fill_empty(encoded)
+        fit.check_ends(encoded, alike=encoded is features)
+    limit.say([*features, *validation_features])
+    words = encode_answers(fit, task.labels, limit.tokens) if in_words else None
+    targets: list[Any]
+    if words is not None:
+        targets = [words[int(i)] for i in labels]
     else:
-        features = encode(tokenizer, train, settings.max_length)
         targets = [float(v) for v in labels] if task.regression else [outputs[int(i)] for i in labels]
     for feature, target in zip(features, targets, strict=True):
         feature["labels"] = target
     return Job(
-        headed, task, settings, tokenizer, features, labels, validation, changes, outputs, keep_head=keep
+        headed, task, settings, fit, features, labels, validation, validation_features, changes, outputs,
+        keep_head=keep, words=words, tokenizer_changes=tokenizer_changes,
     )  # fmt: skip
+
+
+def _padding_token(headed: Source, fit: Fit) -> dict[str, Any]:
+    """Make the configuration name a padding token that there is, and for a classifier that reads from left to right the
+    one that texts are padded with. Returns the changes in config.json."""
+    config = headed.config.get_text_config()
+    named = config.pad_token_id
+    if named == fit.pad_id or (fit.has(named) and not fit.decoder):
+        return {}
+    if named is not None:
+        note(f"{fit.name} names {named} as padding in its config.json: {fit.pad_id}, as it is padded, takes its place.")
+    config.pad_token_id = fit.pad_id
+    changes = {"pad_token_id": fit.pad_id}
+    whole = headed.config
+    part = next((k for k in headed.raw if config is not whole and getattr(whole, k, None) is config), None)
+    return changes if part is None else {part: headed.raw[part] | changes}
 
 
 def existing_plan(source: Source) -> tuple[Plan, Recipe | None]:

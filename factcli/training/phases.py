@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _OF_MIXING = ("mixed_start", "mixed_until", "consistency")
 _OF_PRUNING = ("prune", "density", "prune_scope", "prune_warmup", "prune_cooldown", "prune_share", "prune_include",
                "prune_exclude")  # fmt: skip
+_GONE = ("model", "output", "validation", "losses")  # of the first phase, whose folder is removed
 TOOK = "factorized.json"  # seconds of the second phase
 
 
@@ -76,7 +77,7 @@ def prune_and_factorize(
         (story.trained(first.to_dict(job.task.regression), pruned), story.factorized("what pruning left", recipe)),
         pruned["steps"],
         pruned["seconds"] + took,
-        {k: v for k, v in pruned.items() if k not in ("model", "output", "losses")},  # whose folders are gone
+        {k: v for k, v in pruned.items() if k not in _GONE},
     )
     small = find_source(str(factors), None, job.trust_remote_code, accept_factorized=True)
     last = prepare(small, job.task, replace(third, mixed_with=str(sparse)), train, validation)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import DataCollatorForSeq2Seq, DataCollatorWithPadding, TrainingArguments, set_seed
+from transformers import TrainingArguments, set_seed
 
 from ..errors import FactcliError, UsageError
 from ..evaluation import BATCH_SIZE, measure
@@ -112,12 +112,8 @@ def train(
             watch(Event("resume", f"resuming from {checkpoint.name}", int(checkpoint.name.rpartition("-")[2]), total))
     elif options.resume and is_main():
         watch(Event("resume", "no checkpoint yet: starting from the beginning", 0, total))
-    if job.settings.text_to_text:
-        collator: Any = DataCollatorForSeq2Seq(job.tokenizer, loaded.model)
-    else:
-        collator = DataCollatorWithPadding(job.tokenizer)
     trainer = StagedTrainer(
-        job, args, loaded.model, collator, stages, done, lambda model: validation_metrics(job, model), watch,
+        job, args, loaded.model, job.fit.batch, stages, done, lambda model: validation_metrics(job, model), watch,
         has_new_head(job, loaded), options.teacher,
     )  # fmt: skip
     trainer.pruner, trainer.mixed = _pruner(job, loaded, checkpoint, args.device), _mixed(job, loaded, options)
@@ -174,11 +170,8 @@ def _mean_loss(losses: list[tuple[int, float]], since: int) -> float:
 
 def validation_metrics(job: Job, model: Any) -> dict[str, float]:
     """The task's metrics on the validation data; the same numbers as `factcli eval` gives."""
-    settings = job.settings
-    predictions = measure(
-        model, job.tokenizer, job.task, job.validation, BATCH_SIZE, settings.max_length, settings.text_to_text
-    )
-    if not (job.task.regression or settings.text_to_text):
+    predictions = measure(model, job.fit, job.task, job.validation_features, BATCH_SIZE, job.words)
+    if not (job.task.regression or job.settings.text_to_text):
         predictions = np.argsort(job.outputs)[predictions]
     return compute_metrics(job.task, labels_of(job.validation), predictions)
 

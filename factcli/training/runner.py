@@ -128,7 +128,8 @@ class Runner:
             done = next((f for f in (place / RESULTS, failed) if f.is_file()), None)
             self._say("run", f"seed {seed}, run {number} of {len(seeds)}" + (", done before" if done else ""))
             if self.options.resume and done is not None:
-                run = {k: v for k, v in json.loads(done.read_text("utf-8")).items() if k != "losses"}
+                values = json.loads(done.read_text("utf-8"))
+                run = {k: v for k, v in values.items() if k not in ("validation", "losses")}
                 runs.append(run | {"model": self.job.source.name, "output": str(output.shown / place.name)})
                 continue
             runs.append(self.one(Output(place, shown=output.shown / place.name), seed, tolerant=True))

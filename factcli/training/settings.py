@@ -89,10 +89,11 @@ class Settings:
     `schedule` None: by structure. `batch_size` is the whole batch, over all processes. `epochs`, or `max_steps`
     instead, are the length of the main phase; the steps of the stages before it are in addition. `warmup_ratio` is of
     all steps; after it the learning rate falls linearly to 0 at the last step. `learning_rate` may be "search".
-    `precision` is what the matrix products of training are computed in (weights and optimizer are float32); None:
-    bfloat16 on a GPU that has it, float32 elsewhere. `prune` with `density` and what follows is pruning.Pruning, of the
-    targets that `prune_include` and `prune_exclude` (patterns, as a recipe's) leave; `prune_share` of the epochs or
-    steps come before a factorization, if there is one. `mixed_with` and what follows is
+    `max_length` are the tokens of an example; None: 128, or as many as the model takes. `precision` is what the matrix
+    products of training are computed in (weights and optimizer are float32); None: bfloat16 on a GPU that has it,
+    float32 elsewhere. `prune` with `density` and what follows is pruning.Pruning, of the targets that `prune_include`
+    and `prune_exclude` (patterns, as a recipe's) leave; `prune_share` of the epochs or steps come before a
+    factorization, if there is one. `mixed_with` and what follows is
     mixed.MixedRank, `consistency` the weight of its loss. `teacher` is a model to learn from, and what follows it are
     the weights of the parts of the loss (see distillation.py). `task` is a GLUE task, None for the user's files, of
     which `text_column` and `label_column` are read; `label_names` are the classes in the order of the model's outputs,
@@ -110,7 +111,7 @@ class Settings:
     learning_rate: float | str = 5e-5
     warmup_ratio: float = 0.06
     weight_decay: float = 0.01
-    max_length: int = 128
+    max_length: int | None = None
     precision: str | None = None
     text_to_text: bool = False
     prune: str | None = None

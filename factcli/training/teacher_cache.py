@@ -12,7 +12,8 @@ from ..caches import LIMIT, find, keep, making
 from ..calibration.cache import fingerprint
 from ..calibration.losses import Example
 from ..errors import FactcliError, UsageError
-from ..prediction import Features, batches
+from ..models.fit import Features
+from ..prediction import batches
 from ..source import Source
 from .distillation import Teacher, Weights
 from .job import Job
@@ -53,11 +54,13 @@ def cached(teacher: Teacher, source: Source, job: Job, device: torch.device) -> 
     """`teacher`, of `source`, with its outputs for the job's training data: from the cache, or from one pass now, which
     one of several processes makes for all. The teacher itself where they cannot be kept.
 
-    Raises UsageError where attention counts, which is not kept, and FactcliError where the outputs would take more than
-    LIMIT bytes.
+    Raises UsageError where attention counts, which is not kept, or padding cannot be told from text, and FactcliError
+    where the outputs would take more than LIMIT bytes.
     """
     if teacher.weights.attention:
         raise UsageError("--teacher-cache keeps no attention: leave it out, or --attention-weight.")
+    if not job.fit.masked:
+        raise UsageError(f"--teacher-cache is for models that know what is padding, unlike {job.source.name}.")
     examples = [Example(tuple(f["input_ids"]), _types(f), None) for f in job.train]
     order = None if teacher.order is None else teacher.order.tolist()
     name = fingerprint(source, examples, (), {"order": order, "hidden": bool(teacher.weights.hidden)})
@@ -94,15 +97,14 @@ def _outputs(teacher: Teacher, job: Job, device: torch.device) -> dict[str, Tens
     if layers:
         tensors["hidden"] = torch.empty(sum(sizes), layers, config.hidden_size, dtype=torch.float16)
     teacher.to(device)
-    for indices in batches(sizes, BATCH_SIZE):
-        chosen = [{k: v for k, v in features[i].items() if k != "labels"} for i in indices]
-        batch = dict(job.tokenizer.pad(chosen, return_tensors="pt").to(device))
+    for indices in batches([job.fit.kind(f["input_ids"]) for f in features], BATCH_SIZE):
+        batch = job.fit.batch([{k: v for k, v in features[i].items() if k != "labels"} for i in indices], device)
         output = teacher(batch)
         tensors["logits"][indices] = output.logits.float().cpu()
         if layers:
             states = torch.stack(output.hidden_states, 2).cpu().half()
             for row, i in enumerate(indices):
-                tensors["hidden"][starts[i] : starts[i + 1]] = states[row, batch["attention_mask"][row].bool().cpu()]
+                tensors["hidden"][starts[i] : starts[i + 1]] = states[row]
     return tensors
 
 

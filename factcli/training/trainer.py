@@ -172,7 +172,7 @@ class StagedTrainer(Trainer):
         output = model(**inputs, **self.teacher.wanted)
         with self.autocast_smart_context_manager():
             taught = self.teacher(inputs)
-        mask, weights = inputs["attention_mask"], self.teacher.weights
+        mask, weights = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])), self.teacher.weights
         return distillation_loss(output, taught, mask, weights, self.job.task.regression), output
 
     def floating_point_ops(self, inputs: Any) -> int:

@@ -1,0 +1,1 @@
+"""Models as they come: what they can take, and what an export remembers."""

@@ -1,0 +1,109 @@
+"""Measured results beside a model: eval_results.json, and the table in its card."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..card.results import update_results
+from ..digests import digest_of_files
+from ..errors import FactcliError
+from ..files import updating, write_json
+from ..notes import note
+from ..source import Source, weight_files
+from ..tasks import Task, split_files
+
+RESULTS, OF_TRAINING = "eval_results.json", "finetune_results.json"
+Entry = dict[str, Any]
+
+
+def check_card(source: Source) -> None:
+    """Raises FactcliError where the card of `source` could not be changed."""
+    if source.repo_id is not None:
+        raise FactcliError(f"{source.name} is on the Hub: --update-card changes cards of local directories.")
+    if not os.access(source.path, os.W_OK):
+        raise FactcliError(f"{source.path} is not writable: leave out --update-card.")
+
+
+def identify(task: Task, split: str, data_dir: str | Path | None, commit: str | None) -> Entry:
+    """What an entry says of its data: their SHA-256 (or the commit of the Hub), and the name of a user's file."""
+    if task.files:
+        file = Path(task.files[split])
+        return {"file": file.name, "data": digest_of_files([file])}
+    if data_dir is not None:
+        return {"data": digest_of_files(split_files(task, split, data_dir))}
+    return {"data": commit} if commit else {}
+
+
+def weights_digest(folder: Path, name: str) -> str:
+    """SHA-256 of the weight files of a model."""
+    return digest_of_files(weight_files(folder, name))
+
+
+def keep(source: Source, entry: Entry, update_card: bool) -> None:
+    """Put a result into eval_results.json beside a model that is a directory, in place of an earlier one of the same
+    data, and into its card. What was measured on a part of the data (`limit`) takes the place of no whole result; what
+    was measured with other weights goes. Where nothing can be written a note says so."""
+    if source.repo_id is not None:
+        return
+    file, card = source.path / RESULTS, source.path / "README.md"
+    entry = entry | {"weights": weights_digest(source.path, source.name)}
+    kept = [entry]
+    try:
+        with updating(file):
+            old = read_results(source.path)
+            if old is None:
+                note(f"{file} is not of factcli and stays as it is: these results are not kept there.")
+            else:
+                current = [r for r in old if r.get("weights", entry["weights"]) == entry["weights"]]
+                if len(current) < len(old):
+                    note(f"{file} had {len(old) - len(current)} results of other weights, which are dropped.")
+                kept = [r for r in current if not _replaces(entry, r)] + [entry]
+                write_json(file, kept)
+    except OSError as error:
+        note(f"{file} cannot be written ({error.strerror}): these results are not kept there.")
+    if update_card:
+        try:
+            with updating(card):
+                update_results(card, [*_of_training(source.path, kept), *kept])
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
+            raise FactcliError(
+                f"{card} cannot be updated ({reason}): repair it, or leave out --update-card."
+            ) from error
+
+
+def read_results(folder: Path) -> list[Entry] | None:
+    """The entries of eval_results.json; None where others wrote it, such as a script of transformers."""
+    if not (folder / RESULTS).exists():
+        return []
+    try:
+        values = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    ours = isinstance(values, list) and all(isinstance(v, dict) and v.keys() >= {"task", "split"} for v in values)
+    return values if ours else None
+
+
+def _of_training(folder: Path, kept: list[Entry]) -> list[Entry]:
+    """What the training measured in the end, unless the same data have been measured since."""
+    try:
+        values = json.loads((folder / OF_TRAINING).read_text(encoding="utf-8"))
+        entry = {k: values[k] for k in ("task", "metrics", "majority")} | values["validation"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    again = any(_same(entry, r) and "limit" not in r for r in kept)
+    return [] if again or entry.get("weights") != kept[-1]["weights"] else [entry]
+
+
+def _replaces(new: Entry, old: Entry) -> bool:
+    return _same(new, old) and ("limit" not in new or new["limit"] == old.get("limit"))
+
+
+def _same(a: Entry, b: Entry) -> bool:
+    """Whether two results are of the same data: of GLUE by name, of users' files by content."""
+    if a.get("split") != b.get("split"):
+        return False
+    if "data" in a and "data" in b and ("file" in a or "file" in b):
+        return a["data"] == b["data"] and "file" in a and "file" in b
+    return bool(a.get("task") == b.get("task"))
