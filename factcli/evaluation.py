@@ -14,13 +14,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .card.results import update_results
 from .conversion import pick_device
+from .data.labels import check_unnamed_order, head_size, model_labels, named_order, outputs_of_classes, unnamed
+from .data.tasks import GLUE, Task, data_commit, load_split, user_task
 from .errors import FactcliError, UsageError
-from .labels import check_unnamed_order, head_size, model_labels, named_order, outputs_of_classes, unnamed
 from .memory import memory_advice
 from .metrics import compute_metrics, is_failed, majority_accuracy
 from .prediction import encode, label_scorer, labels_of, load_tokenizer, predict, prompts
 from .source import Source, find_source, load_model
-from .tasks import GLUE, Task, data_commit, load_split, user_task
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from .data.tasks import LABEL, PAIR, TEXT, Task
 from .errors import FactcliError
 from .source import Source
-from .tasks import LABEL, PAIR, TEXT, Task
 
 if TYPE_CHECKING:
     from datasets import Dataset

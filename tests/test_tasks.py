@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from factcli.data.tasks import GLUE, load_split, user_task
 from factcli.errors import FactcliError, UsageError
-from factcli.tasks import GLUE, load_split, user_task
 
 from .training_helpers import write_csv, write_glue
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
+from ..data.labels import head_size, model_labels, outputs_of_classes, unnamed
+from ..data.tasks import GLUE, HUB_ID, LABEL, Task, load_split, user_task
 from ..errors import FactcliError, UsageError
 from ..hub.data import commit_of, load_data
-from ..labels import head_size, model_labels, outputs_of_classes, unnamed
 from ..prediction import encode
-from ..tasks import GLUE, HUB_ID, LABEL, Task, load_split, user_task
 from .losses import Example
 from .statistics import FISHER
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from ..data.labels import head_size, outputs_of_classes
 from ..errors import FactcliError, UsageError
-from ..labels import head_size, outputs_of_classes
 from ..prediction import load_tokenizer
 from ..source import Source, find_source, load_model
 from .job import Job

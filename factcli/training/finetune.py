@@ -11,6 +11,7 @@ from ..allocations import allocations
 from ..calibration.measure import Measured, criterion_of
 from ..conversion import pick_device, plan_for
 from ..criteria import criteria
+from ..data.tasks import GLUE, Task, data_commit, load_split, user_task
 from ..directory import check_output
 from ..errors import UsageError
 from ..hub.publish import Publishing
@@ -19,7 +20,6 @@ from ..recipe import Recipe, make_recipe, read_recipe
 from ..source import Source, find_source, load_meta
 from ..structures import structures
 from ..targets import find_targets
-from ..tasks import GLUE, Task, data_commit, load_split, user_task
 from .calibrating import has_new_head, measured_now
 from .distillation import Teacher, Weights, load_teacher
 from .events import Watch

@@ -10,15 +10,15 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from ..data.labels import model_labels, named_order, outputs_of_classes, unnamed
+from ..data.tasks import Task
 from ..errors import FactcliError, UsageError
-from ..labels import model_labels, named_order, outputs_of_classes, unnamed
 from ..plan import Layer, Plan
 from ..prediction import Features, encode, labels_of, load_tokenizer, prompts
 from ..recipe import FILE_NAME, Recipe, make_recipe
 from ..remote_code import configuration_factorized
 from ..remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
 from ..source import Loaded, Source, factorized_class, load_model, native_head
-from ..tasks import Task
 from .settings import Settings
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PretrainedConfig
 
-from .errors import FactcliError
+from ..errors import FactcliError
 from .tasks import Task
 
 _MANY = 6  # classes from which on not all orders are tried

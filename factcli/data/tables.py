@@ -7,7 +7,7 @@ import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet
 
-from .errors import FactcliError
+from ..errors import FactcliError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".txt")
 

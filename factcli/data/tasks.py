@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import FactcliError, UsageError
-from .registry import Registry
+from ..errors import FactcliError, UsageError
+from ..registry import Registry
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,7 +77,7 @@ def user_task(
 
     Raises FactcliError for what the files lack, UsageError for more than two text columns.
     """
-    from .datafiles import read_table
+    from .tables import read_table
 
     if len(text_columns) > 2:
         raise UsageError("Give --text-column once, or twice for sentence pairs.")
@@ -147,7 +147,7 @@ def split_files(task: Task, split: str, data_dir: str | Path) -> list[Path]:
 def _table(task: Task, split: str, data_dir: str | Path | None, revision: str | None) -> "tuple[pa.Table, str | Path]":
     import pyarrow as pa
 
-    from .datafiles import read_table
+    from .tables import read_table
 
     if task.files:
         if split not in task.files:
@@ -161,7 +161,7 @@ def _table(task: Task, split: str, data_dir: str | Path | None, revision: str | 
 
 
 def _from_hub(task: Task, split: str, revision: str | None) -> "pa.Table":
-    from .hub.data import load_data
+    from ..hub.data import load_data
 
     try:
         return load_data(HUB_ID, task.folder or task.name, split, revision).data.table
@@ -175,7 +175,7 @@ def _from_hub(task: Task, split: str, revision: str | None) -> "pa.Table":
 
 def data_commit(task: Task, data_dir: str | Path | None, revision: str | None = None) -> str | None:
     """The commit of nyu-mll/glue that `load_split` reads; None where it reads files, or the Hub does not say."""
-    from .hub.data import commit_of
+    from ..hub.data import commit_of
 
     return None if task.files or data_dir is not None else commit_of(HUB_ID, revision)
 
