@@ -14,11 +14,22 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from .card.results import update_results
 from .conversion import pick_device
-from .data.labels import check_unnamed_order, head_size, model_labels, named_order, outputs_of_classes, unnamed
+from .data.labels import (
+    by_class,
+    by_output,
+    check_problem,
+    check_unnamed_order,
+    check_words,
+    head_size,
+    model_labels,
+    named_order,
+    outputs_of_classes,
+    unnamed,
+)
 from .data.tasks import GLUE, Task, data_commit, load_split, user_task
 from .errors import FactcliError, UsageError
 from .memory import memory_advice
-from .metrics import compute_metrics, is_failed, majority_accuracy
+from .metrics import compute_metrics, is_failed, majority_score
 from .prediction import encode, label_scorer, labels_of, load_tokenizer, predict, prompts
 from .source import Source, find_source, load_model
 
@@ -63,8 +74,9 @@ def evaluate(
 
     Returns:
         One object a model, as `eval --json` prints it. Its `majority` is the accuracy of the commonest label of what is
-        evaluated (there is no training set here); `failed_run` says that accuracy is no higher. A directory also gets
-        them as eval_results.json, by task and split.
+        evaluated (there is no training set here), or the micro-F1 of each label's commoner value where examples have
+        any number of labels; `failed_run` says that the model's is no higher. A directory also gets them as
+        eval_results.json, by task and split.
 
     Raises:
         FactcliError: Whatever a user can put right, such as labels whose order cannot be told.
@@ -115,11 +127,16 @@ def file_task(
         return user_task(files, text_column, label_column, label_names)
     if count == 1:
         return user_task(files, text_column, label_column, regression=True)
+    if label_names:
+        return user_task(files, text_column, label_column, names, numbered=True)
     if not unnamed(names):
-        return user_task(files, text_column, label_column, names)
+        advice = (
+            "give --label-names with the labels of the data in the order of the model's outputs (0,1,... where they "
+            "are its ids)"
+        )
+        return user_task(files, text_column, label_column, names, advice=advice)
     task = user_task(files, text_column, label_column)
-    numbers = tuple(str(i) for i in range(count))
-    return replace(task, labels=numbers) if set(task.labels) <= set(numbers) else task
+    return replace(task, labels=by_output(task, source.config))
 
 
 def is_text_to_text(source: Source) -> bool:
@@ -137,13 +154,16 @@ def measure(
     text_to_text: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[Any]:
-    """Predictions (examples,) of a model for `data`: output indices, or numbers for a regression."""
+    """Predictions (examples,) of a model for `data`: output indices, or numbers for a regression; (examples, labels), 1
+    where the sigmoid of an output is above one half, where examples have any number of labels."""
     if text_to_text:
         features = encode(tokenizer, data, max_length, prompts(task, data))
         scorer = label_scorer(model, tokenizer, task.labels, max_length)
         scores = predict(model, tokenizer, features, batch_size, scorer, progress)
         return np.asarray(scores.argmax(1))
     outputs = predict(model, tokenizer, encode(tokenizer, data, max_length), batch_size, progress=progress)
+    if task.multi_label:
+        return (outputs > 0).astype(np.int64)
     predictions: NDArray[Any] = outputs[:, 0].astype(np.float64) if task.regression else outputs.argmax(1)
     return predictions
 
@@ -160,8 +180,8 @@ def _measure_source(
     progress: Progress | None,
 ) -> tuple[dict[str, float], float | None]:
     in_words = is_text_to_text(source) if text_to_text is None else text_to_text
-    if in_words and task.regression:
-        raise UsageError(f"{task.name} is a regression, which is not answered in words: leave out --text-to-text.")
+    if in_words:
+        check_words(task)
     order = None if in_words else _order(source, task, label_names)
     tokenizer = load_tokenizer(source)
     loaded = load_model(source)
@@ -177,10 +197,10 @@ def _measure_source(
     report = (lambda done, total: progress(done, total, source.name)) if progress else None
     predictions = measure(model, tokenizer, task, data, batch_size, max_length, in_words, report)
     if order is not None:
-        predictions = np.argsort(order)[predictions]
+        predictions = by_class(task, order, predictions)
     elif not (in_words or task.regression):
         check_unnamed_order(task, labels, predictions, source.name)
-    return compute_metrics(task, labels, predictions), majority_accuracy(task, labels)
+    return compute_metrics(task, labels, predictions), majority_score(task, labels)
 
 
 def _order(source: Source, task: Task, label_names: Sequence[str]) -> list[int] | None:
@@ -192,6 +212,7 @@ def _order(source: Source, task: Task, label_names: Sequence[str]) -> list[int] 
             )
         return None
     if label_names:
+        check_problem(task, source.config, source.name)
         return named_order(task, label_names, head_size(source.config))
     return outputs_of_classes(task, source.config, source.name)
 

@@ -60,8 +60,9 @@ def prompts(task: Task, data: "Dataset") -> list[str]:
 
 
 def labels_of(data: "Dataset") -> NDArray[Any]:
-    """The labels (examples,): int64 classes or float64 numbers."""
-    return np.asarray(data[LABEL])
+    """The labels (examples,): int64 classes or float64 numbers; or (examples, labels), 0 or 1 of int64."""
+    labels = np.asarray(list(data[LABEL]))
+    return labels.astype(np.int64) if labels.ndim == 2 else labels
 
 
 def batches(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:

@@ -1,19 +1,25 @@
 """Tasks: GLUE by name and the user's own files. Where the data is, its columns, metrics and label names."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FactcliError, UsageError
+from ..hub.data import commit_of
+from ..notes import note
 from ..registry import Registry
+from .hub_sets import read_hub
+from .label_columns import check_labelled, class_names, ids, numbers, read_labels, vectors
+from .tables import Table, read_table, rows_have, stem
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from datasets import Dataset
 
 HUB_ID = "nyu-mll/glue"
 TEXT, PAIR, LABEL = "text", "text_pair", "label"
+SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+CORRECT = "correct it, or leave such rows out"
 
 
 @dataclass(frozen=True)
@@ -22,8 +28,12 @@ class Task:
 
     `columns` are the one or two text columns as the data names them, `label` the label column (None: text only).
     `labels` are the names of the classes, by id; empty for a regression and for text only. `metrics` are computed by
-    factcli.metrics, the first one is the main one. `files` are the user's own, by split; without them the data are
-    GLUE's `folder`.
+    factcli.metrics, the first one is the main one. `problem_type` is SINGLE (a class a row), MULTI (any number of them)
+    or REGRESSION, as transformers' configurations call them. `files` are the user's own, by split (or tables that are
+    read already); without them the data are GLUE's `folder`.
+
+    For users' files: `multi_hot` labels are lists with a 0 or 1 for each class; `numbered` labels may be ids of the
+    names; `advice` is what to do about a label that is not known.
     """
 
     name: str
@@ -31,14 +41,25 @@ class Task:
     labels: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ("accuracy",)
     label: str | None = "label"
-    regression: bool = False
+    problem_type: str = SINGLE
     validation: str = "validation"
     folder: str = ""
-    files: Mapping[str, Path] = field(default_factory=dict)
+    files: Mapping[str, Path | Table] = field(default_factory=dict)
+    multi_hot: bool = False
+    numbered: bool = False
+    advice: str = CORRECT
 
     @property
     def pair(self) -> bool:
         return len(self.columns) == 2
+
+    @property
+    def regression(self) -> bool:
+        return self.problem_type == REGRESSION
+
+    @property
+    def multi_label(self) -> bool:
+        return self.problem_type == MULTI
 
 
 GLUE: Registry[Task] = Registry("task", "--task")
@@ -52,7 +73,7 @@ for _task in (
     Task("sst2", ("sentence",), ("negative", "positive")),
     Task("mrpc", _SENTENCES, ("not_equivalent", "equivalent"), ("accuracy", "f1")),
     Task("qqp", ("question1", "question2"), ("not_duplicate", "duplicate"), ("accuracy", "f1")),
-    Task("stsb", _SENTENCES, (), ("pearson", "spearman"), regression=True),
+    Task("stsb", _SENTENCES, (), ("pearson", "spearman"), problem_type=REGRESSION),
     Task("mnli", ("premise", "hypothesis"), _NLI, validation="validation_matched"),
     Task("mnli-mm", ("premise", "hypothesis"), _NLI, validation="validation_mismatched", folder="mnli"),
     Task("qnli", ("question", "sentence"), _ENTAILMENT),
@@ -63,40 +84,54 @@ for _task in (
 
 
 def user_task(
-    files: Mapping[str, str | Path],
+    files: Mapping[str, str | Path | Table],
     text_columns: Sequence[str] = (),
     label_column: str | None = "label",
     labels: Sequence[str] = (),
     regression: bool | None = None,
+    *,
+    numbered: bool = False,
+    advice: str = CORRECT,
+    nameable: bool = True,
 ) -> Task:
-    """A task over the user's own files (csv, tsv, jsonl, parquet, txt), by split: {"train": …, "validation": …}.
+    """A task over the user's own files (tables.KINDS) or tables, by split: {"train": …, "validation": …}.
 
     Without `text_columns` the columns "text" (and "text_pair"), "sentence" or "sentence1" and "sentence2" are looked
     for. `label_column` None reads texts alone. Without `labels` the classes are those of the training file (of the
-    only file, if there is none), in order; numbers with a fraction make a regression, unless `regression` says.
+    only file, if there is none): as it names them, else in order. Numbers with a fraction make a regression, unless
+    `regression` says; lists of labels make a task with any number of labels a row. `numbered`, `advice`: see Task.
+    `nameable`: the user has --label-names.
 
-    Raises FactcliError for what the files lack, UsageError for more than two text columns.
+    Raises FactcliError for what the files lack, UsageError for text columns that cannot be.
     """
-    from .tables import read_table
-
     if len(text_columns) > 2:
         raise UsageError("Give --text-column once, or twice for sentence pairs.")
-    paths = {split: Path(file) for split, file in files.items()}
-    split = "train" if "train" in paths else next(iter(paths))
-    table = read_table(paths[split])
-    columns = tuple(text_columns) or _guess_columns(table.column_names, paths[split])
-    name = paths[split].stem
+    if len(set(text_columns)) < len(text_columns) or (label_column in text_columns):
+        raise UsageError("Give a column for each --text-column, and another one for --label-column.")
+    given = {split: file if isinstance(file, Table) else Path(file) for split, file in files.items()}
+    split = "train" if "train" in given else next(iter(given))
+    name = _name(given[split])
+    given[split] = table = _read(given[split])
+    columns = tuple(text_columns) or _guess_columns(table)
     if label_column is None:
-        return Task(name, columns, (), (), None, files=paths)
-    values = _column(table, label_column, paths[split], "--label-column")
-    is_regression = _fractions(values) if regression is None else regression
+        return Task(name, columns, (), (), None, files=given)
+    found = read_labels(table, table.find(label_column, "--label-column", say=False))
+    is_regression = found.fractions if regression is None else regression
     if is_regression:
-        return Task(name, columns, (), ("pearson", "spearman"), label_column, True, files=paths)
-    names = tuple(labels) or _class_names(values)
-    if len(names) < 2 and "train" in paths:
-        raise FactcliError(f"{paths[split]} has one class only ({names[0]!r}): give rows of at least two.")
-    metrics = ("accuracy", "f1") if len(names) == 2 else ("accuracy", "macro_f1")
-    return Task(name, columns, names, metrics, label_column, files=paths)
+        if found.lists:
+            raise FactcliError(f"{table.where} has lists in column {label_column!r}, not numbers: write one a row.")
+        return Task(name, columns, (), ("pearson", "spearman"), label_column, REGRESSION, files=given)
+    names = tuple(labels) or class_names(found, nameable)
+    if found.lists:
+        metrics: tuple[str, ...] = ("micro_f1", "macro_f1", "subset_accuracy")
+    else:
+        metrics = ("accuracy", "f1") if len(names) == 2 else ("accuracy", "macro_f1")
+    if len(names) < 2 and "train" in given:
+        raise FactcliError(f"{table.where} has one class only ({names[0]!r}): give rows of at least two.")
+    return Task(
+        name, columns, names, metrics, label_column, MULTI if found.lists else SINGLE, files=given,
+        multi_hot=found.multi_hot, numbered=numbered, advice=advice,
+    )  # fmt: skip
 
 
 def load_split(
@@ -105,11 +140,13 @@ def load_split(
     data_dir: str | Path | None = None,
     limit: int | None = None,
     revision: str | None = None,
+    skip_blank: bool = False,
 ) -> "Dataset":
     """A split of a task with the columns `text`, `text_pair` (for pairs) and `label`.
 
-    `label` is the index in `task.labels`, or a number for a regression; absent for texts alone. The split is the
-    task's validation split by default. `limit` takes the first rows. Data come from the task's files, else from
+    `label` is the index in `task.labels`, a list with 1 or 0 for each of them where rows have any number, or a number
+    for a regression; absent for texts alone. The split is the task's validation split by default. `limit` takes the
+    first rows; `skip_blank` leaves out those without text. Data come from the task's files, else from
     `data_dir`/<task>/<split>.parquet (or its parts <split>-part-N.parquet), else from `revision` of nyu-mll/glue on the
     Hub.
 
@@ -118,18 +155,35 @@ def load_split(
     from datasets import Dataset
 
     split = split or task.validation
-    table, where = _table(task, split, data_dir, revision)
+    table = _table(task, split, data_dir, revision)
     if limit is not None:
         if limit < 1:
             raise UsageError(f"--limit {limit} is below 1.")
-        table = table.slice(0, limit)
-    columns: dict[str, Any] = {}
-    for canonical, name in zip((TEXT, PAIR), task.columns, strict=False):
-        columns[canonical] = _texts(_column(table, name, where, "--text-column"), name, where)
+        table = table.head(limit)
+    found = [table.find(name, "--text-column") for name in task.columns]
+    texts = [_texts(table, name) for name in found]
+    columns: dict[str, list[Any]] = {}
     if task.label is not None:
-        values = _column(table, task.label, where, "--label-column")
-        columns[LABEL] = _numbers(values, task, where) if task.regression else _ids(values, task, where)
-    return Dataset.from_dict(columns)
+        columns[LABEL] = _labels(task, table)
+    kept = list(range(table.rows))
+    if task.files:
+        together = enumerate(zip(*texts, strict=True))
+        blank = [row for row, entries in together if not any((text or "").strip() for text in entries)]
+        if blank and not (skip_blank and len(blank) < table.rows):
+            raise FactcliError(_without_text(table, found[0], blank))
+        if blank:
+            note(f"{len(blank)} rows of {table.where} have no text and are left out.")
+            kept = sorted(set(kept) - set(blank))
+    for canonical, name, entries in zip((TEXT, PAIR), found, texts, strict=False):
+        absent = [row for row in kept if entries[row] is None]
+        if absent and not skip_blank:
+            raise FactcliError(_without_text(table, name, absent))
+        empty = [row for row in kept if not (entries[row] or "").strip()]
+        if empty and task.files:
+            note(f"{_rows(table, empty)} an empty text in column {name!r}.")
+        columns[canonical] = [text or "" for text in entries]
+    ordered = [c for c in (TEXT, PAIR, LABEL) if c in columns]
+    return Dataset.from_dict({c: [columns[c][row] for row in kept] for c in ordered})
 
 
 def split_files(task: Task, split: str, data_dir: str | Path) -> list[Path]:
@@ -144,114 +198,96 @@ def split_files(task: Task, split: str, data_dir: str | Path) -> list[Path]:
     return found
 
 
-def _table(task: Task, split: str, data_dir: str | Path | None, revision: str | None) -> "tuple[pa.Table, str | Path]":
-    import pyarrow as pa
+def _name(file: Path | Table) -> str:
+    return file.where if isinstance(file, Table) else stem(file)
 
-    from .tables import read_table
 
+def _read(file: Path | Table) -> Table:
+    return file if isinstance(file, Table) else read_table(file)
+
+
+def _table(task: Task, split: str, data_dir: str | Path | None, revision: str | None) -> Table:
     if task.files:
         if split not in task.files:
             raise FactcliError(f"No {split} file is given: give --{split} FILE.")
-        return read_table(task.files[split]), task.files[split]
+        return _read(task.files[split])
     if data_dir is not None:
-        files = split_files(task, split, data_dir)
-        tables = [read_table(f) for f in files]
-        return (tables[0] if len(tables) == 1 else pa.concat_tables(tables, promote_options="default")), files[0]
-    return _from_hub(task, split, revision), f"{HUB_ID} {task.folder or task.name}/{split}"
+        return _joined([read_table(f) for f in split_files(task, split, data_dir)])
+    return read_hub(
+        HUB_ID, task.folder or task.name, split, revision,
+        f"connect, or give --data-dir DIR that holds {task.folder or task.name}/train.parquet and so on",
+    )  # fmt: skip
 
 
-def _from_hub(task: Task, split: str, revision: str | None) -> "pa.Table":
-    from ..hub.data import load_data
-
-    try:
-        return load_data(HUB_ID, task.folder or task.name, split, revision).data.table
-    except ValueError as error:
-        if "Unknown split" in str(error):
-            raise FactcliError(f"{HUB_ID} has no split {split!r} for {task.name}: choose another --split.") from error
-        raise FactcliError(_unreachable(task)) from error
-    except (OSError, RuntimeError) as error:  # every way in which the network or the cache fails
-        raise FactcliError(_unreachable(task)) from error
+def _joined(parts: list[Table]) -> Table:
+    """The parts of a split, one after the other."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    for part in parts[1:]:
+        if part.names != first.names:
+            raise FactcliError(f"{part.where} has other columns than {first.where}: {part.listed}; {first.listed}.")
+    columns = tuple([v for part in parts for v in part.values(name)] for name in first.names)
+    return replace(first, columns=columns, rows=sum(part.rows for part in parts))
 
 
 def data_commit(task: Task, data_dir: str | Path | None, revision: str | None = None) -> str | None:
     """The commit of nyu-mll/glue that `load_split` reads; None where it reads files, or the Hub does not say."""
-    from ..hub.data import commit_of
-
     return None if task.files or data_dir is not None else commit_of(HUB_ID, revision)
 
 
-def _unreachable(task: Task) -> str:
-    return (
-        f"{HUB_ID} is neither in the local cache nor to be reached: connect, or give --data-dir DIR that holds "
-        f"{task.folder or task.name}/train.parquet and so on."
+def _guess_columns(table: Table) -> tuple[str, ...]:
+    names = [name.strip().casefold() for name in table.names]
+    for columns in ((TEXT, PAIR), _SENTENCES, (TEXT,), ("sentence",)):
+        if set(columns) <= set(names):
+            if len(columns) == 2:
+                note(f"{table.where}: columns {' and '.join(columns)} are read as pairs.")
+            return columns
+    first = "" if table.typed else " (or put a row of column names first)"
+    raise FactcliError(
+        f"{table.where} has the columns {table.listed}: say which holds the text with --text-column{first}."
     )
 
 
-def _guess_columns(names: list[str], where: Path) -> tuple[str, ...]:
-    for columns in ((TEXT, PAIR), _SENTENCES, (TEXT,), ("sentence",)):
-        if set(columns) <= set(names):
-            return columns
-    raise FactcliError(f"{where} has the columns {', '.join(names)}: say which holds the text with --text-column.")
+def _texts(table: Table, name: str) -> list[str | None]:
+    """The texts of a column, None where there are none. Raises FactcliError for what is not text."""
+    values = table.values(name)
+    for row, value in enumerate(values, 1):
+        if not isinstance(value, str | None):
+            kind = {"int": "a number", "float": "a number", "list": "a list", "dict": "an object"}.get(
+                type(value).__name__, type(value).__name__
+            )
+            raise FactcliError(
+                f"Row {row} of {table.where} has {kind} in column {name!r}, not text: choose another --text-column, or "
+                "write texts."
+            )
+    return values
 
 
-def _column(table: "pa.Table", name: str, where: str | Path, option: str) -> "pa.ChunkedArray":
-    if table.column_names.count(name) != 1:
-        has = ", ".join(table.column_names)
-        raise FactcliError(f"{where} has no column {name!r}: it has {has}; choose one with {option}.")
-    return table.column(name)
+def _rows(table: Table, rows: list[int]) -> str:
+    return rows_have([row + 1 for row in rows]).format(table.where)
 
 
-def _texts(values: "pa.ChunkedArray", name: str, where: str | Path) -> list[str]:
-    import pyarrow as pa
-
-    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
-        raise FactcliError(f"Column {name!r} of {where} holds {values.type}, not text: choose another --text-column.")
-    if values.null_count:
-        row = values.is_null().to_pylist().index(True) + 1
-        raise FactcliError(f"Row {row} of {where} has no text in column {name!r}: fill it in or leave the row out.")
-    texts: list[str] = values.to_pylist()
-    return texts
+def _without_text(table: Table, name: str, rows: list[int]) -> str:
+    return f"{_rows(table, rows)} no text in column {name!r}: fill it in or leave such rows out."
 
 
-def _fractions(values: "pa.ChunkedArray") -> bool:
-    import pyarrow as pa
-
-    return pa.types.is_floating(values.type) and any(v is not None and v != int(v) for v in values.to_pylist())
-
-
-def _name(value: Any) -> str:
-    """A class as it is called: 1, 1.0 and "1" are the same."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _class_names(values: "pa.ChunkedArray") -> tuple[str, ...]:
-    names = {_name(v) for v in values.to_pylist() if v is not None}
-    return tuple(sorted(names, key=int) if all(n.lstrip("-").isdigit() for n in names) else sorted(names))
-
-
-def _ids(values: "pa.ChunkedArray", task: Task, where: str | Path) -> list[int]:
-    names = [None if v is None else _name(v) for v in values.to_pylist()]
-    if not task.files:  # GLUE stores ids; its test splits have -1
-        known = {str(i): i for i in range(len(task.labels))}
-    else:
-        known = {n: i for i, n in enumerate(task.labels)}
-    for row, name in enumerate(names, 1):
-        if name not in known:
-            if not task.files and name == "-1":
-                raise FactcliError(f"{where} has no labels (GLUE keeps them): take the validation split.")
-            said = "no label" if name is None else f"the label {name!r}"
-            raise FactcliError(f"Row {row} of {where} has {said}; the known labels are {', '.join(task.labels)}.")
-    return [known[name] for name in names if name is not None]
-
-
-def _numbers(values: "pa.ChunkedArray", task: Task, where: str | Path) -> list[float]:
-    numbers = []
-    for row, value in enumerate(values.to_pylist(), 1):
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            number = float("nan")
-        if not abs(number) < float("inf"):
-            raise FactcliError(f"Row {row} of {where} has {value!r} in column {task.label!r}, not a number.")
-        numbers.append(number)
-    return numbers
+def _labels(task: Task, table: Table) -> list[Any]:
+    assert task.label is not None
+    found = read_labels(table, table.find(task.label, "--label-column"))
+    if task.regression:
+        return numbers(found)
+    if found.lists != task.multi_label:
+        have = "lists of labels" if found.lists else "one label a row"
+        raise FactcliError(
+            f"{table.where} has {have} in column {task.label!r}, unlike what is trained or measured: take data of the "
+            "same kind."
+        )
+    if task.multi_label:
+        return vectors(found, task.labels, task.advice, task.multi_hot, task.numbered)
+    if not task.files:  # GLUE's, by id; its test splits have -1
+        check_labelled(found)
+        if "-1" in found.names:
+            raise FactcliError(f"{table.where} has no labels (GLUE keeps them): take the validation split.")
+        return ids(found, task.labels, CORRECT, numbered=True)
+    return ids(found, task.labels, task.advice, task.numbered)

@@ -124,8 +124,9 @@ def finetune(
 
     Returns:
         The result object of the command's --json. `failed_run` says that the accuracy on the validation data is at or
-        below `majority`: that of always answering the training set's commonest label (seed paper, section 3). With
-        `seeds`, an object with `runs` (one such object each) and `summary`.
+        below `majority`: that of always answering the training set's commonest label (seed paper, section 3; for lists
+        of labels the same of micro-F1 and each label's commoner value). With `seeds`, an object with `runs` (one such
+        object each) and `summary`.
 
     Raises:
         UsageError: Options that do not fit together.
@@ -258,7 +259,7 @@ def _task(
     if train_file is None or validation is None:
         raise UsageError("Give --task, for GLUE, or both --train FILE and --validation FILE.")
     files = {"train": train_file, "validation": validation}
-    return user_task(files, text_column, label_column, label_names)
+    return user_task(files, text_column, label_column, label_names, numbered=bool(label_names))
 
 
 def _teacher(job: Job, trust_remote_code: bool, caching_on: torch.device | None) -> Teacher | None:

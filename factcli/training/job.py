@@ -10,9 +10,17 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from ..data.labels import model_labels, named_order, outputs_of_classes, unnamed
+from ..data.labels import (
+    check_problem,
+    check_words,
+    head_size,
+    model_labels,
+    named_order,
+    outputs_of_classes,
+    unnamed,
+)
 from ..data.tasks import Task
-from ..errors import FactcliError, UsageError
+from ..errors import FactcliError
 from ..plan import Layer, Plan
 from ..prediction import Features, encode, labels_of, load_tokenizer, prompts
 from ..recipe import FILE_NAME, Recipe, make_recipe
@@ -67,8 +75,7 @@ def with_head(
     config = copy.deepcopy(source.config)
     identity = list(range(len(task.labels)))
     if text_to_text:
-        if task.regression:
-            raise UsageError(f"{task.name} is a regression, which is not answered in words: leave out --text-to-text.")
+        check_words(task)
         return replace(source, config=config, model_class=model_class), {}, identity, True
     keep = has_head and not new_head
     outputs, names = identity, list(task.labels)
@@ -79,17 +86,19 @@ def with_head(
                 "give --new-head to start with a fresh one."
             )
     elif keep:
-        order = outputs_of_classes(task, config, source.name)
         if label_names:
-            order = named_order(task, label_names, len(identity))
+            check_problem(task, config, source.name)
+            order: list[int] | None = named_order(task, label_names, head_size(config))
+        else:
+            order = outputs_of_classes(task, config, source.name)
         if order is not None:
             outputs = order
             names = [task.labels[order.index(i)] for i in identity]
         if not unnamed(model_labels(config)):
             names = model_labels(config)  # as the model spells them
-    changes: dict[str, Any] = {"problem_type": "single_label_classification"}
+    changes: dict[str, Any] = {"problem_type": task.problem_type}
     if task.regression:
-        changes = {"problem_type": "regression", "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
+        changes |= {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
         config.num_labels = 1
     else:
         changes |= {
@@ -116,20 +125,31 @@ def prepare(
     if headed.config.get_text_config().pad_token_id is None and not settings.text_to_text:
         headed.config.pad_token_id = changes["pad_token_id"] = tokenizer.pad_token_id
     labels = labels_of(train)
-    if not task.regression and len(np.unique(labels)) < 2:
-        raise FactcliError(f"The training data of {task.name} have one class only: give rows of at least two.")
+    if not task.regression and len(np.unique(labels, axis=0)) < 2:
+        have = "the same labels in every row" if task.multi_label else "one class only"
+        raise FactcliError(f"The training data of {task.name} have {have}: give rows of at least two.")
     if settings.text_to_text:
         features = encode(tokenizer, train, settings.max_length, prompts(task, train))
         words = tokenizer(text_target=list(task.labels), truncation=True, max_length=settings.max_length)["input_ids"]
         targets: list[Any] = [list(words[int(i)]) for i in labels]
     else:
         features = encode(tokenizer, train, settings.max_length)
-        targets = [float(v) for v in labels] if task.regression else [outputs[int(i)] for i in labels]
+        targets = _targets(task, labels, outputs)
     for feature, target in zip(features, targets, strict=True):
         feature["labels"] = target
     return Job(
         headed, task, settings, tokenizer, features, labels, validation, changes, outputs, keep_head=keep
     )  # fmt: skip
+
+
+def _targets(task: Task, labels: NDArray[Any], outputs: list[int]) -> list[Any]:
+    """What the head is to answer to each example: an output index, a number, or 0.0 or 1.0 for each output."""
+    if task.regression:
+        return [float(v) for v in labels]
+    if task.multi_label:
+        found: list[Any] = labels[:, np.argsort(outputs)].astype(float).tolist()
+        return found
+    return [outputs[int(i)] for i in labels]
 
 
 def existing_plan(source: Source) -> tuple[Plan, Recipe]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import DataCollatorForSeq2Seq, DataCollatorWithPadding, TrainingArguments, set_seed
 
+from ..data.labels import by_class
 from ..errors import FactcliError
 from ..evaluation import BATCH_SIZE, measure
 from ..memory import memory_advice
@@ -178,8 +178,8 @@ def validation_metrics(job: Job, model: Any) -> dict[str, float]:
     predictions = measure(
         model, job.tokenizer, job.task, job.validation, BATCH_SIZE, settings.max_length, settings.text_to_text
     )
-    if not (job.task.regression or settings.text_to_text):
-        predictions = np.argsort(job.outputs)[predictions]
+    if not settings.text_to_text:
+        predictions = by_class(job.task, job.outputs, predictions)
     return compute_metrics(job.task, labels_of(job.validation), predictions)
 
 
