@@ -16,6 +16,7 @@ from .calibration.measure import Measured, measure, needs_weights, options_of
 from .card.write import make_card
 from .checkpoint import auto_class, write_export
 from .criteria import criteria
+from .data.tasks import GLUE
 from .errors import FactcliError, UsageError
 from .factorization import Errors, Progress, factorize
 from .hub.publish import Publishing
@@ -30,7 +31,6 @@ from .source import Loaded, Source, count_parameters, find_source, load_meta, lo
 from .structures import structures
 from .structures.elementwise import solvers
 from .targets import find_targets
-from .tasks import GLUE
 
 
 def convert(

@@ -12,11 +12,23 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from .conversion import pick_device
-from .datafiles import read_table
+from .data.labels import (
+    by_class,
+    by_output,
+    check_problem,
+    check_unnamed_order,
+    check_words,
+    head_size,
+    model_labels,
+    named_order,
+    outputs_of_classes,
+    unnamed,
+)
+from .data.tables import Table, read_table
+from .data.tasks import GLUE, Task, data_commit, load_split, user_task
 from .errors import FactcliError, UsageError
-from .labels import check_unnamed_order, head_size, model_labels, named_order, outputs_of_classes, unnamed
 from .memory import memory_advice
-from .metrics import compute_metrics, is_failed, majority_accuracy
+from .metrics import compute_metrics, is_failed, majority_score
 from .models.fit import LENGTH, Features, Fit, find_fit
 from .models.trained import Trained, read_trained
 from .notes import note
@@ -24,7 +36,6 @@ from .options import Rule, check_values, given, refuse_idle, unless, without_eff
 from .prediction import Prompt, encode, encode_answers, label_scorer, labels_of, load_tokenizer, predict
 from .scores.results import check_card, identify, keep
 from .source import Source, find_source, load_model
-from .tasks import GLUE, Task, data_commit, load_split, user_task
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -82,8 +93,9 @@ def evaluate(
 
     Returns:
         One object a model, as `eval --json` prints it. Its `majority` is the accuracy of the commonest label of what is
-        evaluated (there is no training set here); `failed_run` says that accuracy is no higher. A directory also gets
-        them as eval_results.json (see scores.results.keep).
+        evaluated (there is no training set here), or the micro-F1 of each label's commoner value where examples have
+        any number of labels; `failed_run` says that the model's is no higher. A directory also gets them as
+        eval_results.json (see scores.results.keep).
 
     Raises:
         UsageError: Options that do not fit together, or have no effect.
@@ -98,7 +110,7 @@ def evaluate(
     if limit is not None and limit < 1:
         raise UsageError(f"--limit {limit} is below 1.")
     refuse_idle(RULES, asked, given(asked))
-    text_column, label_column, label_names = text_column or (), label_column or "label", label_names or ()
+    text_column, label_names = text_column or (), label_names or ()
     where = pick_device(device)
     sources = [find_source(name, revision, trust_remote_code, accept_factorized=True) for name in names]
     for source in sources if update_card else ():
@@ -142,7 +154,7 @@ def columns_of(
 ) -> tuple[Sequence[str], str]:
     """The columns to read of a user's file: those that were given, else those that the model was trained on, where the
     file has them, else none for the texts (they are looked for) and LABEL_COLUMN."""
-    there = set(read_table(Path(file)).column_names)
+    there = set(read_table(Path(file)).names)
     if not text_column and trained.text_column:
         if set(trained.text_column) <= there:
             text_column = trained.text_column
@@ -166,7 +178,9 @@ def _say_how(
     if max_length is None and trained.max_length not in (None, LENGTH):
         used.append(f"--max-length {trained.max_length}")
     if task.files and not text_column and task.columns == trained.text_column:
-        usual = tuple(n for n in ("text", "text_pair") if n in read_table(next(iter(task.files.values()))).column_names)
+        table = next(iter(task.files.values()))
+        there = table.names if isinstance(table, Table) else ()
+        usual = tuple(n for n in ("text", "text_pair") if n in there)
         used += [f"--text-column {name!r}" for name in task.columns if task.columns != usual]
     if task.files and label_column is None and task.label == trained.label_column != LABEL_COLUMN:
         used.append(f"--label-column {task.label!r}")
@@ -192,12 +206,17 @@ def file_task(
         return user_task(files, text_column, label_column, names)
     if count == 1:
         return user_task(files, text_column, label_column, regression=True)
+    if label_names:
+        return user_task(files, text_column, label_column, names, numbered=True)
     names = names or model_labels(source.config)
     if not unnamed(names):
-        return user_task(files, text_column, label_column, names)
+        advice = (
+            "give --label-names with the labels of the data in the order of the model's outputs (0,1,... where they "
+            "are its ids)"
+        )
+        return user_task(files, text_column, label_column, names, advice=advice)
     task = user_task(files, text_column, label_column)
-    numbers = tuple(str(i) for i in range(count))
-    return replace(task, labels=numbers) if set(task.labels) <= set(numbers) else task
+    return replace(task, labels=by_output(task, source.config))
 
 
 def is_text_to_text(source: Source) -> bool:
@@ -214,12 +233,15 @@ def measure(
     words: Sequence[Sequence[int]] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[Any]:
-    """Predictions (examples,) of a model: output indices, or numbers for a regression. `words` are the tokens of the
+    """Predictions (examples,) of a model: output indices, or numbers for a regression; (examples, labels), 1 where the
+    sigmoid of an output is above one half, where examples have any number of labels. `words` are the tokens of the
     labels for a model that answers in them."""
     if words is not None:
         scores = predict(model, fit, features, batch_size, label_scorer(model, words), progress)
         return np.asarray(scores.argmax(1))
     outputs = predict(model, fit, features, batch_size, progress=progress)
+    if task.multi_label:
+        return (outputs > 0).astype(np.int64)
     predictions: NDArray[Any] = outputs[:, 0].astype(np.float64) if task.regression else outputs.argmax(1)
     return predictions
 
@@ -240,8 +262,8 @@ def _measure_source(
     if label_names and (task.regression or (in_words and not task.files)):
         what = "on numbers, which have no names" if task.regression else "for a model that answers in words"
         raise without_effect("--label-names", what)
-    if in_words and task.regression:
-        raise UsageError(f"{task.name} is a regression, which is not answered in words: leave out --text-to-text.")
+    if in_words:
+        check_words(task)
     order = None if in_words else _order(source, task, label_names)
     tokenizer = load_tokenizer(source)
     loaded = load_model(source)
@@ -265,10 +287,10 @@ def _measure_source(
     report = (lambda done, total: progress(done, total, source.name)) if progress else None
     predictions = measure(model, fit, task, features, batch_size, words, report)
     if order is not None:
-        predictions = np.argsort(order)[predictions]
+        predictions = by_class(task, order, predictions)
     elif not (in_words or task.regression):
         check_unnamed_order(task, labels, predictions, source.name)
-    return compute_metrics(task, labels, predictions), majority_accuracy(task, labels)
+    return compute_metrics(task, labels, predictions), majority_score(task, labels)
 
 
 def _prompt(task: Task, trained: Trained) -> Prompt:
@@ -287,5 +309,6 @@ def _order(source: Source, task: Task, label_names: Sequence[str]) -> list[int] 
             )
         return None
     if label_names:
+        check_problem(task, source.config, source.name)
         return named_order(task, label_names, head_size(source.config))
     return outputs_of_classes(task, source.config, source.name)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .tasks import Task
+from .data.tasks import Task
 
 Values = NDArray[Any]
 
@@ -22,6 +22,12 @@ def _macro_f1(labels: Values, predictions: Values) -> float:
     from sklearn.metrics import f1_score
 
     return float(f1_score(labels, predictions, average="macro", zero_division=0))
+
+
+def _micro_f1(labels: Values, predictions: Values) -> float:
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, predictions, average="micro", zero_division=0))
 
 
 def _accuracy(labels: Values, predictions: Values) -> float:
@@ -58,6 +64,8 @@ METRICS: dict[str, Callable[[Values, Values], float]] = {
     "accuracy": _accuracy,
     "f1": _f1,
     "macro_f1": _macro_f1,
+    "micro_f1": _micro_f1,
+    "subset_accuracy": _accuracy,  # of all labels of an example at once
     "matthews": _matthews,
     "pearson": _pearson,
     "spearman": _spearman,
@@ -66,22 +74,28 @@ METRICS: dict[str, Callable[[Values, Values], float]] = {
 
 def compute_metrics(task: Task, labels: Values, predictions: Values) -> dict[str, float]:
     """The task's metrics, fractions of one, for `labels` and `predictions` of shape (examples,): class indices, or
-    numbers for a regression. A correlation with a constant is 0."""
+    numbers for a regression; of shape (examples, labels), 0 or 1, where examples have any number of labels. A
+    correlation with a constant is 0."""
     return {name: METRICS[name](labels, predictions) for name in task.metrics}
 
 
-def majority_accuracy(task: Task, labels: Values, train_labels: Values | None = None) -> float | None:
+def majority_score(task: Task, labels: Values, train_labels: Values | None = None) -> float | None:
     """Accuracy on `labels` of always answering the commonest class: of `train_labels` where there is a training set
-    (the seed paper's majority classifier), else of `labels` itself. None for a regression."""
+    (the seed paper's majority classifier), else of `labels` itself. With any number of labels an example, the micro-F1
+    of always answering each label's commoner value (0 where none is in half of the examples). None for a regression."""
     if task.regression:
         return None
+    if task.multi_label:
+        shares = np.mean(labels if train_labels is None else train_labels, axis=0)
+        return _micro_f1(labels, np.broadcast_to((shares > 0.5).astype(labels.dtype), labels.shape))
     counts = np.bincount(labels if train_labels is None else train_labels, minlength=len(task.labels))
     return float(np.mean(labels == int(counts.argmax())))
 
 
 def is_failed(task: Task, metrics: dict[str, float], majority: float | None) -> bool:
-    """A failed run by the seed paper's rule (section 3): accuracy at or below the majority classifier's. For a
-    regression, which the paper does not have: no positive correlation."""
+    """A failed run by the seed paper's rule (section 3): accuracy at or below the majority classifier's. For what the
+    paper does not have: micro-F1 at or below it with any number of labels, no positive correlation for a regression."""
     if majority is None:
         return not metrics["pearson"] > 0
-    return not metrics["accuracy"] > majority or math.isnan(metrics["accuracy"])
+    score = metrics["micro_f1" if task.multi_label else "accuracy"]
+    return not score > majority or math.isnan(score)

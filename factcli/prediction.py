@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from .data.tasks import LABEL, PAIR, TEXT, Task
 from .errors import FactcliError
 from .models.fit import Features, Fit
 from .source import Source
-from .tasks import LABEL, PAIR, TEXT, Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -82,8 +82,9 @@ def encode_answers(fit: Fit, labels: Sequence[str], max_length: int) -> list[lis
 
 
 def labels_of(data: "Dataset") -> NDArray[Any]:
-    """The labels (examples,): int64 classes or float64 numbers."""
-    return np.asarray(data[LABEL])
+    """The labels (examples,): int64 classes or float64 numbers; or (examples, labels), 0 or 1 of int64."""
+    labels = np.asarray(list(data[LABEL]))
+    return labels.astype(np.int64) if labels.ndim == 2 else labels
 
 
 def batches(sizes: Sequence[Any], batch_size: int) -> Iterator[list[int]]:

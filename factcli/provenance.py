@@ -14,11 +14,11 @@ import torch
 import transformers
 
 from . import __version__
+from .data.tasks import GLUE, HUB_ID, Task, split_files
 from .digests import digest_of_files
 from .errors import FactcliError
 from .recipe import FILE_NAME, Recipe, is_file, load_file
 from .source import Source
-from .tasks import GLUE, HUB_ID, Task, split_files
 
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{8,}")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?(:[\w.-]+)?", re.ASCII)
@@ -65,7 +65,7 @@ def trained_on(task: Task, data_dir: str | Path | None, commit: str | None) -> d
         return {"data": "@".join(filter(None, (HUB_ID, commit)))}
     found: dict[str, str] = {}
     for key, split in (("train", "train"), ("validation", "validation" if task.files else task.validation)):
-        files = [task.files[split]] if task.files else split_files(task, split, data_dir or ".")
+        files = [task.paths[split]] if task.files else split_files(task, split, data_dir or ".")
         name = files[0].name if task.files else f"{task.folder or task.name}/{split}"
         found |= {key: name, f"{key}_sha256": digest_of_files(files)}
     return found

@@ -12,12 +12,12 @@ import yaml
 from .allocations import allocations
 from .calibration.statistics import FISHER, Kind
 from .criteria import criteria
+from .data.tasks import GLUE
 from .errors import FactcliError, UsageError
 from .notes import note
 from .options import Rule, Values, check_seed, given, idle, refuse_idle, unless
 from .plan import Budget, parse_count
 from .structures import structures
-from .tasks import GLUE
 from .written import RECIPE
 
 FILE_NAME = RECIPE

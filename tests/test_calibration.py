@@ -221,7 +221,12 @@ def test_samples_are_drawn_from_all(trained: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("", "is empty"), ("text\n", "no rows"), ("a,b\n1,2\n", "say which holds the text"), ("text\n3\n", "not text")],
+    [
+        ("", "is empty"),
+        ("text\n", "no rows"),
+        ("a,b\n1,2\n", "say which holds the text"),
+        ('text\n"a\n', "in row 1"),
+    ],
 )
 def test_bad_files(text: str, said: str, trained: Path, tmp_path: Path) -> None:
     file = tmp_path / "bad.csv"

@@ -12,8 +12,8 @@ from sklearn import metrics as sk
 from transformers import AutoTokenizer, BertForSequenceClassification
 
 import factcli
-from factcli.labels import check_unnamed_order
-from factcli.tasks import GLUE
+from factcli.data.labels import check_unnamed_order
+from factcli.data.tasks import GLUE
 
 from .training_helpers import rows, save_model, write_csv, write_glue
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from factcli.data.tasks import GLUE, load_split, user_task
 from factcli.errors import FactcliError, UsageError
-from factcli.tasks import GLUE, load_split, user_task
 
 from .training_helpers import write_csv, write_glue
 
@@ -67,9 +67,9 @@ def test_glue_from_a_directory_whole_and_in_parts(tmp_path: Path) -> None:
         ({"a.csv": "words,label\nx,1\ny,2\n"}, {}, "--text-column"),
         ({"a.csv": "words,label\nx,1\ny,2\n"}, {"text_columns": ["word"]}, "has no column 'word'"),
         ({"a.csv": "text,kind\nx,1\ny,2\n"}, {}, "has no column 'label'"),
-        ({"a.csv": "text,label\n1,1\n2,2\n"}, {}, "holds int64, not text"),
+        ({"a.jsonl": '{"text": 1, "label": 1}\n'}, {"file": "a.jsonl", "labels": ["1", "2"]}, "a number .*not text"),
         ({"a.jsonl": '{"text": null, "label": 1}\n{"text": "x", "label": 2}\n'}, {"file": "a.jsonl"}, "has no text"),
-        ({"a.jsonl": "not json"}, {"file": "a.jsonl"}, "cannot be read as jsonl"),
+        ({"a.jsonl": "not json"}, {"file": "a.jsonl"}, "Row 1 of .* cannot be read as JSON"),
         ({"a.parquet": "not parquet"}, {"file": "a.parquet"}, "cannot be read as parquet"),
         ({"a.csv": "text,label\nx,1\ny,2\n"}, {"labels": ["1", "3"]}, "the label '2'; the known labels are 1, 3"),
         ({"a.jsonl": '{"text": "x", "label": 1}\n{"text": "y"}\n{"text": "z", "label": 2}\n'}, {"file": "a.jsonl"},

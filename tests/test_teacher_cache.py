@@ -8,9 +8,9 @@ import torch
 
 import factcli
 from factcli.caches import cache_directory
+from factcli.data.tasks import GLUE, load_split
 from factcli.errors import UsageError
 from factcli.source import find_source
-from factcli.tasks import GLUE, load_split
 from factcli.training.distillation import Weights, load_teacher
 from factcli.training.job import prepare
 from factcli.training.settings import Settings

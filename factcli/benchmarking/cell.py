@@ -38,7 +38,7 @@ def load_subject(name: str, device: torch.device, dtype: torch.dtype | None) -> 
 def _accuracy(path: Path) -> dict[str, float]:
     """Task and split -> accuracy, as `evaluate` wrote them of all data and these weights; nothing where it did not."""
     try:
-        whole = [e for e in read_results(path) if "limit" not in e and "accuracy" in e["metrics"]]
+        whole = [e for e in read_results(path) or () if "limit" not in e and "accuracy" in e["metrics"]]
         now = weights_digest(path, str(path)) if any("weights" in e for e in whole) else None
         return {f"{e['task']} {e['split']}": e["metrics"]["accuracy"] for e in whole if e.get("weights", now) == now}
     except (OSError, TypeError, KeyError):

@@ -1,24 +1,30 @@
 """The texts to calibrate on: a GLUE task, the user's file, or a Hub data set; never the validation split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from transformers import PretrainedConfig
 
+from ..data.hub_sets import parse_id, read_hub
+from ..data.labels import by_output, head_size, model_labels, outputs_of_classes, unnamed
+from ..data.tables import KINDS, is_table
+from ..data.tasks import GLUE, HUB_ID, LABEL, MULTI, Task, load_split, user_task
 from ..errors import FactcliError, UsageError
-from ..files import whole
-from ..hub.data import commit_of, load_data
-from ..labels import head_size, model_labels, outputs_of_classes, unnamed
+from ..hub.data import commit_of
 from ..models.fit import Fit
 from ..prediction import encode
-from ..tasks import GLUE, HUB_ID, LABEL, Task, load_split, user_task
 from .losses import Example
 from .statistics import FISHER
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+
+_KINDS = f"GLUE tasks are {', '.join(GLUE)}; files end in {KINDS}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ def load_examples(options: CalibrationOptions, fit: Fit, config: PretrainedConfi
     the model cannot take.
     """
     task = _task(options, config, labelled)
-    data = load_split(task, "train", options.data_dir, revision=options.revision)
+    data = load_split(task, "train", options.data_dir, revision=options.revision, skip_blank=True)
     if len(data) > options.samples:
         generator = torch.Generator().manual_seed(options.seed)
         data = data.select(sorted(torch.randperm(len(data), generator=generator)[: options.samples].tolist()))
@@ -72,52 +78,51 @@ def load_examples(options: CalibrationOptions, fit: Fit, config: PretrainedConfi
 def _task(options: CalibrationOptions, config: PretrainedConfig, labelled: bool) -> Task:
     if options.data in list(GLUE):
         return GLUE[options.data]
-    here = _is_file(options.data)
-    file = Path(options.data).expanduser() if here else _from_hub(options.data, options.revision)
+    data = _source(options.data)
+    table = data.expanduser() if isinstance(data, Path) else read_hub(*data, "train", options.revision, _KINDS)
     label = options.label_column if labelled else None
     names = model_labels(config) if labelled and not unnamed(model_labels(config)) else ()
     number = head_size(config) == 1
-    task = user_task({"train": file}, options.text_column, label, () if number else names, True if number else None)
-    numbers = tuple(str(i) for i in range(head_size(config)))
-    return replace(task, labels=numbers) if not names and set(task.labels) <= set(numbers) and task.labels else task
+    task = user_task(
+        {"train": table}, options.text_column, label, () if number else names, True if number else None,
+        advice="take --fisher sampled, or the data that the model was trained on", nameable=False,
+    )  # fmt: skip
+    return replace(task, labels=by_output(task, config)) if not names else task
 
 
 def hub_data(options: CalibrationOptions) -> tuple[str, str | None] | None:
-    """Data set and commit that `load_examples` reads; None for files."""
+    """Data set (with its configuration) and commit that `load_examples` reads; None for files."""
     if options.data in list(GLUE):
         return None if options.data_dir is not None else (HUB_ID, commit_of(HUB_ID, options.revision))
-    return None if _is_file(options.data) else (options.data, commit_of(options.data, options.revision))
+    data = _source(options.data)
+    return None if isinstance(data, Path) else (options.data, commit_of(data[0], options.revision))
 
 
-def _is_file(name: str) -> bool:
+def _source(name: str) -> Path | tuple[str, str | None]:
+    """A file, or a data set of the Hub and its configuration. Raises FactcliError for what can be neither."""
     file = Path(name).expanduser()
-    return file.is_file() or bool(file.suffix) or name.startswith((".", "/", "~"))
+    if file.exists() or name.startswith((".", "/", "~")) or is_table(file):
+        return file
+    found = parse_id(name)
+    if found is None:
+        raise FactcliError(
+            f"--calibration {name} is neither a GLUE task, a file, nor a Hub id owner/name or "
+            f"owner/name:configuration: {_KINDS}."
+        )
+    return found
 
 
-def _from_hub(name: str, revision: str | None) -> Path:
-    """A parquet file with the train split of a Hub data set, in its cache."""
-    import datasets
-
-    known = f"GLUE tasks are {', '.join(GLUE)}; files end in .csv, .tsv, .jsonl, .parquet or .txt"
-    if "/" not in name:
-        raise FactcliError(f"--calibration {name} is neither a GLUE task, a file, nor a Hub id owner/name: {known}.")
-    try:
-        loaded = load_data(name, None, "train", revision)
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise FactcliError(f"--calibration {name} cannot be read from the Hub ({reason}): {known}.") from error
-    folder = Path(datasets.config.HF_DATASETS_CACHE) / "factcli"
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{name.replace('/', '--')}-{loaded._fingerprint}.parquet"
-    if not file.is_file():
-        with whole(file) as part:
-            loaded.to_parquet(part)
-    return file
-
-
-def _labels(task: Task, data: "Dataset", config: PretrainedConfig) -> list[float | None]:
+def _labels(task: Task, data: "Dataset", config: PretrainedConfig) -> Sequence[float | tuple[float, ...]]:
     values = list(data[LABEL])
     if task.regression or head_size(config) == 1:
         return [float(v) for v in values]
-    order = outputs_of_classes(task, config, "The model") if task.labels else None
-    return [float(v if order is None else order[int(v)]) for v in values]
+    if task.multi_label and config.problem_type != MULTI:
+        raise FactcliError(
+            f"{task.name} has any number of labels a row, the model answers with one (its problem_type is "
+            f"{config.problem_type}): take --fisher sampled."
+        )
+    found = outputs_of_classes(task, config, "The model") if task.labels else None
+    order = list(range(head_size(config))) if found is None else found
+    if task.multi_label:
+        return [tuple(float(v[c]) for c in np.argsort(order)) for v in values]
+    return [float(order[int(v)]) for v in values]

@@ -105,9 +105,10 @@ def gather(
     return calibration
 
 
-def place(example: Example) -> tuple[int, tuple[int, ...], tuple[int, ...], float]:
+def place(example: Example) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[float, ...]]:
     """Where an example comes among others, whatever order they are given in."""
-    return -len(example.ids), example.ids, example.types or (), -1.0 if example.label is None else example.label
+    label = -1.0 if example.label is None else example.label
+    return -len(example.ids), example.ids, example.types or (), label if isinstance(label, tuple) else (label,)
 
 
 def _run(

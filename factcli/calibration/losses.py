@@ -30,11 +30,12 @@ MASKED = 0.15  # of the tokens, as in BERT's pre-training
 
 @dataclass(frozen=True)
 class Example:
-    """The tokens of one text (or pair), token types where the tokenizer has them, and the label if there is one."""
+    """The tokens of one text (or pair), token types where the tokenizer has them, and the label if there is one: a
+    class or number, or 0 or 1 for each output."""
 
     ids: tuple[int, ...]
     types: tuple[int, ...] | None = None
-    label: float | None = None
+    label: float | tuple[float, ...] | None = None
 
     def generator(self, seed: int) -> torch.Generator:
         """Random numbers of this example: they depend on its tokens and the seed alone."""
@@ -139,7 +140,7 @@ def pseudo_loss(
         case "labels":
             logits = output.logits.float()
             if labels is not None:
-                raise FactcliError("--fisher empirical cannot read several labels an example: take --fisher sampled.")
+                return torch.nn.functional.binary_cross_entropy_with_logits(logits, labels.float(), reduction="sum")
             p = logits.detach().sigmoid()
             signs = torch.stack([_signs((p.shape[-1],), g) for g in generators]).to(p)
             return (logits * signs * (p * (1 - p)).sqrt()).sum()

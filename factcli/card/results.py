@@ -6,8 +6,8 @@ from typing import Any
 from huggingface_hub import EvalResult
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
+from ..data.tasks import GLUE
 from ..files import write_text
-from ..tasks import GLUE
 from .text import RESULTS, SPEED, join_card, put_section, split_card
 
 

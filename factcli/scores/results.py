@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from ..card.results import update_results
+from ..data.tasks import Task, split_files
 from ..digests import digest_of_files
 from ..errors import FactcliError
 from ..files import updating, write_json
 from ..notes import note
 from ..source import Source, weight_files
-from ..tasks import Task, split_files
 
 RESULTS, OF_TRAINING = "eval_results.json", "finetune_results.json"
 Entry = dict[str, Any]
@@ -28,7 +28,7 @@ def check_card(source: Source) -> None:
 def identify(task: Task, split: str, data_dir: str | Path | None, commit: str | None) -> Entry:
     """What an entry says of its data: their SHA-256 (or the commit of the Hub), and the name of a user's file."""
     if task.files:
-        file = Path(task.files[split])
+        file = task.paths[split]
         return {"file": file.name, "data": digest_of_files([file])}
     if data_dir is not None:
         return {"data": digest_of_files(split_files(task, split, data_dir))}

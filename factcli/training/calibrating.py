@@ -1,6 +1,7 @@
 """Criteria that look at data, in training: statistics of the model as it is then, over the task's training data."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -57,11 +58,15 @@ def _examples(job: Job, labelled: bool) -> list[Example]:
         Example(
             tuple(job.train[i]["input_ids"]),
             tuple(job.train[i]["token_type_ids"]) if "token_type_ids" in job.train[i] else None,
-            float(job.train[i]["labels"]) if labelled and not job.settings.text_to_text else None,
+            _label(job.train[i]["labels"]) if labelled and not job.settings.text_to_text else None,
         )
         for i in drawn
         if job.train[i]["input_ids"]
     ]
+
+
+def _label(value: Any) -> float | tuple[float, ...]:
+    return tuple(value) if isinstance(value, list) else float(value)
 
 
 def _base(model: torch.nn.Module) -> torch.nn.Module:

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from ..data.labels import head_size, outputs_of_classes
 from ..errors import FactcliError, UsageError
-from ..labels import head_size, outputs_of_classes
 from ..models.fit import LENGTH, Fit, find_fit
 from ..prediction import encode, load_tokenizer
 from ..source import Source, find_source, load_meta, load_model
@@ -142,7 +142,9 @@ def _fit(job: Job, source: Source, name: str) -> tuple[Fit, frozenset[str]]:
     return fit, frozenset({"input_ids", *texts[0]} | ({"attention_mask"} if fit.masked else set()))
 
 
-def distillation_loss(student: Any, teacher: Any, mask: Tensor, weights: Weights, regression: bool) -> Tensor:
+def distillation_loss(
+    student: Any, teacher: Any, mask: Tensor, weights: Weights, regression: bool, multi_label: bool = False
+) -> Tensor:
     """The loss of a batch, a scalar: the label loss and what the student lacks to the teacher.
 
     Args:
@@ -152,13 +154,15 @@ def distillation_loss(student: Any, teacher: Any, mask: Tensor, weights: Weights
         mask: (B, T), 1 where there is a token.
 
     Source: logits as Hinton et al. 2015, section 2 (Kullback-Leibler divergence at a temperature, times its square;
-    the squared difference for a regression); hidden states as Romero et al. 2015 and Sun et al. 2019, relative to the
-    teacher's variance over features, so that no layer counts for its scale; attention as Wang et al. 2020, the
-    divergence of every head's distribution, over what dropout leaves of the student's.
+    the squared difference for a regression; with any number of labels the cross-entropy of each label's sigmoid, the
+    mean over labels, as the loss of the labels themselves); hidden states as Romero et al. 2015 and Sun et al. 2019,
+    relative to the teacher's variance over features, so that no layer counts for its scale; attention as Wang et al.
+    2020, the divergence of every head's distribution, over what dropout leaves of the student's.
     """
     total: Tensor = weights.label * student.loss
     if weights.logits:
-        total = total + weights.logits * logit_loss(student.logits, teacher.logits, weights.temperature, regression)
+        apart = logit_loss(student.logits, teacher.logits, weights.temperature, regression, multi_label)
+        total = total + weights.logits * apart
     if weights.hidden:
         pairs = matched(student.hidden_states, teacher.hidden_states)
         total = total + weights.hidden * torch.stack([hidden_loss(a, b, mask) for a, b in pairs]).mean()
@@ -168,11 +172,17 @@ def distillation_loss(student: Any, teacher: Any, mask: Tensor, weights: Weights
     return total
 
 
-def logit_loss(student: Tensor, teacher: Tensor, temperature: float, regression: bool) -> Tensor:
+def logit_loss(
+    student: Tensor, teacher: Tensor, temperature: float, regression: bool, multi_label: bool = False
+) -> Tensor:
     """Of logits (B, K), the mean over the batch."""
     student, teacher = student.float(), teacher.float()
     if regression:
         return F.mse_loss(student, teacher)
+    if multi_label:
+        return temperature**2 * F.binary_cross_entropy_with_logits(
+            student / temperature, (teacher / temperature).sigmoid()
+        )
     soft = F.log_softmax(teacher / temperature, -1)
     return temperature**2 * F.kl_div(
         F.log_softmax(student / temperature, -1), soft, reduction="batchmean", log_target=True

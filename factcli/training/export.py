@@ -65,10 +65,8 @@ def export(
             _write_dense(work, job, loaded, texts | {"README.md": card}, dtype)
         save_tokenizer_changes(work, job.tokenizer_changes)
         named = {"model": whole.source.provenance()["model"], "output": output.shown.name}  # without directories
-        written = {
-            "weights": weights_digest(work, output.shown.name),
-            **identify(job.task, split, job.data_dir, commit),
-        }
+        written = {"weights": weights_digest(work, output.shown.name)}
+        written |= identify(job.task, split, job.data_dir, commit)
         evaluated = {"split": split, "examples": len(job.validation), **written}
         parts = {"validation": evaluated, "losses": [list(pair) for pair in losses]}
         write_json(work / RESULTS, result | named | parts)
@@ -82,7 +80,7 @@ def _command(job: Job) -> list[str]:
     several = ["accelerate", "launch", "--num_processes", str(processes()), "-m"] if processes() > 1 else []
     words = [*several, "factcli", "finetune", *model_argument(job.source), "-c", FILE_NAME]
     if job.task.files:
-        words += ["--train", job.task.files["train"].name, "--validation", job.task.files["validation"].name]
+        words += ["--train", job.task.paths["train"].name, "--validation", job.task.paths["validation"].name]
     elif job.data_dir is not None:
         words += ["--data-dir", "GLUE"]
     return [*words, *(["--trust-remote-code"] if job.trust_remote_code else [])]

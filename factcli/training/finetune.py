@@ -8,6 +8,7 @@ from typing import Any
 
 from ..conversion import pick_device
 from ..criteria import criteria
+from ..data.tasks import GLUE, Task, data_commit, load_split, user_task
 from ..errors import UsageError
 from ..hub.publish import Publishing
 from ..options import PUBLISHING, Values, check_values, given, refuse_idle
@@ -16,7 +17,6 @@ from ..recipe import FILE_NAME, Recipe, make_recipe, read_recipe, recorded_recip
 from ..source import Source, find_source, load_meta
 from ..structures import structures
 from ..targets import find_targets
-from ..tasks import GLUE, Task, data_commit, load_split, user_task
 from ..unchanged import unchanged
 from .checkpoints import CHECKPOINTS, PHASES, SEEDS, check_clear
 from .events import Watch
@@ -124,8 +124,9 @@ def finetune(
 
     Returns:
         The result object of the command's --json. `failed_run` says that the accuracy on the validation data is at or
-        below `majority`: that of always answering the training set's commonest label (seed paper, section 3). With
-        `seeds`, an object with `runs` (one such object each) and `summary`.
+        below `majority`: that of always answering the training set's commonest label (seed paper, section 3; for lists
+        of labels the same of micro-F1 and each label's commoner value). With `seeds`, an object with `runs` (one such
+        object each) and `summary`.
 
     Raises:
         UsageError: Options that do not fit together, or have no effect.
@@ -292,7 +293,9 @@ def _task(settings: Settings, asked: str | None, train_file: str | Path | None, 
     if train_file is None or validation is None:
         raise UsageError("Give --task, for GLUE, or both --train FILE and --validation FILE.")
     files = {"train": train_file, "validation": validation}
-    return user_task(files, settings.text_column, settings.label_column, settings.label_names)
+    return user_task(
+        files, settings.text_column, settings.label_column, settings.label_names, numbered=bool(settings.label_names)
+    )
 
 
 def _default_output(source: Source, task: Task, recipe: Recipe | None) -> str:

@@ -10,8 +10,17 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
-from ..errors import FactcliError, UsageError
-from ..labels import model_labels, named_order, outputs_of_classes, unnamed
+from ..data.labels import (
+    check_problem,
+    check_words,
+    head_size,
+    model_labels,
+    named_order,
+    outputs_of_classes,
+    unnamed,
+)
+from ..data.tasks import Task
+from ..errors import FactcliError
 from ..models.fit import Features, Fit, find_fit
 from ..models.trained import Trained
 from ..notes import note
@@ -22,7 +31,6 @@ from ..recipe import FILE_NAME, Recipe, read_recipe, recorded_recipe
 from ..remote_code import configuration_factorized
 from ..remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
 from ..source import Loaded, Source, factorized_class, load_meta, load_model, native_head
-from ..tasks import Task
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -93,8 +101,7 @@ def with_head(source: Source, task: Task, settings: Settings) -> tuple[Source, d
         how = "for a model that answers in words" if text_to_text else "on a new head"
         raise without_effect("--label-names", f"{how}, which takes the labels of {task.name} in their own order")
     if text_to_text:
-        if task.regression:
-            raise UsageError(f"{task.name} is a regression, which is not answered in words: leave out --text-to-text.")
+        check_words(task)
         return replace(source, config=config, model_class=model_class), {}, identity, True
     outputs, names = identity, list(task.labels)
     if keep and task.regression:
@@ -104,17 +111,19 @@ def with_head(source: Source, task: Task, settings: Settings) -> tuple[Source, d
                 "give --new-head to start with a fresh one."
             )
     elif keep:
-        order = outputs_of_classes(task, config, source.name)
         if label_names:
-            order = named_order(task, label_names, len(identity))
+            check_problem(task, config, source.name)
+            order: list[int] | None = named_order(task, label_names, head_size(config))
+        else:
+            order = outputs_of_classes(task, config, source.name)
         if order is not None:
             outputs = order
             names = [task.labels[order.index(i)] for i in identity]
         if not unnamed(model_labels(config)):
             names = model_labels(config)  # as the model spells them
-    changes: dict[str, Any] = {"problem_type": "single_label_classification"}
+    changes: dict[str, Any] = {"problem_type": task.problem_type}
     if task.regression:
-        changes = {"problem_type": "regression", "id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
+        changes |= {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
         config.num_labels = 1
     else:
         changes |= {
@@ -134,8 +143,9 @@ def prepare(source: Source, task: Task, settings: Settings, train: "Dataset", va
     changes |= _padding_token(headed, fit)
     tokenizer_changes = fit.teach_padding()
     labels = labels_of(train)
-    if not task.regression and len(np.unique(labels)) < 2:
-        raise FactcliError(f"The training data of {task.name} have one class only: give rows of at least two.")
+    if not task.regression and len(np.unique(labels, axis=0)) < 2:
+        have = "the same labels in every row" if task.multi_label else "one class only"
+        raise FactcliError(f"The training data of {task.name} have {have}: give rows of at least two.")
     limit = fit.limit(settings.max_length, task.pair and not in_words)
     settings = replace(settings, max_length=limit.tokens)
     prompt = Prompt.of(task) if in_words else None
@@ -145,17 +155,23 @@ def prepare(source: Source, task: Task, settings: Settings, train: "Dataset", va
         fit.check_ends(encoded, alike=encoded is features)
     limit.say([*features, *validation_features])
     words = encode_answers(fit, task.labels, limit.tokens) if in_words else None
-    targets: list[Any]
-    if words is not None:
-        targets = [words[int(i)] for i in labels]
-    else:
-        targets = [float(v) for v in labels] if task.regression else [outputs[int(i)] for i in labels]
+    targets = _targets(task, labels, outputs) if words is None else [words[int(i)] for i in labels]
     for feature, target in zip(features, targets, strict=True):
         feature["labels"] = target
     return Job(
         headed, task, settings, fit, features, labels, validation, validation_features, changes, outputs,
         keep_head=keep, words=words, tokenizer_changes=tokenizer_changes,
     )  # fmt: skip
+
+
+def _targets(task: Task, labels: NDArray[Any], outputs: list[int]) -> list[Any]:
+    """What the head is to answer to each example: an output index, a number, or 0.0 or 1.0 for each output."""
+    if task.regression:
+        return [float(v) for v in labels]
+    if task.multi_label:
+        found: list[Any] = labels[:, np.argsort(outputs)].astype(float).tolist()
+        return found
+    return [outputs[int(i)] for i in labels]
 
 
 def _padding_token(headed: Source, fit: Fit) -> dict[str, Any]:

@@ -81,12 +81,15 @@ def load_matrices(name: str, layers: list[Layer], trust_remote_code: bool = Fals
     return found
 
 
-def consistency_loss(a: Tensor, b: Tensor, regression: bool) -> Tensor:
+def consistency_loss(a: Tensor, b: Tensor, regression: bool, multi_label: bool = False) -> Tensor:
     """How far two passes through different mixtures disagree, logits (B, K): the mean of both Kullback-Leibler
-    divergences (Wu et al. 2021, R-Drop, equation 2), the squared difference for a regression."""
+    divergences (Wu et al. 2021, R-Drop, equation 2), with any number of labels of each label's own distribution and the
+    mean over labels; the squared difference for a regression."""
     a, b = a.float(), b.float()
     if regression:
         return F.mse_loss(a, b)
+    if multi_label:  # both divergences of two Bernoulli distributions add up to this
+        return ((a.sigmoid() - b.sigmoid()) * (a - b)).mean() / 2
     p, q = F.log_softmax(a, -1), F.log_softmax(b, -1)
     both = F.kl_div(p, q, reduction="batchmean", log_target=True) + F.kl_div(
         q, p, reduction="batchmean", log_target=True

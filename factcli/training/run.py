@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from transformers import TrainingArguments, set_seed
 
+from ..data.labels import by_class
 from ..errors import FactcliError, UsageError
 from ..evaluation import BATCH_SIZE, measure
 from ..memory import memory_advice
@@ -171,8 +171,8 @@ def _mean_loss(losses: list[tuple[int, float]], since: int) -> float:
 def validation_metrics(job: Job, model: Any) -> dict[str, float]:
     """The task's metrics on the validation data; the same numbers as `factcli eval` gives."""
     predictions = measure(model, job.fit, job.task, job.validation_features, BATCH_SIZE, job.words)
-    if not (job.task.regression or job.settings.text_to_text):
-        predictions = np.argsort(job.outputs)[predictions]
+    if not job.settings.text_to_text:
+        predictions = by_class(job.task, job.outputs, predictions)
     return compute_metrics(job.task, labels_of(job.validation), predictions)
 
 

@@ -12,7 +12,7 @@ import torch
 from .. import story
 from ..errors import FactcliError
 from ..files import write_json
-from ..metrics import is_failed, majority_accuracy
+from ..metrics import is_failed, majority_score
 from ..outputs import Output
 from ..prediction import labels_of
 from .checkpoints import RUN, SEARCHED, SEEDS, close_folder, folder_of, forget, open_folder
@@ -85,7 +85,7 @@ class Runner:
             "learning_rate": rate,
             "steps": outcome.steps,
             "metrics": {},
-            "majority": majority_accuracy(self.job.task, labels_of(self.job.validation), self.job.train_labels),
+            "majority": majority_score(self.job.task, labels_of(self.job.validation), self.job.train_labels),
             "failed_run": True,
             "seconds": 0.0,
             "search": self.searched or [],
@@ -169,13 +169,16 @@ class Runner:
 
 
 def _advice(job: Job, result: dict[str, Any]) -> str:
-    score = result["metrics"].get("accuracy")
+    name, always = ("accuracy", "the commonest label")
+    if job.task.multi_label:
+        name, always = ("micro_f1", "each label's commoner value")
+    score = result["metrics"].get(name)
     if score is None:
         return "failed run: predictions and labels do not correlate; what helps: another --learning-rate"
     helps = {"direct": "--schedule staged, ", "staged": "more --stage-steps, "}
     staging = "" if job.source.factorized else helps.get(job.settings.schedule or "", "")
     return (
-        f"failed run: accuracy {score:.4f} is no better than always answering the commonest label "
+        f"failed run: {name} {score:.4f} is no better than always answering {always} "
         f"({result['majority']:.4f}); what helps: {staging}another --learning-rate (or search), more data or epochs"
     )
 

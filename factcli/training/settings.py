@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..data.tasks import GLUE
 from ..errors import UsageError
 from ..options import Rule, Values, check_seed, idle, unless
 from ..recipe import read_training
-from ..tasks import GLUE
 from .pruning import Pruning
 from .schedules import StageOptions
 

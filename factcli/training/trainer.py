@@ -162,7 +162,8 @@ class StagedTrainer(Trainer):
         weight = self.job.settings.consistency
         if self.mixed is not None and self.mixed.share > 0 and weight:
             again, second = self._loss(model, inputs, num_items_in_batch)
-            apart = consistency_loss(output.logits, second.logits, self.job.task.regression)
+            task = self.job.task
+            apart = consistency_loss(output.logits, second.logits, task.regression, task.multi_label)
             loss = (loss + again) / 2 + weight * apart
         return (loss, output) if return_outputs else loss
 
@@ -173,7 +174,8 @@ class StagedTrainer(Trainer):
         with self.autocast_smart_context_manager():
             taught = self.teacher(inputs)
         mask, weights = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])), self.teacher.weights
-        return distillation_loss(output, taught, mask, weights, self.job.task.regression), output
+        task = self.job.task
+        return distillation_loss(output, taught, mask, weights, task.regression, task.multi_label), output
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: Trainer's estimate knows dense layers only and costs time at every step."""
