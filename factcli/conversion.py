@@ -11,12 +11,13 @@ from .allocations import allocations
 from .calibration.data import hub_data
 from .calibration.measure import Measured, measure, needs_weights, options_of
 from .card.write import make_card
-from .checkpoint import auto_class, write_export
+from .checkpoint import auto_class, look_at_files, write_export
 from .criteria import criteria
 from .directory import check_output, new_directory
 from .errors import FactcliError, UsageError
 from .factorization import Progress, factorize
 from .hub.publish import Publishing
+from .notes import note
 from .plan import Plan, format_count, make_plan
 from .provenance import made_with
 from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe, source_of_recipe
@@ -123,6 +124,10 @@ def convert(
         model, revision = source_of_recipe(config), None
     publishing = Publishing.asked(push_to_hub and not dry_run, hub_model_id, private, output)
     source = find_source(model, revision, trust_remote_code, weights=looks or not dry_run)
+    if not dry_run or source.repo_id is None:
+        taken = look_at_files(source)
+        for sentence in () if dry_run else taken.notes():
+            note(sentence)
     target_device = pick_device(device)
     loaded = measured = None
     if looks:

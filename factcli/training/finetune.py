@@ -9,11 +9,13 @@ import torch
 
 from ..allocations import allocations
 from ..calibration.measure import Measured, criterion_of
+from ..checkpoint import look_at_files
 from ..conversion import pick_device, plan_for
 from ..criteria import criteria
 from ..directory import check_output
 from ..errors import UsageError
 from ..hub.publish import Publishing
+from ..notes import note
 from ..plan import Budget
 from ..recipe import Recipe, make_recipe, read_recipe
 from ..source import Source, find_source, load_meta
@@ -165,6 +167,7 @@ def finetune(
     where = pick_device(device)
     in_bfloat16(settings.precision, where)  # refused here if need be
     source = find_source(model, revision, trust_remote_code, accept_factorized=True)
+    taken = look_at_files(source)
     if settings.pruning is not None:
         if source.factorized:
             raise UsageError(f"{model} is factorized already: --prune needs the dense model it came from.")
@@ -214,6 +217,8 @@ def finetune(
             replace(job, recipe=recipe, settings=settings), folder, rest, new_head, resume, overwrite
         )
         return result | {"pushed": publishing.publish(folder)} if publishing else result
+    for sentence in taken.notes():
+        note(sentence)
     job = _planned(replace(job, data_dir=data_dir), recipe, where)
     taught_by = _teacher(job, trust_remote_code, where if teacher_cache else None)
     options = Options(

@@ -76,7 +76,10 @@ def prune_and_factorize(
             given["calibration"] = settings.task or str(rest["train"])
             given |= {name: rest[name] for name in ("text_column", "label_column")}
             given["data_revision"] = settings.data_revision
-        made = convert(str(sparse), factors, **given, data_dir=rest["data_dir"], device=rest["device"])
+        made = convert(
+            str(sparse), factors, **given, trust_remote_code=rest["trust_remote_code"], data_dir=rest["data_dir"],
+            device=rest["device"],
+        )  # fmt: skip
         factorizing = made["seconds"]
     third = replace(
         settings, **{k: plain[k] for k in _OF_PRUNING}, mixed_with=str(sparse), epochs=(1 - share) * settings.epochs,
