@@ -1,6 +1,5 @@
 """An export: what is in a directory that reloads anywhere; written, reloaded and compared."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,28 +9,19 @@ import transformers
 from huggingface_hub import save_torch_state_dict
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
 from . import remote_code
 from .errors import FactcliError
 from .files import write_json
+from .models import carried, tokenizers
+from .models.carried import Survey
+from .models.machine import portable_config
+from .models.own_code import without_models
 from .plan import Plan
-from .remote_code import modeling_factorized
+from .remote_code import configuration_factorized, modeling_factorized
 from .remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
-from .source import Loaded, Source, factorized_class, find_source
+from .source import Loaded, Source, factorized_class, find_source, native_type
 
-_SMALL = {".json", ".txt", ".model", ".jinja", ".vocab", ".tiktoken", ".spm", ".merges", ".bpe"}
-# Ours to write, or about the weights of the source alone.
-_NOT_COPIED = {
-    "config.json",
-    "README.md",
-    "eval_results.json",
-    "finetune_results.json",
-    "all_results.json",
-    "train_results.json",
-    "trainer_state.json",
-}
-_SKIPPED_DIRECTORIES = {"onnx", "openvino", "coreml", ".git", ".cache", "__pycache__"}
 MAX_SHARD_SIZE = "5GB"
 
 
@@ -58,19 +48,30 @@ def auto_class(source: Source, model_class: type[PreTrainedModel]) -> str:
 def export_config(
     source: Source, plan: Plan, model_class: type[PreTrainedModel], changes: dict[str, Any]
 ) -> dict[str, Any]:
-    """config.json: the source's, word for word, with our model type, auto_map, the plan, and `changes`."""
-    raw = dict(source.raw)
-    raw.pop("_name_or_path", None)
-    return raw | {
+    """config.json: the source's, word for word but for what is of another machine, with our model type, auto_map, the
+    plan, and `changes`."""
+    return carried_config(source) | {
         "model_type": f"factorized_{source.native_config_class.model_type}",
         "architectures": [PREFIX + model_class.__name__.removeprefix(PREFIX)],
-        "auto_map": auto_map(source.native_config_class),
+        "auto_map": carried_auto_map(source) | auto_map(source.native_config_class),
         "factorization": {
             "format_version": FORMAT_VERSION,
             "layers": [layer.to_json() for layer in plan.layers],
         },
         **changes,
     }
+
+
+def carried_config(source: Source) -> dict[str, Any]:
+    """What a config.json made from that of `source` takes from it: all but what belongs to the machine it was made on,
+    and code of its own that is not trusted."""
+    values = {k: v for k, v in portable_config(source.raw).items() if k != "auto_map"}
+    return values if source.trusted else {k: v for k, v in values.items() if k != "custom_pipelines"}
+
+
+def carried_auto_map(source: Source) -> dict[str, Any]:
+    """The classes of tokenizers and processors that the source's config.json names, where their code is trusted."""
+    return without_models(source.raw.get("auto_map")) if source.trusted else {}
 
 
 def write_export(
@@ -95,7 +96,10 @@ def write_export(
         loaded.extra = {k: t.to(getattr(torch, dtype)) for k, t in loaded.extra.items()}
         changes |= {"dtype": dtype} | ({"torch_dtype": dtype} if "torch_dtype" in source.raw else {})
     copy_small_files(source, work)
-    write_json(work / "config.json", export_config(source, plan, type(loaded.model), changes))
+    config = export_config(source, plan, type(loaded.model), changes)
+    write_json(work / "config.json", config)
+    ours = getattr(configuration_factorized, PREFIX + source.native_config_class.__name__).from_dict(dict(config))
+    tokenizers.settle(source.path, source.config, work, ours, source.trusted)
     write_weights(work, loaded)
     for file in remote_code.FILES:
         shutil.copyfile(file, work / file.name)
@@ -119,28 +123,17 @@ def write_weights(work: Path, loaded: Loaded) -> None:
 
 
 def copy_small_files(source: Source, work: Path) -> None:
-    """Tokenizer, generation configuration, chat template, pooling…: every small file that is not weights or code.
+    """Everything that a loader of the source reads beside config.json and the weights: see `models.carried`."""
+    found = look_at_files(source)
+    carried.copy(found, source.path, work, source.trusted)
+    tokenizers.name_classes(work, native_type(source.raw), source.raw)
 
-    A tokenizer configuration without a class gets the one of the source's architecture, which the Auto class could
-    no longer guess from our model type.
-    """
-    for file in sorted(p for p in source.path.rglob("*") if p.is_file()):
-        relative = file.relative_to(source.path)
-        if str(relative) in _NOT_COPIED or relative.name.endswith(".index.json") or file.suffix not in _SMALL:
-            continue
-        if set(relative.parts[:-1]) & _SKIPPED_DIRECTORIES:
-            continue
-        (work / relative.parent).mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file, work / relative)
-    tokenizer = work / "tokenizer_config.json"
-    named: Any = TOKENIZER_MAPPING_NAMES.get(source.native_config_class.model_type)
-    has_vocabulary = any((work / n).is_file() for n in ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model"))
-    if named and (tokenizer.is_file() or has_vocabulary):
-        values = json.loads(tokenizer.read_text(encoding="utf-8")) if tokenizer.is_file() else {}
-        if not values.get("tokenizer_class"):
-            names = [n for n in (named if isinstance(named, (list, tuple)) else (named,)) if n]
-            values["tokenizer_class"] = names[0].removesuffix("Fast")
-            write_json(tokenizer, values)
+
+def look_at_files(source: Source) -> Survey:
+    """What an export takes from a source that is here. Raises FactcliError where none can be made, before any work."""
+    found = carried.survey_directory(source.path, source.name, source.trusted)
+    carried.check(found, source.path)
+    return found
 
 
 def verify(work: Path, loaded: Loaded) -> None:
@@ -213,7 +206,9 @@ def load(path: str | Path) -> PreTrainedModel:
     if not source.factorized:
         raise FactcliError(f"{path} is not a factorized model: make one with 'factcli convert'.")
     register(source)
-    model: PreTrainedModel = source.model_class.from_pretrained(source.path, local_files_only=True)
+    model: PreTrainedModel = source.model_class.from_pretrained(
+        source.path, config=source.config, local_files_only=True
+    )
     return model
 
 

@@ -14,7 +14,7 @@ from .allocations import allocations
 from .calibration.data import hub_data
 from .calibration.measure import Measured, measure, needs_weights, options_of
 from .card.write import make_card
-from .checkpoint import auto_class, write_export
+from .checkpoint import auto_class, look_at_files, write_export
 from .criteria import criteria
 from .data.tasks import GLUE
 from .errors import FactcliError, UsageError
@@ -139,6 +139,10 @@ def convert(
             held.enter_context(place.held())
         publishing = Publishing.asked(push_to_hub and not dry_run, hub_model_id, private, output)
         source = find_source(model, revision, trust_remote_code, weights=looks or not dry_run)
+        if not dry_run or source.repo_id is None:
+            taken = look_at_files(source)
+            for sentence in () if dry_run else taken.notes():
+                note(sentence)
         target_device = pick_device(device)
         loaded = measured = None
         if looks:

@@ -20,10 +20,19 @@ if TYPE_CHECKING:
 
 
 def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
-    """The tokenizer of a source. Raises FactcliError where it has none."""
+    """The tokenizer of a source; code of its own is run where it is trusted. Raises FactcliError where it has none."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source.path, config=source.config, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(
+            source.path,
+            config=source.config,
+            local_files_only=not source.trusted,  # its code may be in another repository
+            trust_remote_code=source.trusted,
+        )
     except Exception as error:  # tokenizers fail in as many ways as there are kinds of them
+        if "trust_remote_code" in str(error):
+            raise FactcliError(
+                f"{source.name} has a tokenizer with code of its own: read it, then give --trust-remote-code to run it."
+            ) from error
         reason = " ".join(str(error).split())[:200]
         raise FactcliError(
             f"{source.name} has no tokenizer that can be read: put tokenizer.json and its like beside the model "

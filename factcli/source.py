@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,22 @@ import transformers
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers.configuration_utils import get_configuration_file
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from . import remote_code
 from .errors import FactcliError, UsageError
 from .files import recover_missing
-from .hub.download import fetch
+from .hub.download import Read, fetch
+from .models import carried
+from .models.carried import INDEX, PICKLES
+from .models.machine import without_implementations
+from .models.own_code import is_native, references
+from .notes import note
 from .options import without_effect
 from .remote_code import configuration_factorized, modeling_factorized
 from .remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
-
-INDEX = "model.safetensors.index.json"
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Source:
     """A model by name: `path` is a local directory with its files, `raw` its config.json as written.
 
     `model_class` is the native class of a dense model, ours of a factorized one. `repo_id` and `revision` (a commit)
-    are set where it came from the Hub.
+    are set where it came from the Hub; `trusted` says that code of its own may be run, and taken into an export.
     """
 
     name: str
@@ -41,6 +45,7 @@ class Source:
     model_class: type[PreTrainedModel]
     repo_id: str | None = None
     revision: str | None = None
+    trusted: bool = False
 
     @property
     def factorized(self) -> bool:
@@ -92,7 +97,7 @@ def find_source(
 
     Raises FactcliError for whatever a user can put right.
     """
-    path, repo_id, commit = locate(name, revision, weights)
+    path, repo_id, commit = locate(name, revision, weights, trust_remote_code)
     raw = read_config(path)
     kind = native_type(raw)
     factorized = "factorization" in raw
@@ -109,26 +114,30 @@ def find_source(
         )
     if kind not in CONFIG_MAPPING:
         raise FactcliError(_unknown_type(name, raw, trust_remote_code))
+    if not factorized:
+        _look_at_own_code(raw, name)
     try:
         if foreign:
             config = AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=True)
-        elif factorized:
-            config_class = getattr(configuration_factorized, PREFIX + CONFIG_MAPPING[kind].__name__)
-            config = config_class.from_pretrained(path, local_files_only=True)
         else:
-            config = AutoConfig.from_pretrained(path, local_files_only=True)
+            native = CONFIG_MAPPING[kind]
+            config_class = getattr(configuration_factorized, PREFIX + native.__name__) if factorized else native
+            config = config_class.from_dict(without_implementations(raw))
     except Exception as error:  # a configuration is refused by whatever class reads it
         raise FactcliError(f"{name} has a config.json that transformers refuses: {_line(error)}") from error
     if weights:
         weight_files(path, name)
     model_class = _foreign_class(raw, path, name) if foreign else _model_class(raw, config, name)
-    return Source(name, path, raw, config, model_class, repo_id, commit)
+    return Source(name, path, raw, config, model_class, repo_id, commit, trust_remote_code)
 
 
-def locate(name: str, revision: str | None = None, weights: bool = True) -> tuple[Path, str | None, str | None]:
+def locate(
+    name: str, revision: str | None = None, weights: bool = True, trusted: bool = False
+) -> tuple[Path, str | None, str | None]:
     """The directory of MODEL, fetched where it is a Hub id; the id and the commit where it is.
 
-    Raises FactcliError where there is none, UsageError for a revision of a directory.
+    Of a repository comes config.json alone, or with `weights` all that makes up the model, with code of its own where
+    it is `trusted`. Raises FactcliError where there is none, UsageError for a revision of a directory.
     """
     path = Path(name).expanduser()
     recover_missing(path)
@@ -141,7 +150,15 @@ def locate(name: str, revision: str | None = None, weights: bool = True) -> tupl
     repo_id, _, at = name.partition("@")
     if at and revision is not None and at != revision:
         raise UsageError(f"{name} names a revision, and --revision {revision} another one: leave one of them out.")
-    path, commit = fetch(repo_id, at or revision, weights)
+
+    def wanted(names: Collection[str], read: Read) -> set[str]:
+        found = carried.survey(repo_id, names, read, trusted)
+        parts = carried.parts(found, names, read)
+        if not any(n.endswith(".safetensors") for n in parts & set(names)) and _has_pickles(names):
+            raise FactcliError(_pickled(repo_id))
+        return parts
+
+    path, commit = fetch(repo_id, at or revision, wanted if weights else None)
     return path, repo_id, commit
 
 
@@ -151,16 +168,38 @@ def native_type(raw: dict[str, Any]) -> str:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """config.json of a model directory. Raises FactcliError where there is none that can be read."""
+    """config.json of a model directory, or the file for this version of transformers that it names instead.
+
+    Raises FactcliError where there is none that can be read.
+    """
+    file = path / "config.json"
+    raw = _read_object(file)
+    other = get_configuration_file(raw["configuration_files"]) if "configuration_files" in raw else file.name
+    return raw if other == file.name else _read_object(path / other)
+
+
+def _read_object(file: Path) -> dict[str, Any]:
     try:
-        raw = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        raw = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise FactcliError(f"{path} has no config.json: give a directory saved by save_pretrained.") from error
+        raise FactcliError(_no_config(file)) from error
     except (OSError, ValueError) as error:
-        raise FactcliError(f"{path / 'config.json'} cannot be read as JSON: {_line(error)}") from error
+        raise FactcliError(f"{file} cannot be read as JSON: {_line(error)}") from error
     if not isinstance(raw, dict):
-        raise FactcliError(f"{path / 'config.json'} is not a JSON object.")
+        raise FactcliError(f"{file} is not a JSON object.")
     return raw
+
+
+def _no_config(file: Path) -> str:
+    parts = sorted(
+        p.parent.name for p in file.parent.glob("*/config.json") if (p.parent / "model.safetensors").is_file()
+    )
+    if parts and (file.parent / "modules.json").is_file():
+        return (
+            f"{file.parent} has no {file.name}, as its modules lie in directories of their own: give that of a "
+            f"transformer ({', '.join(parts)})."
+        )
+    return f"{file.parent} has no {file.name}: give a directory saved by save_pretrained."
 
 
 def _unknown_type(name: str, raw: dict[str, Any], trusted: bool) -> str:
@@ -173,6 +212,26 @@ def _unknown_type(name: str, raw: dict[str, Any], trusted: bool) -> str:
             "note that only architectures within transformers can be exported."
         )
     return f"{name} is an architecture outside transformers ({kind!r}): an export cannot subclass it."
+
+
+def _look_at_own_code(raw: dict[str, Any], name: str) -> None:
+    """Code that the files of a native type name for the model is never run. Where it is an architecture that
+    transformers has by now, that stands in for it, which is said; else it computes what only that code knows."""
+    own = references(raw, of_models=True)
+    if not own:
+        return
+    classes = [r.text.rpartition(".")[2] for r in own]
+    wanted = [str(a) for a in raw.get("architectures") or [c for c in classes if not c.endswith("Config")][:1]]
+    code = ", ".join(sorted({r.file if r.repository is None else r.text.rpartition(".")[0] for r in own}))
+    if wanted and not is_native(wanted[0]):
+        raise FactcliError(
+            f"{name} is a model by code of its own ({wanted[0]} in {code}), which an export cannot take over: if "
+            'its weights are those of a class of transformers, name that class under "architectures" in config.json.'
+        )
+    note(
+        f"{name} has code of its own for the model ({code}), which is not run: the class of transformers stands in for "
+        "it. Where that code computes something else, so does what is made here."
+    )
 
 
 def _model_class(raw: dict[str, Any], config: PretrainedConfig, name: str) -> type[PreTrainedModel]:
@@ -222,11 +281,8 @@ def weight_files(path: Path, name: str) -> list[Path]:
         files = [path / "model.safetensors"]
     for file in files:
         if not file.is_file():
-            if any(f.suffix in _PICKLES for f in path.iterdir()) and len(files) == 1:
-                raise FactcliError(
-                    f"{name} has only pickled weights, which are not read: save it again with safe_serialization, "
-                    "or use a revision with model.safetensors."
-                )
+            if _has_pickles(f.name for f in path.iterdir()) and len(files) == 1:
+                raise FactcliError(_pickled(name))
             raise FactcliError(f"{name} has no weights: {file.name} is missing.")
         try:
             with safe_open(file, "pt"):
@@ -234,6 +290,17 @@ def weight_files(path: Path, name: str) -> list[Path]:
         except (SafetensorError, OSError) as error:
             raise FactcliError(f"{file} is damaged or cut short ({_line(error)}): fetch it again.") from error
     return files
+
+
+def _has_pickles(names: Iterable[str]) -> bool:
+    return any(name.endswith(PICKLES) and "/" not in name for name in names)
+
+
+def _pickled(name: str) -> str:
+    return (
+        f"{name} has only pickled weights, which are not read: save it again with safe_serialization, or use a "
+        "revision with model.safetensors."
+    )
 
 
 def load_model(source: Source, model_class: type[PreTrainedModel] | None = None) -> Loaded:

@@ -18,6 +18,8 @@ def test_files(tmp_path: Path) -> None:
     tiny.make("bert").save_pretrained(dense)
     (dense / "1_Pooling").mkdir()
     (dense / "1_Pooling" / "config.json").write_text("{}")
+    module = {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}
+    (dense / "modules.json").write_text(json.dumps([module]))
     for name in ("vocab.txt", "generation_config.json", "chat_template.jinja", "preprocessor_config.json"):
         (dense / name).write_text("{}")
     (dense / "training_args.bin").write_bytes(b"pickle")
@@ -27,7 +29,7 @@ def test_files(tmp_path: Path) -> None:
     assert sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()) == [
         "1_Pooling/config.json", "README.md", "chat_template.jinja", "config.json", "configuration_factorized.py",
         "factcli_recipe.yaml", "generation_config.json", "model.safetensors", "modeling_factorized.py",
-        "preprocessor_config.json", "tokenizer_config.json", "vocab.txt",
+        "modules.json", "preprocessor_config.json", "tokenizer_config.json", "vocab.txt",
     ]  # fmt: skip
 
 

@@ -8,6 +8,8 @@ import yaml
 
 from .. import __version__
 from ..criteria import criteria
+from ..links import within
+from ..models.carried import survey_directory
 from ..plan import Plan, format_count
 from ..recipe import FILE_NAME, Recipe
 from ..source import Source
@@ -84,11 +86,11 @@ tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_
 
 The revision pins weights and code: take a commit from this repository's history. A directory needs none.
 
-`trust_remote_code=True` runs the two Python files of this repository. `configuration_factorized.py` names the
+`trust_remote_code=True` runs the two Python files that factcli put here. `configuration_factorized.py` names the
 configuration classes; `modeling_factorized.py` builds the native transformers model, then replaces the linear layers
 that `config.json` lists by products of two factors. They import torch and transformers only, open no file, use no
 network and start no process. The weights are safetensors.
-
+{_own_code(source)}
 ## Limits
 
 It inherits the limits and biases of its base model. Numbers above hold for the data they name; elsewhere, and for rare
@@ -115,7 +117,7 @@ def dense_card(
 # {source.provenance()["model"]}, fine-tuned on {task}
 
 {_linked(source)}, fine-tuned on {task}. No matrix is factorized.
-
+{_own_code(source)}
 {RESULTS[0]}
 {RESULTS[1]}
 {SPEED[0]}
@@ -176,7 +178,7 @@ def _made(
 def _metadata(source: Source, methods: list[str], auto_class: str) -> dict[str, Any]:
     card = source.path / "README.md"
     try:
-        found, _ = split_card(card.read_text(encoding="utf-8"))
+        found, _ = split_card(card.read_text(encoding="utf-8")) if within(source.path, card.name) else ({}, "")
     except (OSError, UnicodeDecodeError):
         found = {}  # a source without a readable card has no metadata to carry over
     metadata = carried(found) | ({"base_model": source.repo_id} if source.repo_id else {})
@@ -185,6 +187,25 @@ def _metadata(source: Source, methods: list[str], auto_class: str) -> dict[str, 
     tags = ["factcli", *(["factorized", "compressed", *methods] if methods else [])]
     library = "sentence-transformers" if (source.path / "modules.json").is_file() else "transformers"
     return metadata | {"library_name": library, "tags": tags}
+
+
+def _own_code(source: Source) -> str:
+    """What runs beside factcli's files and what of the source is left out, as a paragraph; empty where nothing is."""
+    found = survey_directory(source.path, source.name, source.trusted)
+    sentences = []
+    if found.code:
+        files = ", ".join(f"`{name}` ({of})" for name, of in found.code.items())
+        sentences.append(
+            f"With `trust_remote_code=True` also runs what came with {_linked(source)}, and does what its authors "
+            f"wrote, so read it first: {files}."
+        )
+    for place, of in found.elsewhere.items():
+        sentences.append(
+            f"The code of {of} is that of the repository `{place}`, fetched from there whenever it is loaded."
+            if "/" in place
+            else f"The code of {of} is `{place}`, of a package that must be installed."
+        )
+    return f"\n{' '.join(sentences)}\n" if sentences else ""
 
 
 def _linked(source: Source) -> str:

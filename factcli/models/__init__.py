@@ -1,1 +1,1 @@
-"""Models as they come: what they can take, and what an export remembers."""
+"""Models as directories: what their files are, what they can take, and what goes from one into another."""

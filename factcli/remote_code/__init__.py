@@ -8,10 +8,12 @@ EARLIER: frozenset[str] = frozenset()  # SHA-256 of the files of earlier release
 
 
 def foreign_code(folder: Path) -> str | None:
-    """The first Python file in the directory of a factorized model that no release of this package wrote; None where
-    there is none, and the installed code may stand in for the model's own."""
+    """The first of the two files in the directory of a factorized model that no release of this package wrote; None
+    where there is none, and the installed code may stand in for the model's own. Code of its tokenizer is another
+    matter: the model does not run it."""
     known = EARLIER | {_digest(file) for file in FILES}
-    return next((f.name for f in sorted(folder.glob("*.py")) if _digest(f) not in known), None)
+    own = [folder / file.name for file in FILES]
+    return next((f.name for f in own if f.is_file() and _digest(f) not in known), None)
 
 
 def _digest(file: Path) -> str:

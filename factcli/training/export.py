@@ -9,7 +9,14 @@ import torch
 
 from ..card.results import update_results
 from ..card.write import dense_card, make_card
-from ..checkpoint import auto_class, copy_small_files, write_export, write_weights
+from ..checkpoint import (
+    auto_class,
+    carried_auto_map,
+    carried_config,
+    copy_small_files,
+    write_export,
+    write_weights,
+)
 from ..errors import FactcliError
 from ..files import write_json
 from ..outputs import Output
@@ -105,7 +112,8 @@ def whole_plan(plan: Plan, loaded: Loaded) -> Plan:
 def _write_dense(work: Path, job: Job, loaded: Loaded, texts: dict[str, str], dtype: str) -> None:
     torch.nn.Module.to(loaded.model, getattr(torch, dtype))
     copy_small_files(job.source, work)
-    raw = {k: v for k, v in job.source.raw.items() if k != "_name_or_path"}
+    named = carried_auto_map(job.source)
+    raw = carried_config(job.source) | ({"auto_map": named} if named else {})
     write_json(
         work / "config.json", raw | {"architectures": [type(loaded.model).__name__], "dtype": dtype} | job.changes
     )

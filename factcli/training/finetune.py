@@ -6,11 +6,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from ..checkpoint import look_at_files
 from ..conversion import pick_device
 from ..criteria import criteria
 from ..data.tasks import GLUE, Task, data_commit, load_split, user_task
 from ..errors import UsageError
 from ..hub.publish import Publishing
+from ..notes import note
 from ..options import PUBLISHING, Values, check_values, given, refuse_idle
 from ..outputs import Output, inputs
 from ..recipe import FILE_NAME, Recipe, make_recipe, read_recipe, recorded_recipe, source_of_recipe
@@ -180,6 +182,7 @@ def finetune(
     if model is None:
         model, revision = source_of_recipe(config, revision), None
     source = find_source(model, revision, trust_remote_code, accept_factorized=True)
+    taken = look_at_files(source)
     if source.factorized:
         _check_factorized(source, recipe, given(flags), config, settings)
         recipe = None
@@ -229,6 +232,8 @@ def finetune(
             teacher_cache,
         )  # fmt: skip
         told = watch or (lambda event: None)
+        for sentence in taken.notes():
+            note(sentence)
         if lpaf:
             job = replace(job, recipe=recipe)
             result = prune_and_factorize(job, train_data, validation_data, place, run, told)
