@@ -136,7 +136,7 @@ class Output:
         except OSError as error:
             raise self._told(error) from error
         finally:
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 probe.rmdir()
 
     def _told(self, error: OSError | SafetensorError) -> FactcliError:
