@@ -212,7 +212,7 @@ class _Surveyor:
         patterns = [*_TOKENIZER, *VOCABULARIES, *_vocabulary_of(class_name), "additional_chat_templates/*.jinja"]
         patterns += [str(n) for n in listed] if isinstance(listed, list) else []
         own = references(values)
-        if own and self.trusted:  # which of its files code in another repository reads is known there only
+        if self.trusted and any(r.repository for r in own):  # which files such code reads is known there only
             patterns += [f"*{suffix}" for suffix in _VOCABULARY_SUFFIXES]
         self.take_all([posixpath.join(folder, p) for p in patterns], "the tokenizer")
         self.named(values, folder, "tokenizer_config.json")
