@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from .allocations import allocations
 from .calibration.data import hub_data
 from .calibration.measure import Measured, measure, needs_weights, options_of
 from .card.write import make_card
-from .checkpoint import auto_class, write_export
+from .checkpoint import auto_class, write_model
 from .criteria import criteria
 from .directory import check_output, new_directory
 from .errors import FactcliError, UsageError
@@ -20,7 +21,7 @@ from .hub.publish import Publishing
 from .plan import Plan, format_count, make_plan
 from .provenance import made_with
 from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe, source_of_recipe
-from .source import Loaded, Source, count_parameters, find_source, load_meta, load_model
+from .source import Loaded, Source, find_source, load_model
 from .structures import structures
 from .structures.elementwise import solvers
 from .targets import find_targets
@@ -127,7 +128,7 @@ def convert(
     loaded = measured = None
     if looks:
         check_feasible(source, recipe)
-        loaded = load_model(source)
+        loaded = _load(source, recipe)
         measured = measure(source, loaded, recipe, data_dir=data_dir, device=target_device, progress=progress)
     plan = plan_for(source, recipe, loaded, measured, target_device)
     result = describe(source, recipe, plan) | (_about(measured) if measured else {})
@@ -135,15 +136,16 @@ def convert(
         return result
     folder = Path(output) if output is not None else Path(default_output(source, recipe, plan))
     with new_directory(folder, overwrite) as work:
-        loaded = loaded or load_model(source)
-        errors = factorize(loaded.model, plan.factorized, recipe, target_device, progress, measured)
+        loaded = loaded or _load(source, recipe)
+        dtypes = target_dtypes(source.outline_in(saved_dtype(source, recipe)).model, plan)
+        errors = factorize(loaded.model, plan.factorized, recipe, target_device, progress, measured, dtypes)
         sizes = (result["bytes"]["before"], result["bytes"]["after"])
         about = made_with(source, recipe, "@".join(filter(None, data)) if data else None)
         texts = {
             FILE_NAME: dump_recipe(recipe, about),
             "README.md": make_card(source, recipe, plan, auto_class(source, source.model_class), sizes, about),
         }
-        write_export(work, loaded, source, plan, texts, dtype=recipe.dtype)
+        write_model(work, loaded, source, plan, texts, dtype=recipe.dtype)
     pushed = publishing.publish(folder) if publishing else None
     return result | {
         "output": str(folder),
@@ -169,8 +171,9 @@ def plan_for(
 ) -> Plan:
     """The plan of a recipe for a source, from its configuration alone unless the allocation looks at the weights: then
     with them in `loaded` and their metrics `measured`."""
-    meta = load_meta(source)
-    targets = find_targets(meta.base_model, recipe.include, recipe.exclude)
+    meta = source.outline
+    targets = find_targets(meta.model.base_model, recipe.include, recipe.exclude)
+    parameters = sum(t.numel() for t in (meta.written() | meta.extra).values())
     structure = structures[recipe.method]
     gains = None
     if allocations[recipe.allocation].needs_gains:
@@ -178,10 +181,13 @@ def plan_for(
         assert measured is not None
         blocks = recipe.blocks if structure.uses_blocks else 1
         gains = measured.gains(loaded.model, structure, blocks, device or torch.device("cpu"))
-    return make_plan(
-        targets, count_parameters(meta), structure, recipe.blocks, recipe.budget,
+    plan = make_plan(
+        targets, parameters, structure, recipe.blocks, recipe.budget,
         recipe.allocation, recipe.force_rank, recipe.rank_multiple, gains,
     )  # fmt: skip
+    if source.weights is None:
+        return plan
+    return replace(plan, parameters_before=source.weights.parameters, rest=parameters - plan.targets_before)
 
 
 def check_feasible(source: Source, recipe: Recipe) -> None:
@@ -191,8 +197,15 @@ def check_feasible(source: Source, recipe: Recipe) -> None:
 
 def describe(source: Source, recipe: Recipe, plan: Plan) -> dict[str, Any]:
     """The plan as the JSON of `convert --dry-run`."""
-    before = plan.parameters_before * _itemsize(source.dtype)
-    after = plan.parameters_after * _itemsize(recipe.dtype or source.dtype)
+    meta = source.outline_in(saved_dtype(source, recipe))
+    before, after = (sum(t.nbytes for t in found.written().values()) for found in (source.outline, meta))
+    dtypes = target_dtypes(meta.model, plan)
+    for layer in plan.layers:
+        m, n = layer.shape
+        after += (layer.parameters - m * n) * dtypes[layer.name].itemsize
+    if source.weights is not None:
+        before = source.weights.bytes
+        after += sum(source.weights.tensors[name].bytes for name in meta.extra)
     return {
         "model": source.name,
         "method": recipe.method,
@@ -204,8 +217,22 @@ def describe(source: Source, recipe: Recipe, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _itemsize(dtype: str) -> int:
-    return int(getattr(torch, dtype, torch.float32).itemsize)
+def saved_dtype(source: Source, recipe: Recipe) -> torch.dtype:
+    """The precision of the result: what the recipe says, else the source's."""
+    found: torch.dtype = getattr(torch, recipe.dtype or source.dtype)
+    return found
+
+
+def target_dtypes(model: PreTrainedModel, plan: Plan) -> dict[str, torch.dtype]:
+    """The type of every target in `model`, by the target's name."""
+    base: Any = model.base_model
+    return {layer.name: base.get_submodule(layer.name).weight.dtype for layer in plan.layers}
+
+
+def _load(source: Source, recipe: Recipe) -> Loaded:
+    """In a precision that loses nothing of the source and holds the result."""
+    wider = torch.promote_types(getattr(torch, source.dtype), saved_dtype(source, recipe))
+    return load_model(source, dtype=wider)
 
 
 def pick_device(device: str) -> torch.device:

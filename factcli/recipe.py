@@ -58,8 +58,8 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.dtype not in (None, *DTYPES.values()):
-            raise UsageError(f"--dtype {self.dtype!r} is unknown: take {', '.join(DTYPES.values())}.")
+        if self.dtype is not None:
+            parse_dtype(self.dtype)
         if self.fisher not in FISHER:
             raise UsageError(f"--fisher {self.fisher!r} is unknown: take {' or '.join(FISHER)}.")
         if self.compensation not in (None, *COMPENSATIONS):
@@ -97,6 +97,14 @@ class Recipe:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items() if v not in (None, (), False)}
 
 
+def parse_dtype(text: str) -> str:
+    """A precision to save in, by its name or its short one. Raises UsageError for another."""
+    name = DTYPES.get(text, text)
+    if name not in DTYPES.values():
+        raise UsageError(f"--dtype {text!r} is unknown: take {', '.join(DTYPES.values())}.")
+    return name
+
+
 def make_recipe(config: str | Path | None, flags: dict[str, Any]) -> Recipe:
     """Flags (None or empty: not given) over the file `config` over defaults; a budget given as a flag replaces the
     file's. Raises UsageError for a value that cannot be read, FactcliError for a file that cannot."""
@@ -108,7 +116,7 @@ def make_recipe(config: str | Path | None, flags: dict[str, Any]) -> Recipe:
     if "params" in values:
         values["params"] = parse_count(values["params"])
     if "dtype" in values:
-        values["dtype"] = DTYPES.get(values["dtype"], values["dtype"])
+        values["dtype"] = parse_dtype(values["dtype"])
     for name in ("include", "exclude", "text_column"):
         if name in values:
             values[name] = (values[name],) if isinstance(values[name], str) else tuple(values[name])
@@ -163,8 +171,14 @@ def _fits(value: Any, kind: Any) -> bool:
     return isinstance(value, kind)
 
 
-def dump_recipe(recipe: Recipe | None, made_with: dict[str, Any], training: dict[str, Any] | None = None) -> str:
-    """The file saved in an export: the resolved recipe (None: nothing was factorized), how it was trained, and where it
-    was applied."""
-    values = (recipe.to_dict() if recipe else {}) | ({"training": training} if training else {})
+def dump_recipe(
+    recipe: Recipe | None,
+    made_with: dict[str, Any],
+    training: dict[str, Any] | None = None,
+    dtype: str | None = None,
+) -> str:
+    """The file saved in an export: the resolved recipe (None: nothing was factorized), in what precision it was saved
+    if that was asked for, how it was trained, and where it was applied."""
+    values = (recipe.to_dict() if recipe else {}) | ({"dtype": dtype} if dtype else {})
+    values = values | ({"training": training} if training else {})
     return yaml.safe_dump(values | {"made_with": made_with}, sort_keys=False, allow_unicode=True)

@@ -9,7 +9,8 @@ import torch
 from transformers import PreTrainedModel
 
 from ..errors import FactcliError
-from ..source import Source, count_parameters, find_source, load_model, weight_files
+from ..models.weights import markers
+from ..source import Source, find_source, load_model
 from .counting import count_flops, peak_memory
 from .inputs import make_inputs
 from .ratios import latency
@@ -22,6 +23,7 @@ class Subject:
 
     source: Source
     model: PreTrainedModel
+    parameters: int
     bytes: int
     accuracy: dict[str, float]
 
@@ -29,10 +31,11 @@ class Subject:
 def load_subject(name: str, device: torch.device, dtype: torch.dtype | None) -> Subject:
     """A directory or Hub id on `device`. Raises FactcliError as find_source and load_model do."""
     source = find_source(name, accept_factorized=True)
-    model = load_model(source).model
-    torch.nn.Module.to(model, device, dtype)
-    size = sum(file.stat().st_size for file in weight_files(source.path, source.name))
-    return Subject(source, model, size, _accuracy(source.path))
+    model = load_model(source, dtype=dtype).model
+    torch.nn.Module.to(model, device)
+    parameters = source.stored.parameters - markers(source.stored, source.raw)
+    size = sum(file.stat().st_size for file in source.stored.files)
+    return Subject(source, model, parameters, size, _accuracy(source.path))
 
 
 def _accuracy(path: Path) -> dict[str, float]:
@@ -83,7 +86,7 @@ def _entry(s: Subject, cell: Cell, centre: str, flops: int, peak: int, samples: 
         "model": s.source.name,
         "baseline": False,
         "class": type(s.model).__name__,
-        "parameters": count_parameters(s.model),
+        "parameters": s.parameters,
         "bytes": s.bytes,
         "batch_size": batch_size,
         "sequence_length": length,

@@ -4,7 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 
-from huggingface_hub import errors, hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, errors, hf_hub_download, snapshot_download
 
 from ..errors import FactcliError
 from .failures import CLIENT_FAILURES, failure
@@ -42,6 +42,14 @@ def fetch(repo_id: str, revision: str | None, weights: bool) -> tuple[Path, str 
     except (*CLIENT_FAILURES, errors.HFValidationError, OSError) as error:
         raise failure(error, repo_id, revision) from error
     return path, path.name if re.fullmatch("[0-9a-f]{40}", path.name) else None
+
+
+def listed_files(repo_id: str, revision: str | None) -> list[str]:
+    """Names of all files of a repository; empty where the Hub cannot be asked."""
+    try:
+        return HfApi().list_repo_files(repo_id, revision=revision)
+    except (*CLIENT_FAILURES, errors.HFValidationError, OSError):
+        return []
 
 
 def fetch_text(repo_id: str, file: str, revision: str) -> str:

@@ -87,8 +87,7 @@ def load_teacher(job: Job, name: str, weights: Weights, trust_remote_code: bool 
         found = outputs_of_classes(job.task, source.config, f"The teacher {name}")
         found = list(range(students)) if found is None else found
         order = torch.tensor([found[job.outputs.index(i)] for i in range(students)])
-    loaded = load_model(source)
-    torch.nn.Module.to(loaded.model, torch.float32)
+    loaded = load_model(source, dtype=torch.float32)
     if weights.attention:
         loaded.model.set_attn_implementation("eager")
     loaded.model.train(False)

@@ -15,8 +15,8 @@ from ..directory import check_output
 from ..errors import UsageError
 from ..hub.publish import Publishing
 from ..plan import Budget
-from ..recipe import Recipe, make_recipe, read_recipe
-from ..source import Source, find_source, load_meta
+from ..recipe import Recipe, make_recipe, parse_dtype, read_recipe
+from ..source import Source, find_source
 from ..structures import structures
 from ..targets import find_targets
 from ..tasks import GLUE, Task, data_commit, load_split, user_task
@@ -155,6 +155,8 @@ def finetune(
     if seeds is not None and seed is not None:
         raise UsageError("Give --seed or --seeds, not both.")
     recipe = _recipe(config, flags, dtype, settings)
+    dtype = dtype or (read_recipe(config).get("dtype") if config is not None else None)
+    dtype = parse_dtype(dtype) if dtype is not None else None
     patterns = (tuple(include) or settings.prune_include, tuple(exclude) or settings.prune_exclude)
     if recipe is not None:
         patterns = (recipe.include, recipe.exclude)
@@ -168,7 +170,7 @@ def finetune(
     if settings.pruning is not None:
         if source.factorized:
             raise UsageError(f"{model} is factorized already: --prune needs the dense model it came from.")
-        targets = find_targets(load_meta(source).base_model, *patterns)
+        targets = find_targets(source.outline.model.base_model, *patterns)
         settings.pruning.check([t.size for t in targets if t.kept is None])
     if source.factorized and (recipe is not None or settings.schedule not in (None, "direct", "mixed-rank")):
         raise UsageError(
@@ -192,6 +194,7 @@ def finetune(
     train_data = load_split(chosen, "train", data_dir, limit, commit)
     validation_data = load_split(chosen, None, data_dir, revision=commit)
     job = prepare(source, chosen, settings, train_data, validation_data, new_head, list(label_names))
+    job = replace(job, dtype=dtype)
     if settings.prune is not None and recipe is not None:
         if several:
             raise UsageError("--prune with a budget makes one model: give --seed, not --seeds.")
@@ -207,7 +210,7 @@ def finetune(
             "label_column": label_column, "label_names": label_names, "limit": limit, "device": device,
             "gradient_checkpointing": gradient_checkpointing, "torch_compile": torch_compile, "report_to": report_to,
             "save_steps": save_steps, "trust_remote_code": trust_remote_code, "watch": watch,
-            "teacher_cache": teacher_cache,
+            "teacher_cache": teacher_cache, "dtype": dtype,
         }  # fmt: skip
         settings = replace(settings, schedule="mixed-rank")
         result = prune_and_factorize(

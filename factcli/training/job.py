@@ -32,7 +32,8 @@ class Job:
     """`source` has the class and configuration of the model to train, `changes` are what that changes in config.json.
 
     `plan` is the whole plan, None for a dense model that stays dense; `recipe` made it. `outputs` is the model's output
-    for each class of the task. `keep_head` False replaces the head that the source has.
+    for each class of the task. `keep_head` False replaces the head that the source has. `dtype` is what to save in,
+    None being the precision of the recipe or the source.
     """
 
     source: Source
@@ -48,6 +49,7 @@ class Job:
     recipe: Recipe | None = None
     keep_head: bool = True
     data_dir: str | Path | None = None
+    dtype: str | None = None
 
 
 def with_head(
@@ -152,14 +154,15 @@ def build_model(job: Job) -> Loaded:
         source = replace(
             source, config=factorized_config(source, job.plan), model_class=factorized_class(source.model_class)
         )
+    # In float32: as saved, it may be of a precision that does not train.
     if job.keep_head:
-        loaded = load_model(source)
+        loaded = load_model(source, dtype=torch.float32)
     else:  # the source's own head does not fit: take the rest
-        base = load_model(replace(source, config=_original_head(source, job), model_class=source.model_class))
+        own = replace(source, config=_original_head(source, job))
+        base = load_model(own, dtype=torch.float32)
         fresh = source.model_class(source.config)
         fresh.base_model.load_state_dict(base.model.base_model.state_dict())
         loaded = Loaded(fresh)
-    torch.nn.Module.to(loaded.model, torch.float32)  # as saved, it may be of a precision that does not train
     return Loaded(loaded.model, loaded.absent)
 
 

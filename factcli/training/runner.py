@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from ..checkpoint import write_json
 from ..errors import FactcliError
@@ -65,12 +66,15 @@ class Runner:
                     f"The training diverged at learning rate {rate:g}: take a lower one, or --learning-rate search."
                 )
         elif is_main():
-            result["metrics"] = validation_metrics(self.job, outcome.loaded.model)
-            result["failed_run"] = is_failed(self.job.task, result["metrics"], result["majority"])
-            if result["failed_run"]:
-                self._say("failed", _advice(self.job, result))
-            result["seconds"] = round(time.perf_counter() - started, 2)
-            export(self.job, outcome.loaded, output, self.overwrite, result, outcome.losses)
+
+            def score(written: PreTrainedModel) -> None:
+                result["metrics"] = validation_metrics(self.job, written)
+                result["failed_run"] = is_failed(self.job.task, result["metrics"], result["majority"])
+                if result["failed_run"]:
+                    self._say("failed", _advice(self.job, result))
+                result["seconds"] = round(time.perf_counter() - started, 2)
+
+            export(self.job, outcome.loaded, output, self.overwrite, result, outcome.losses, score)
         if is_main():
             result["seconds"] = round(time.perf_counter() - started, 2)
             shutil.rmtree(checkpoints, ignore_errors=True)
