@@ -1,26 +1,29 @@
 """An export: what is in a directory that reloads anywhere; written, reloaded and compared."""
 
 import shutil
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from huggingface_hub import save_torch_state_dict
-from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from . import remote_code
-from .errors import FactcliError
+from .errors import CheckFailed, FactcliError
 from .files import write_json
 from .models import carried, tokenizers
 from .models.carried import Survey
+from .models.check import check
 from .models.machine import portable_config
 from .models.own_code import without_models
+from .models.precision import beyond, cast, stored_dtypes
+from .notes import note
 from .plan import Plan
 from .remote_code import configuration_factorized, modeling_factorized
 from .remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
-from .source import Loaded, Source, factorized_class, find_source, native_type
+from .source import Loaded, Source, factorized_class, find_source, load_model, native_type
 
 MAX_SHARD_SIZE = "5GB"
 
@@ -28,14 +31,19 @@ MAX_SHARD_SIZE = "5GB"
 def auto_map(config_class: type[PretrainedConfig]) -> dict[str, str]:
     """AutoConfig, AutoModel and every head of a native architecture -> `module.Class` in the exported files."""
     entries = {"AutoConfig": f"configuration_factorized.{PREFIX}{config_class.__name__}"}
-    for name in sorted(dir(transformers)):
-        if not name.startswith("AutoModel") or not hasattr(auto := getattr(transformers, name), "_model_mapping"):
-            continue
-        found = auto._model_mapping._model_mapping.get(config_class.model_type)
+    for name in _auto_names():
+        found = getattr(transformers, name)._model_mapping._model_mapping.get(config_class.model_type)
         native = found[0] if isinstance(found, (list, tuple)) else found
         if native and hasattr(transformers, native):
             entries[name] = f"modeling_factorized.{PREFIX}{native}"
     return entries
+
+
+@cache
+def _auto_names() -> tuple[str, ...]:
+    """Names of the Auto classes of models; to list what transformers has takes a second."""
+    names = [name for name in sorted(dir(transformers)) if name.startswith("AutoModel")]
+    return tuple(name for name in names if hasattr(getattr(transformers, name), "_model_mapping"))
 
 
 def auto_class(source: Source, model_class: type[PreTrainedModel]) -> str:
@@ -74,48 +82,97 @@ def carried_auto_map(source: Source) -> dict[str, Any]:
     return without_models(source.raw.get("auto_map")) if source.trusted else {}
 
 
-def write_export(
+def dense_config(source: Source, model_class: type[PreTrainedModel], changes: dict[str, Any]) -> dict[str, Any]:
+    """config.json of a native model: the source's, word for word, with the class and `changes`."""
+    named = carried_auto_map(source)
+    raw = carried_config(source) | ({"auto_map": named} if named else {})
+    return raw | {"architectures": [model_class.__name__], **changes}
+
+
+def with_dtype(raw: dict[str, Any], dtype: str) -> dict[str, Any]:
+    """A config.json that says, wherever it says a precision, that the weights are in this one."""
+    named = {k: dtype for k in ("dtype", "torch_dtype") if k in raw} or {"dtype": dtype}
+    parts = {
+        k: with_dtype(v, dtype) if v.keys() & {"dtype", "torch_dtype"} else v
+        for k, v in raw.items()
+        if isinstance(v, dict) and ("model_type" in v or k.endswith("_config"))
+    }
+    return raw | parts | named
+
+
+def write_model(
     work: Path,
     loaded: Loaded,
     source: Source,
-    plan: Plan,
+    plan: Plan | None,
     texts: dict[str, str],
     changes: dict[str, Any] | None = None,
     dtype: str | None = None,
-) -> None:
-    """A whole export in the empty directory `work`, reloaded and compared.
+) -> PreTrainedModel:
+    """A whole model in the empty directory `work`: an export, or without a plan a native model. Reloaded and compared.
 
-    `loaded.model` is a native or factorized model whose layers are as in `plan`; `texts` are more files by name (card,
-    recipe); `changes` go into config.json (labels of a new head); `dtype` converts the weights.
+    `loaded.model` is a native or factorized model whose layers are as in `plan`; it is cast in place to what is saved.
+    `texts` are more files by name (card, recipe); `changes` go into config.json (labels of a new head); `dtype` is the
+    precision to save in, the source's by default.
 
-    Raises FactcliError where what was written does not come back.
+    Returns:
+        The model as it is in `work`, reloaded, in evaluation mode.
+
+    Raises:
+        CheckFailed: What was written does not come back, or gives no numbers. `work` is whole then. Values that
+            `dtype` cannot hold are written in float32.
     """
-    changes = dict(changes or {})
-    if dtype:
-        loaded.model.to(getattr(torch, dtype))
-        loaded.extra = {k: t.to(getattr(torch, dtype)) for k, t in loaded.extra.items()}
-        changes |= {"dtype": dtype} | ({"torch_dtype": dtype} if "torch_dtype" in source.raw else {})
+    dtype = dtype or source.dtype
+    model_class = type(loaded.model)
+    if plan is None:
+        raw = dense_config(source, model_class, changes or {})
+    else:
+        raw = export_config(source, plan, model_class, changes or {})
+        if not issubclass(model_class, modeling_factorized.FactorizedModel):
+            model_class = factorized_class(model_class)
+    raw.pop("transformers_weights", None)  # the name of the source's file
+    lacking = sorted(loaded.absent)
+    if lacking:
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        note(f"{source.name} has no weights for {lacking[0]}{more}: what is written has none either.")
+    config = _config_class(source, plan).from_dict(raw | {"dtype": dtype})
+    state = loaded.model.state_dict()
+    dtypes = stored_dtypes(model_class, config, state, getattr(torch, dtype))
+    large = beyond(state, dtypes)
+    if large is not None:
+        wanted, dtype = dtype, "float32"
+        dtypes = stored_dtypes(model_class, config, state, torch.float32)
+    cast(loaded.model, dtypes)
     copy_small_files(source, work)
-    config = export_config(source, plan, type(loaded.model), changes)
-    write_json(work / "config.json", config)
-    ours = getattr(configuration_factorized, PREFIX + source.native_config_class.__name__).from_dict(dict(config))
-    tokenizers.settle(source.path, source.config, work, ours, source.trusted)
+    raw = with_dtype(raw, dtype)
+    write_json(work / "config.json", raw)
+    if plan is not None:
+        ours = _config_class(source, plan).from_dict(dict(raw))
+        tokenizers.settle(source.path, source.config, work, ours, source.trusted)
     write_weights(work, loaded)
-    for file in remote_code.FILES:
+    for file in remote_code.FILES if plan is not None else ():
         shutil.copyfile(file, work / file.name)
     for name, text in texts.items():
         (work / name).write_text(text, encoding="utf-8")
-    verify(work, loaded)
+    reloaded = check(work, loaded, model_class, source)
+    if large is not None:
+        raise CheckFailed(
+            f"{large} has values that are too large for {wanted}, so float32 was written in its place: give --dtype "
+            "bfloat16 or float32."
+        )
+    return reloaded
+
+
+def _config_class(source: Source, plan: Plan | None) -> Any:
+    if plan is None or source.factorized:
+        return type(source.config)
+    return getattr(configuration_factorized, PREFIX + source.native_config_class.__name__)
 
 
 def write_weights(work: Path, loaded: Loaded) -> None:
-    """model.safetensors (sharded when large): each tensor once, tied ones under their own name only."""
-    model = loaded.model
-    state: dict[str, Tensor] = dict(model.state_dict())
-    for tied, kept in getattr(model, "all_tied_weights_keys", {}).items():
-        if kept in state:
-            state.pop(tied, None)
-    state = {k: t.contiguous() for k, t in state.items() if k not in loaded.absent} | loaded.extra
+    """model.safetensors (sharded when large): each tensor once, and as they were those that no layer has."""
+    # Clones: tensors that share memory without being tied, or that are empty, would be taken for copies of each other.
+    state = {name: t.contiguous() for name, t in (loaded.written() | loaded.extra).items()}
     save_torch_state_dict(state, work, max_shard_size=MAX_SHARD_SIZE, metadata={"format": "pt"})
     mode = (work / "config.json").stat().st_mode
     for file in work.glob("*.safetensors"):
@@ -136,80 +193,17 @@ def look_at_files(source: Source) -> Survey:
     return found
 
 
-def verify(work: Path, loaded: Loaded) -> None:
-    """Reload what was written and compare: every tensor and, for models of text, every output, bit for bit.
+def load(path: str | Path, *, revision: str | None = None, trust_remote_code: bool = False) -> PreTrainedModel:
+    """A factorized model (a directory or Hub id, at `revision`) in its own class, with factcli's code.
 
-    Raises FactcliError naming what differs.
-    """
-    expected = loaded.model
-    model_class = (
-        type(expected)
-        if isinstance(expected, modeling_factorized.FactorizedModel)
-        else factorized_class(type(expected))
-    )
-    both: Any = model_class.from_pretrained(work, dtype="auto", local_files_only=True, output_loading_info=True)
-    reloaded, info = both
-    lost = set(info["missing_keys"]) - loaded.absent
-    if lost:
-        raise FactcliError(f"The export does not reload: {sorted(lost)[0]} is missing; please report this.")
-    _initialize_absent(reloaded, expected, loaded.absent)
-    written = reloaded.state_dict()
-    for name, tensor in expected.state_dict().items():
-        if name not in loaded.absent and not torch.equal(tensor, written[name]):
-            raise FactcliError(f"The export does not reload: {name} differs; please report this.")
-    inputs = sample_inputs(expected)
-    if inputs:
-        for parameter in (p for model in (expected, reloaded) for p in model.parameters()):
-            parameter.data = parameter.data.clone()  # mapped files are aligned as they come, and kernels differ by it
-        with torch.inference_mode():
-            for a, b in zip(_tensors(expected(**inputs)), _tensors(reloaded.eval()(**inputs)), strict=True):
-                if not torch.equal(a, b):
-                    raise FactcliError("The export does not reload: its outputs differ; please report this.")
-
-
-def _initialize_absent(reloaded: nn.Module, expected: nn.Module, absent: set[str]) -> None:
-    # Heads that the source itself lacks are random on both sides: compare them on the same values.
-    source, target = expected.state_dict(), reloaded.state_dict()
-    with torch.no_grad():
-        for name in absent & source.keys() & target.keys():
-            target[name].copy_(source[name])
-
-
-def sample_inputs(model: PreTrainedModel) -> dict[str, Tensor]:
-    """A fixed little batch for a model of text, (1, 8); empty for other models."""
-    config = model.config.get_text_config()
-    if model.main_input_name != "input_ids" or not getattr(config, "vocab_size", None):
-        return {}
-    ids = torch.arange(8).unsqueeze(0) * 37 % config.vocab_size
-    eos = config.eos_token_id[0] if isinstance(config.eos_token_id, list) else config.eos_token_id
-    if eos is not None and eos < config.vocab_size:  # some heads pool at the one end-of-sequence token
-        ids[ids == eos] = (eos + 1) % config.vocab_size
-        ids[0, -1] = eos
-    if type(model).__name__.endswith("ForMultipleChoice"):
-        ids = ids.unsqueeze(1)  # (1, choices, tokens)
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if config.is_encoder_decoder:
-        inputs["decoder_input_ids"] = ids
-    return inputs
-
-
-def _tensors(output: Any) -> list[Tensor]:
-    return [value for value in output.values() if isinstance(value, Tensor)]
-
-
-def load(path: str | Path) -> PreTrainedModel:
-    """A factorized model (a directory or Hub id) in its own class, with factcli's code: none of its own is run.
-
+    None of the model's own code is run, unless it is not factcli's and `trust_remote_code` says that it may be.
     Raises FactcliError where it is not a factorized model, or of a newer format.
     """
-    source = find_source(str(path), accept_factorized=True)
+    source = find_source(str(path), revision, trust_remote_code, accept_factorized=True)
     if not source.factorized:
         raise FactcliError(f"{path} is not a factorized model: make one with 'factcli convert'.")
     register(source)
-    model: PreTrainedModel = source.model_class.from_pretrained(
-        source.path, config=source.config, local_files_only=True
-    )
-    return model
+    return load_model(source).model
 
 
 def register(source: Source) -> None:

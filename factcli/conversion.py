@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from . import story
 from .allocations import allocations
 from .calibration.data import hub_data
 from .calibration.measure import Measured, measure, needs_weights, options_of
 from .card.write import make_card
-from .checkpoint import auto_class, look_at_files, write_export
+from .checkpoint import auto_class, look_at_files, write_model
 from .criteria import criteria
 from .data.tasks import GLUE
 from .errors import FactcliError, UsageError
@@ -27,7 +28,7 @@ from .outputs import Output, inputs
 from .plan import Plan, format_count, make_plan
 from .provenance import calibrated_on, made_with, model_argument
 from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe, note_training, source_of_recipe
-from .source import Loaded, Source, count_parameters, find_source, load_meta, load_model
+from .source import Loaded, Source, find_source, load_model
 from .structures import structures
 from .structures.elementwise import solvers
 from .targets import find_targets
@@ -147,7 +148,7 @@ def convert(
         loaded = measured = None
         if looks:
             check_feasible(source, recipe)
-            loaded = load_model(source)
+            loaded = load_for(source, recipe)
             measured = measure(source, loaded, recipe, data_dir=data_dir, device=target_device, progress=progress)
         plan = plan_for(source, recipe, loaded, measured, target_device)
         result = describe(source, recipe, plan) | (_about(measured) if measured else {})
@@ -182,8 +183,10 @@ def export_factorized(
     """Factorize the model of `source` by `plan` and write it to `place`, with its recipe and card. `loaded` is the
     model, if it has been loaded, `measured` has the metrics of a criterion that needs data."""
     with place.new() as work:
-        loaded = loaded or load_model(source)
-        errors = factorize(loaded.model, plan.factorized, recipe, device or torch.device("cpu"), progress, measured)
+        loaded = loaded or load_for(source, recipe)
+        dtypes = target_dtypes(source.outline_in(saved_dtype(source, recipe)).model, plan)
+        where = device or torch.device("cpu")
+        errors = factorize(loaded.model, plan.factorized, recipe, where, progress, measured, dtypes)
         steps = [story.factorized(source.provenance()["model"], recipe)]
         about = made_with(source, recipe, calibrated_on(recipe, data_dir), steps)
         sizes = describe(source, recipe, plan)["bytes"]
@@ -194,7 +197,7 @@ def export_factorized(
                 _command(source, recipe, data_dir),
             ),
         }  # fmt: skip
-        write_export(work, loaded, source, plan, texts, dtype=recipe.dtype)
+        write_model(work, loaded, source, plan, texts, dtype=recipe.dtype)
     return errors
 
 
@@ -219,8 +222,9 @@ def plan_for(
 ) -> Plan:
     """The plan of a recipe for a source, from its configuration alone unless the allocation looks at the weights: then
     with them in `loaded` and their metrics `measured`."""
-    meta = load_meta(source)
-    targets = find_targets(meta.base_model, recipe.include, recipe.exclude)
+    meta = source.outline
+    targets = find_targets(meta.model.base_model, recipe.include, recipe.exclude)
+    parameters = sum(t.numel() for t in (meta.written() | meta.extra).values())
     structure = structures[recipe.method]
     gains = None
     if allocations[recipe.allocation].needs_gains:
@@ -228,10 +232,13 @@ def plan_for(
         assert measured is not None
         blocks = recipe.blocks if structure.uses_blocks else 1
         gains = measured.gains(loaded.model, structure, blocks, device or torch.device("cpu"))
-    return make_plan(
-        targets, count_parameters(meta), structure, recipe.blocks, recipe.budget,
+    plan = make_plan(
+        targets, parameters, structure, recipe.blocks, recipe.budget,
         recipe.allocation, recipe.force_rank, recipe.rank_multiple, gains,
     )  # fmt: skip
+    if source.weights is None:
+        return plan
+    return replace(plan, parameters_before=source.weights.parameters, rest=parameters - plan.targets_before)
 
 
 def check_feasible(source: Source, recipe: Recipe) -> None:
@@ -241,8 +248,15 @@ def check_feasible(source: Source, recipe: Recipe) -> None:
 
 def describe(source: Source, recipe: Recipe, plan: Plan) -> dict[str, Any]:
     """The plan as the JSON of `convert --dry-run`."""
-    before = plan.parameters_before * _itemsize(source.dtype)
-    after = plan.parameters_after * _itemsize(recipe.dtype or source.dtype)
+    meta = source.outline_in(saved_dtype(source, recipe))
+    before, after = (sum(t.nbytes for t in found.written().values()) for found in (source.outline, meta))
+    dtypes = target_dtypes(meta.model, plan)
+    for layer in plan.layers:
+        m, n = layer.shape
+        after += (layer.parameters - m * n) * dtypes[layer.name].itemsize
+    if source.weights is not None:
+        before = source.weights.bytes
+        after += sum(source.weights.tensors[name].bytes for name in meta.extra)
     return {
         "model": source.name,
         "method": recipe.method,
@@ -254,8 +268,22 @@ def describe(source: Source, recipe: Recipe, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _itemsize(dtype: str) -> int:
-    return int(getattr(torch, dtype, torch.float32).itemsize)
+def saved_dtype(source: Source, recipe: Recipe) -> torch.dtype:
+    """The precision of the result: what the recipe says, else the source's."""
+    found: torch.dtype = getattr(torch, recipe.dtype or source.dtype)
+    return found
+
+
+def target_dtypes(model: PreTrainedModel, plan: Plan) -> dict[str, torch.dtype]:
+    """The type of every target in `model`, by the target's name."""
+    base: Any = model.base_model
+    return {layer.name: base.get_submodule(layer.name).weight.dtype for layer in plan.layers}
+
+
+def load_for(source: Source, recipe: Recipe) -> Loaded:
+    """The model to factorize, in a precision that loses nothing of the source and holds the result."""
+    wider = torch.promote_types(getattr(torch, source.dtype), saved_dtype(source, recipe))
+    return load_model(source, dtype=wider)
 
 
 def pick_device(device: str) -> torch.device:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .source import Source, weight_files
+from .source import Source
 
 
 def digest_of_files(files: Iterable[str | Path]) -> str:
@@ -34,7 +34,7 @@ def digest_of_model(source: Source) -> str:
     """Of a model's weights, configuration and code; of one of the Hub its commit, which says the same."""
     if source.repo_id and source.revision:
         return f"{source.repo_id}@{source.revision}"
-    files = [*weight_files(source.path, source.name), *sorted(source.path.glob("*.py"))]
+    files = [*source.stored.files, *sorted(source.path.glob("*.py"))]
     return digest_of_values([json.dumps(source.raw, sort_keys=True), digest_of_files(files)])
 
 

@@ -1,6 +1,6 @@
 """Swap layers of a model, in place, for their factorizations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,17 +37,20 @@ def factorize(
     device: torch.device,
     progress: Progress | None = None,
     measured: Measured | None = None,
+    dtypes: Mapping[str, torch.dtype] | None = None,
 ) -> Errors:
     """Swap the targets `layers` (all that a plan factorizes, or the ones of a stage of training).
 
-    `measured` has the metrics of a criterion that needs data. A bias takes up the mean error of the outputs where the
-    metric knows the mean of the inputs. With compensation layers are taken in the order in which the model runs them,
-    each for the inputs that those before it now give. One matrix at a time is held in float64.
+    `measured` has the metrics of a criterion that needs data. `dtypes` are the types in which the new layers will be
+    saved, by name (the old one's where there is none): factors are rounded to them, and to nothing in between. A bias
+    takes up the mean error of the outputs where the metric knows the mean of the inputs. With compensation
+    layers are taken in the order in which the model runs them, each for the inputs that those before it now give.
+    One matrix at a time is held in float64.
     """
     base = model.base_model
     assert isinstance(base, PreTrainedModel)
     measured = measured or Measured(criterion_of(recipe))
-    swaps = _Swaps(base, recipe, device, measured)
+    swaps = _Swaps(base, recipe, device, measured, dtypes or {})
     waiting = {layer.name: layer for layer in layers}
 
     def done(layer: Layer) -> None:
@@ -71,8 +74,15 @@ def factorize(
 class _Swaps:
     """Factorizes one layer after the other and adds up the errors."""
 
-    def __init__(self, base: nn.Module, recipe: Recipe, device: torch.device, measured: Measured) -> None:
-        self.base, self.recipe, self.device, self.measured = base, recipe, device, measured
+    def __init__(
+        self,
+        base: nn.Module,
+        recipe: Recipe,
+        device: torch.device,
+        measured: Measured,
+        dtypes: Mapping[str, torch.dtype],
+    ) -> None:
+        self.base, self.recipe, self.device, self.measured, self.dtypes = base, recipe, device, measured, dtypes
         self.lost = self.total = self.metric_lost = self.metric_total = 0.0
 
     def swap(self, layer: Layer, drift: Drift | None = None) -> nn.Module:
@@ -83,6 +93,7 @@ class _Swaps:
         owner = self.base.get_submodule(parent)
         module = getattr(owner, leaf)
         weight, bias = matrix(module), module.bias
+        dtype = self.dtypes.get(layer.name, weight.dtype)
         w = weight.to(self.device).double()
         target = Target(layer.name, layer.shape, layer.bias)
         metric = fitted = self.measured.metric(target, w)
@@ -91,7 +102,7 @@ class _Swaps:
             fitted = self.measured.metric(target, w, drift)
             aim = compensated(w, drift, layer.bias)
         factors = project(aim, structure, layer.rank, layer.blocks or 1, fitted, self.recipe.solver)
-        new = structure.dense(factors.rounded(weight.dtype))
+        new = structure.dense(factors.rounded(dtype))
         difference = new - w
         self.lost += float(torch.linalg.vector_norm(difference)) ** 2
         self.total += float(torch.linalg.vector_norm(w)) ** 2
@@ -101,12 +112,12 @@ class _Swaps:
             if bias is not None and isinstance(fitted, KroneckerMetric) and fitted.mean is not None:
                 change = _mean_change(w, new, fitted.mean.to(self.device), drift)
                 bias = bias.double() + change.to(bias.device)
-        swapped = structure.module(layer.to_json(), factors, bias, weight.dtype, weight.device).train(module.training)
+        swapped = structure.module(layer.to_json(), factors, bias, dtype, weight.device).train(module.training)
         setattr(owner, leaf, swapped)
         return swapped
 
     def errors(self) -> Errors:
-        frobenius = (self.lost / self.total) ** 0.5
+        frobenius = (self.lost / self.total) ** 0.5 if self.total else 0.0  # all matrices are zero, and so are the new
         known = self.metric_total > 0
         return Errors(frobenius, (self.metric_lost / self.metric_total) ** 0.5 if known else frobenius)
 

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from safetensors import safe_open
 
 from .errors import FactcliError
+from .models.weights import markers, read_weights
 from .options import check_values
 from .recipe import FILE_NAME
-from .source import locate, read_config, weight_files
+from .source import locate, read_config
 
 
 def inspect(model: str | Path, revision: str | None = None) -> dict[str, Any]:
@@ -23,19 +23,8 @@ def inspect(model: str | Path, revision: str | None = None) -> dict[str, Any]:
     raw = read_config(path)
     if "factorization" not in raw:
         raise FactcliError(f"{name} is not a factorized model: make one with 'factcli convert'.")
-    files = weight_files(path, name)
+    weights = read_weights(path, name, raw)
     layers = raw["factorization"]["layers"]
-    marks = tuple(f"{layer['name']}.weight" for layer in layers if layer["structure"] != "dense")
-    parameters = 0
-    for file in files:
-        with safe_open(file, "pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118
-                if name.endswith(marks):  # one element without a part in the product
-                    continue
-                size = 1
-                for length in tensors.get_slice(name).get_shape():
-                    size *= length
-                parameters += size
     recipe_file = path / FILE_NAME
     recipe = yaml.safe_load(recipe_file.read_text(encoding="utf-8")) if recipe_file.is_file() else {}
     recipe.get("made_with", {}).pop("files", None)  # they are listed as they are
@@ -45,12 +34,12 @@ def inspect(model: str | Path, revision: str | None = None) -> dict[str, Any]:
         "architectures": raw["architectures"],
         "auto_map": raw["auto_map"],
         "format_version": raw["factorization"]["format_version"],
-        "parameters": parameters,
+        "parameters": weights.parameters - markers(weights, raw),
         "targets": {
             "before": sum(layer["shape"][0] * layer["shape"][1] for layer in layers),
             "after": sum(layer["parameters"] for layer in layers),
         },
-        "bytes": sum(file.stat().st_size for file in files),
+        "bytes": sum(file.stat().st_size for file in weights.files),
         "files": sorted(str(f.relative_to(path)) for f in path.rglob("*") if f.is_file()),
         "made_with": recipe.pop("made_with", {}),
         "recipe": recipe,

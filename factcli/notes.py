@@ -7,7 +7,6 @@ _logger = logging.getLogger("factcli")
 
 
 def note(sentence: str) -> None:
-    """Say `sentence` once, in the main process of a training: on stderr, or to whoever listens to the logger
-    "factcli"."""
+    """Say `sentence`, in the main process of a training: on stderr, or to whoever listens to the logger "factcli"."""
     if os.environ.get("RANK", "0") == "0":
         _logger.warning(sentence)

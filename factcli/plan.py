@@ -40,11 +40,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Plan:
-    """All targets, and parameters of the whole model and of the targets (matrices, without biases)."""
+    """All targets, and parameters of the whole model and of the targets (matrices, without biases).
+
+    `rest` are the parameters after that are no targets, where they are not those before: the source may lack a head, or
+    hold what is not written again.
+    """
 
     layers: tuple[Layer, ...]
     parameters_before: int
     targets_before: int
+    rest: int | None = None
 
     @property
     def targets_after(self) -> int:
@@ -52,7 +57,8 @@ class Plan:
 
     @property
     def parameters_after(self) -> int:
-        return self.parameters_before - self.targets_before + self.targets_after
+        rest = self.parameters_before - self.targets_before if self.rest is None else self.rest
+        return rest + self.targets_after
 
     @property
     def factorized(self) -> list[Layer]:

@@ -163,8 +163,8 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.dtype not in (None, *DTYPES.values()):
-            raise UsageError(f"--dtype {self.dtype!r} is unknown: take {', '.join(DTYPES.values())}.")
+        if self.dtype is not None:
+            parse_dtype(self.dtype)
         if self.fisher not in FISHER:
             raise UsageError(f"--fisher {self.fisher!r} is unknown: take {' or '.join(FISHER)}.")
         if self.compensation not in (None, *COMPENSATIONS):
@@ -213,6 +213,14 @@ def is_file(name: str | None) -> bool:
     return name is not None and Path(name).expanduser().is_file()
 
 
+def parse_dtype(text: str) -> str:
+    """A precision to save in, by its name or its short one. Raises UsageError for another."""
+    name = DTYPES.get(text, text)
+    if name not in DTYPES.values():
+        raise UsageError(f"--dtype {text!r} is unknown: take {', '.join(DTYPES.values())}.")
+    return name
+
+
 def make_recipe(config: str | Path | None, flags: Values, data_dir: str | Path | None = None) -> Recipe:
     """Flags (None: not given) over the file `config` over defaults; a budget given as a flag replaces the file's.
 
@@ -238,7 +246,7 @@ def _resolve(file: Mapping[str, Any], flags: Values) -> Recipe:
     if "params" in values:
         values["params"] = parse_count(values["params"])
     if "dtype" in values:
-        values["dtype"] = DTYPES.get(values["dtype"], values["dtype"])
+        values["dtype"] = parse_dtype(values["dtype"])
     for name in ("include", "exclude", "text_column"):
         if name in values:
             values[name] = (values[name],) if isinstance(values[name], str) else tuple(values[name])
@@ -360,9 +368,11 @@ def dump_recipe(
     made_with: dict[str, Any],
     training: dict[str, Any] | None = None,
     trained: dict[str, Any] | None = None,
+    dtype: str | None = None,
 ) -> str:
-    """The file saved in an export: the resolved recipe (None: nothing was factorized), how it was trained, what the
-    model or the one it was made from was `trained` on, and where it was applied."""
-    values = (recipe.to_dict() if recipe else {}) | ({"training": training} if training else {})
-    values |= {TRAINED: trained} if trained else {}
+    """The file saved in an export: the resolved recipe (None: nothing was factorized), in what precision it was saved
+    if that was asked for, how it was trained, what the model or the one it was made from was `trained` on, and where it
+    was applied."""
+    values = (recipe.to_dict() if recipe else {}) | ({"dtype": dtype} if dtype else {})
+    values |= ({"training": training} if training else {}) | ({TRAINED: trained} if trained else {})
     return yaml.safe_dump(values | {"made_with": made_with}, sort_keys=False, allow_unicode=True)

@@ -2,14 +2,16 @@
 
 import json
 import os
+import re
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from transformers.configuration_utils import get_configuration_file
@@ -19,11 +21,13 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from . import remote_code
 from .errors import FactcliError, UsageError
 from .files import recover_missing
-from .hub.download import Read, fetch
+from .hub.download import Read, fetch, listed_files
 from .models import carried
-from .models.carried import INDEX, PICKLES
+from .models.carried import PICKLES
 from .models.machine import without_implementations
 from .models.own_code import is_native, references
+from .models.precision import load_on_meta
+from .models.weights import ADAPTER, FILE, FLOATS, INDEX, Weights, adapter_sentence, read_weights
 from .notes import note
 from .options import without_effect
 from .remote_code import configuration_factorized, modeling_factorized
@@ -36,6 +40,7 @@ class Source:
 
     `model_class` is the native class of a dense model, ours of a factorized one. `repo_id` and `revision` (a commit)
     are set where it came from the Hub; `trusted` says that code of its own may be run, and taken into an export.
+    `weights` are what its files hold, None where they were not asked for and are not here.
     """
 
     name: str
@@ -46,6 +51,7 @@ class Source:
     repo_id: str | None = None
     revision: str | None = None
     trusted: bool = False
+    weights: Weights | None = None
 
     @property
     def factorized(self) -> bool:
@@ -58,9 +64,27 @@ class Source:
         return found
 
     @property
+    def stored(self) -> Weights:
+        """What its weight files hold, of a source that was found with its weights."""
+        assert self.weights is not None
+        return self.weights
+
+    @property
     def dtype(self) -> str:
-        """What the weights are saved in, as far as the configuration says."""
-        return str(self.raw.get("dtype") or self.raw.get("torch_dtype") or "float32").removeprefix("torch.")
+        """What transformers loads it in: what the configuration says, else the type of its first tensor."""
+        said: Any = getattr(self.config, "dtype", None)
+        said = said.get("") if isinstance(said, dict) else said
+        found = said or (self.weights.dtype if self.weights is not None else None) or torch.float32
+        return str(found).removeprefix("torch.")
+
+    @cached_property
+    def outline(self) -> "Loaded":
+        """The model without values, as transformers loads it. Raises as `load_meta`."""
+        return load_meta(self)
+
+    def outline_in(self, dtype: torch.dtype) -> "Loaded":
+        """The same in another precision."""
+        return self.outline if str(dtype).removeprefix("torch.") == self.dtype else load_meta(self, dtype)
 
     @property
     def reference(self) -> str:
@@ -81,6 +105,15 @@ class Loaded:
     model: PreTrainedModel
     absent: set[str] = field(default_factory=set)
     extra: dict[str, Tensor] = field(default_factory=dict)
+
+    def written(self) -> dict[str, Tensor]:
+        """What is written of the model itself: each tensor once, tied ones under their own name only, and nothing that
+        the source lacks."""
+        state: dict[str, Tensor] = dict(self.model.state_dict())
+        for tied, kept in getattr(self.model, "all_tied_weights_keys", {}).items():
+            if kept in state:
+                state.pop(tied, None)
+        return {name: tensor for name, tensor in state.items() if name not in self.absent}
 
 
 def find_source(
@@ -110,7 +143,8 @@ def find_source(
     foreign = remote_code.foreign_code(path) if factorized else None
     if foreign and not trust_remote_code:
         raise FactcliError(
-            f"{name} has a {foreign} that is not factcli's: read it, then give --trust-remote-code to run it."
+            f"{name} has a {foreign} that is not factcli's: read it, then give --trust-remote-code "
+            "(in Python trust_remote_code=True) to run it."
         )
     if kind not in CONFIG_MAPPING:
         raise FactcliError(_unknown_type(name, raw, trust_remote_code))
@@ -125,10 +159,24 @@ def find_source(
             config = config_class.from_dict(without_implementations(raw))
     except Exception as error:  # a configuration is refused by whatever class reads it
         raise FactcliError(f"{name} has a config.json that transformers refuses: {_line(error)}") from error
-    if weights:
-        weight_files(path, name)
+    stored = _stored(path, name, raw, repo_id, commit, weights)
     model_class = _foreign_class(raw, path, name) if foreign else _model_class(raw, config, name)
-    return Source(name, path, raw, config, model_class, repo_id, commit, trust_remote_code)
+    return Source(name, path, raw, config, model_class, repo_id, commit, trust_remote_code, stored)
+
+
+def _stored(
+    path: Path, name: str, raw: dict[str, Any], repo_id: str | None, commit: str | None, wanted: bool
+) -> Weights | None:
+    """What the weight files hold; where they are not `wanted`, only if they are here anyway."""
+    here = any((path / file).is_file() for file in (FILE, INDEX, ADAPTER, str(raw.get("transformers_weights"))))
+    if wanted:
+        return read_weights(path, name, raw, listed_files(repo_id, commit) if repo_id and not here else ())
+    try:
+        return read_weights(path, name, raw) if here else None
+    except FactcliError:
+        if repo_id is None:
+            raise
+        return None  # the Hub's cache may hold a part of them
 
 
 def locate(
@@ -182,6 +230,8 @@ def _read_object(file: Path) -> dict[str, Any]:
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
+        if (file.parent / ADAPTER).is_file():
+            raise FactcliError(adapter_sentence(file.parent, str(file.parent))) from error
         raise FactcliError(_no_config(file)) from error
     except (OSError, ValueError) as error:
         raise FactcliError(f"{file} cannot be read as JSON: {_line(error)}") from error
@@ -269,29 +319,6 @@ def factorized_class(native: type[PreTrainedModel]) -> type[PreTrainedModel]:
     return found
 
 
-def weight_files(path: Path, name: str) -> list[Path]:
-    """The safetensors files of a model directory, each opened once. Raises FactcliError if any is missing or cut."""
-    if (path / INDEX).is_file():
-        try:
-            index = json.loads((path / INDEX).read_text(encoding="utf-8"))
-            files = [path / f for f in sorted(set(index["weight_map"].values()))]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise FactcliError(f"{path / INDEX} cannot be read: fetch the model again.") from error
-    else:
-        files = [path / "model.safetensors"]
-    for file in files:
-        if not file.is_file():
-            if _has_pickles(f.name for f in path.iterdir()) and len(files) == 1:
-                raise FactcliError(_pickled(name))
-            raise FactcliError(f"{name} has no weights: {file.name} is missing.")
-        try:
-            with safe_open(file, "pt"):
-                pass
-        except (SafetensorError, OSError) as error:
-            raise FactcliError(f"{file} is damaged or cut short ({_line(error)}): fetch it again.") from error
-    return files
-
-
 def _has_pickles(names: Iterable[str]) -> bool:
     return any(name.endswith(PICKLES) and "/" not in name for name in names)
 
@@ -303,42 +330,138 @@ def _pickled(name: str) -> str:
     )
 
 
-def load_model(source: Source, model_class: type[PreTrainedModel] | None = None) -> Loaded:
-    """The model of `source` in its own class (or `model_class`, another head) and dtype, on the CPU, not training.
+def load_model(
+    source: Source, model_class: type[PreTrainedModel] | None = None, dtype: torch.dtype | None = None
+) -> Loaded:
+    """The model of `source` in its own class (or `model_class`, another head) and precision (or `dtype`), as
+    transformers loads it, on the CPU, not training.
 
-    Raises FactcliError for missing targets' weights, wrong shapes, and a NaN or infinity in any tensor.
+    Raises FactcliError for weights that are missing in its blocks, do not fit config.json or are quantized, and for a
+    NaN or infinity in any tensor.
     """
-    model_class = model_class or source.model_class
+    model_class, stored = model_class or source.model_class, source.stored
+    wanted = dtype or getattr(torch, source.dtype)
+    given: dict[str, Any] = {"state_dict": stored.read(stored.tensors)} if stored.wrapped else {}
     try:
         loaded: Any = model_class.from_pretrained(
-            source.path, config=source.config, dtype="auto", local_files_only=True, output_loading_info=True
-        )
+            None if given else source.path, config=source.config, dtype=wanted, local_files_only=True,
+            ignore_mismatched_sizes=True, output_loading_info=True, **given,
+        )  # fmt: skip
     except (RuntimeError, ValueError, OSError) as error:
         raise FactcliError(f"{source.name} cannot be loaded as {model_class.__name__}: {_line(error)}") from error
     model, info = loaded
-    absent: set[str] = set(info["missing_keys"])
-    prefix = f"{model.base_model_prefix}."
-    in_blocks = sorted(k for k in absent if any(p.isdigit() for p in k.removeprefix(prefix).split(".")))
-    if in_blocks:
-        raise FactcliError(
-            f"{source.name} lacks {len(in_blocks)} weights of its blocks, such as {in_blocks[0]}: fetch it again."
-        )
-    unexpected = set(info["unexpected_keys"])
-    extra: dict[str, Tensor] = {}
-    for file in weight_files(source.path, source.name) if unexpected else []:
-        with safe_open(file, "pt") as tensors:
-            extra |= {k: tensors.get_tensor(k) for k in tensors.keys() if k in unexpected}  # noqa: SIM118
-    extra = {k: t for k, t in extra.items() if t.is_floating_point()}
-    for name, tensor in [*model.state_dict().items(), *extra.items()]:
+    absent, unused = _fitting(source, model, info)
+    for name, tensor in model.state_dict().items():
         if name not in absent and tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise FactcliError(f"{source.name} has NaN or infinite values in {name}: repair or retrain it first.")
-    return Loaded(model.eval(), absent, extra)
+            raise FactcliError(_not_finite(source, name, tensor.dtype))
+    return Loaded(model.eval(), absent, stored.read(unused))
 
 
-def load_meta(source: Source) -> PreTrainedModel:
-    """The model of `source` without weights, on the meta device."""
+def load_meta(source: Source, dtype: torch.dtype | None = None) -> Loaded:
+    """The same without values, on the meta device; from the configuration alone where `source` has no weights.
+
+    Raises FactcliError for weights that do not fit.
+    """
+    wanted = dtype or getattr(torch, source.dtype)
     with torch.device("meta"):
-        return source.model_class(source.config)
+        state = source.weights.on_meta() if source.weights else source.model_class(source.config).state_dict()
+    try:
+        model, info = load_on_meta(source.model_class, source.config, state, wanted)
+    except (RuntimeError, ValueError, OSError) as error:
+        line = _line(error)
+        raise FactcliError(f"{source.name} cannot be loaded as {source.model_class.__name__}: {line}") from error
+    if source.weights is None:
+        return Loaded(model)
+    absent, unused = _fitting(source, model, info)
+    return Loaded(model, absent, {name: state[name] for name in unused})
+
+
+def _fitting(source: Source, model: PreTrainedModel, info: dict[str, Any]) -> tuple[set[str], set[str]]:
+    """Names of tensors that the files lack, and of those that only they have; from what transformers said when it
+    loaded them. Raises FactcliError where they do not belong to the configuration."""
+    stored, state = source.stored, model.state_dict()
+    base = f"{model.base_model_prefix}."
+    own = {n for name in state for n in (name, base + name, name.removeprefix(base))}
+    for name, tensor in stored.tensors.items():
+        if tensor.dtype not in FLOATS and name in own and _of(state, name, base).is_floating_point():
+            raise FactcliError(
+                f"{source.name} has {name} as {tensor.dtype}, quantized in a way that config.json does not tell: take "
+                "the full-precision model it came from."
+            )
+    for name, there, expected in sorted(info["mismatched_keys"], key=lambda found: str(found[0])):
+        raise FactcliError(
+            f"{source.name} has {name} of shape {_shape(there)} in its weights, and {_shape(expected)} by config.json: "
+            "correct config.json, or take the weights that belong to it."
+        )
+    absent, unexpected = set(info["missing_keys"]), set(info["unexpected_keys"])
+    lacking = sorted(name for name in absent if _in_blocks(name.removeprefix(base)))
+    if lacking:
+        prefix = _other_prefix(stored, [name.removeprefix(base) for name in lacking])
+        if prefix is not None and prefix != base:
+            raise FactcliError(
+                f"{source.name} has weights named {prefix}{lacking[0].removeprefix(base)}, where "
+                f"{type(model).__name__} has {lacking[0]}: rename them, and give what save_pretrained writes."
+            )
+        raise FactcliError(
+            f"{source.name} lacks {len(lacking)} weights of its blocks that config.json asks for, such as "
+            f"{lacking[0]}: fetch it again, or correct config.json."
+        )
+    forms = {_form(name) for name in state if _in_blocks(name)}
+    further = sorted(name for name in unexpected if _form(name) in forms)
+    if further:
+        raise FactcliError(
+            f"{source.name} has weights of more blocks than config.json says, such as {further[0]}: correct the number "
+            "of layers there, or give what save_pretrained writes."
+        )
+    # What a class is told to ignore may be of use to another head; what it computes itself is not.
+    ignored = [re.compile(p) for p in getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()]
+    unexpected |= {n for n in stored.tensors if n not in own and any(p.search(n) for p in ignored)}
+    computed = {name.removeprefix(base) for name, _ in model.named_buffers()} - {n.removeprefix(base) for n in state}
+    unused = {n for n in stored.tensors if n in unexpected or _renamed(n) in unexpected}
+    return absent, {n for n in unused if n.removeprefix(base) not in computed}
+
+
+def _of(state: dict[str, Tensor], name: str, base: str) -> Tensor:
+    return next(state[n] for n in (name, base + name, name.removeprefix(base)) if n in state)
+
+
+def _renamed(name: str) -> str:
+    """A name of the first checkpoints as transformers reads it."""
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+
+
+def _in_blocks(name: str) -> bool:
+    return any(part.isdigit() for part in name.split("."))
+
+
+def _form(name: str) -> str:
+    return re.sub(r"(?<=\.)\d+(?=\.)", "*", f".{name}")
+
+
+def _other_prefix(stored: Weights, lacking: list[str]) -> str | None:
+    """What the files have before the names that are lacking, if it is the same for most of them."""
+    found = Counter(
+        name.removesuffix(wanted) for wanted in lacking for name in stored.tensors if name.endswith(f".{wanted}")
+    )
+    prefix, times = found.most_common(1)[0] if found else ("", 0)
+    return prefix if 2 * times > len(lacking) else None
+
+
+def _shape(shape: Any) -> str:
+    return " x ".join(map(str, shape))
+
+
+def _not_finite(source: Source, name: str, dtype: torch.dtype) -> str:
+    found = source.stored.tensors.get(name)
+    if found is not None and FLOATS.get(found.dtype, dtype) != dtype:
+        values = source.stored.read({name})[name]
+        if bool(torch.isfinite(values).all()):
+            said = str(dtype).removeprefix("torch.")
+            return (
+                f"{source.name} has values in {name} that are too large for {said}, in which config.json has it "
+                'loaded: write "dtype": "float32" there.'
+            )
+    return f"{source.name} has NaN or infinite values in {name}: repair or retrain it first."
 
 
 def count_parameters(model: torch.nn.Module) -> int:

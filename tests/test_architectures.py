@@ -8,7 +8,8 @@ import transformers
 from safetensors.torch import save_file
 
 from factcli import convert, load
-from factcli.checkpoint import auto_map, sample_inputs
+from factcli.checkpoint import auto_map
+from factcli.models.check import sample_inputs
 from factcli.structures import structures
 
 from . import tiny

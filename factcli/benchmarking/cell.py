@@ -1,15 +1,15 @@
 """One cell of the table: the models on inputs of one shape, in one variant."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from ..errors import FactcliError
+from ..models.weights import markers
 from ..scores.results import read_results, weights_digest
-from ..source import Source, count_parameters, find_source, load_model, weight_files
+from ..source import Source, find_source, load_model
 from .counting import count_flops, peak_memory
 from .inputs import make_inputs
 from .ratios import latency
@@ -22,6 +22,7 @@ class Subject:
 
     source: Source
     model: PreTrainedModel
+    parameters: int
     bytes: int
     accuracy: dict[str, float]
 
@@ -29,17 +30,18 @@ class Subject:
 def load_subject(name: str, device: torch.device, dtype: torch.dtype | None) -> Subject:
     """A directory or Hub id on `device`. Raises FactcliError as find_source and load_model do."""
     source = find_source(name, accept_factorized=True)
-    model = load_model(source).model
-    torch.nn.Module.to(model, device, dtype)
-    size = sum(file.stat().st_size for file in weight_files(source.path, source.name))
-    return Subject(source, model, size, _accuracy(source.path))
+    model = load_model(source, dtype=dtype).model
+    torch.nn.Module.to(model, device)
+    parameters = source.stored.parameters - markers(source.stored, source.raw)
+    size = sum(file.stat().st_size for file in source.stored.files)
+    return Subject(source, model, parameters, size, _accuracy(source))
 
 
-def _accuracy(path: Path) -> dict[str, float]:
+def _accuracy(source: Source) -> dict[str, float]:
     """Task and split -> accuracy, as `evaluate` wrote them of all data and these weights; nothing where it did not."""
     try:
-        whole = [e for e in read_results(path) or () if "limit" not in e and "accuracy" in e["metrics"]]
-        now = weights_digest(path, str(path)) if any("weights" in e for e in whole) else None
+        whole = [e for e in read_results(source.path) or () if "limit" not in e and "accuracy" in e["metrics"]]
+        now = weights_digest(source) if any("weights" in e for e in whole) else None
         return {f"{e['task']} {e['split']}": e["metrics"]["accuracy"] for e in whole if e.get("weights", now) == now}
     except (OSError, TypeError, KeyError):
         return {}
@@ -84,7 +86,7 @@ def _entry(s: Subject, cell: Cell, centre: str, flops: int, peak: int, samples: 
         "model": s.source.name,
         "baseline": False,
         "class": type(s.model).__name__,
-        "parameters": count_parameters(s.model),
+        "parameters": s.parameters,
         "bytes": s.bytes,
         "batch_size": batch_size,
         "sequence_length": length,

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ..caches import find, keep
-from ..source import Source, weight_files
+from ..source import Source
 from .gather import Calibration
 from .losses import Example
 from .statistics import Kind, Statistics
@@ -25,7 +25,7 @@ def fingerprint(source: Source, examples: Sequence[Example], kinds: Iterable[Kin
     would see, in any order, and the settings."""
     digest = hashlib.sha256(repr((VERSION, sorted(k.value for k in kinds), sorted(settings.items()))).encode())
     digest.update(json.dumps(source.raw, sort_keys=True).encode())
-    for file in weight_files(source.path, source.name):
+    for file in source.stored.files:
         with file.open("rb") as stream:
             while chunk := stream.read(2**24):
                 digest.update(chunk)

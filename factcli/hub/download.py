@@ -67,6 +67,14 @@ def _of_versions(path: Path) -> list[str]:
     return [str(n) for n in named if re.fullmatch(r"config\.[\w.]+\.json", str(n))] if isinstance(named, list) else []
 
 
+def listed_files(repo_id: str, revision: str | None) -> list[str]:
+    """Names of all files of a repository; empty where the Hub cannot be asked."""
+    try:
+        return HfApi().list_repo_files(repo_id, revision=revision)
+    except (*CLIENT_FAILURES, errors.HFValidationError, OSError):
+        return []
+
+
 def fetch_text(repo_id: str, file: str, revision: str) -> str:
     """A small file as text; the client's errors go through."""
     return Path(hf_hub_download(repo_id, file, revision=revision)).read_text(encoding="utf-8")

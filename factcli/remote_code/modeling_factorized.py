@@ -199,6 +199,7 @@ class FactorizedModel(nn.Module):
     base_model: Any
     config_class: Any
     post_init: Any
+    register_for_auto_class: Any
 
     def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
         # Some native heads build their inner model with AutoModel.from_config, which must know our base class.
@@ -212,24 +213,21 @@ class FactorizedModel(nn.Module):
             )
         swap_layers(self.base_model, plan["layers"])
         self.post_init()
+        autos = [auto for auto, name in (getattr(config, "auto_map", None) or {}).items() if _names(name, type(self))]
+        if autos:
+            self.register_for_auto_class(autos[0])  # so that save_pretrained copies this code
 
     @classmethod
     def _factorized_base(cls) -> Any:
         native_config = getattr(transformers, cls.config_class.__name__.removeprefix(PREFIX))
-        base: Any = transformers.AutoModel._model_mapping[native_config]
+        base: Any = transformers.MODEL_MAPPING[native_config]
         base = base[0] if isinstance(base, (list, tuple)) else base
         return globals().get(PREFIX + base.__name__) or __getattr__(PREFIX + base.__name__)
 
 
-def _auto_classes(native: Any) -> list[str]:
-    """Names of transformers' Auto classes that lead to the native model class."""
-    names = []
-    for name in dir(transformers):
-        if name.startswith("AutoModel") and hasattr(auto := getattr(transformers, name), "_model_mapping"):
-            found = auto._model_mapping._model_mapping.get(native.config_class.model_type)
-            if native.__name__ in (found if isinstance(found, (list, tuple)) else (found,)):
-                names.append(name)
-    return names
+def _names(reference: str, model_class: type) -> bool:
+    """Whether an entry of `auto_map` (`module.Class`, of the Hub `repository--module.Class`) is the class."""
+    return reference.rpartition(".")[2] == model_class.__name__
 
 
 def __getattr__(name: str) -> Any:
@@ -244,7 +242,4 @@ def __getattr__(name: str) -> Any:
     }
     model_class: Any = type(name, (FactorizedModel, native), attributes)
     globals()[name] = model_class
-    autos = _auto_classes(native)
-    if autos:
-        model_class.register_for_auto_class(autos[0])  # so that save_pretrained copies this code
     return model_class

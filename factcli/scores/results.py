@@ -11,7 +11,7 @@ from ..digests import digest_of_files
 from ..errors import FactcliError
 from ..files import updating, write_json
 from ..notes import note
-from ..source import Source, weight_files
+from ..source import Source
 
 RESULTS, OF_TRAINING = "eval_results.json", "finetune_results.json"
 Entry = dict[str, Any]
@@ -35,9 +35,9 @@ def identify(task: Task, split: str, data_dir: str | Path | None, commit: str | 
     return {"data": commit} if commit else {}
 
 
-def weights_digest(folder: Path, name: str) -> str:
+def weights_digest(source: Source) -> str:
     """SHA-256 of the weight files of a model."""
-    return digest_of_files(weight_files(folder, name))
+    return digest_of_files(source.stored.files)
 
 
 def keep(source: Source, entry: Entry, update_card: bool) -> None:
@@ -47,7 +47,7 @@ def keep(source: Source, entry: Entry, update_card: bool) -> None:
     if source.repo_id is not None:
         return
     file, card = source.path / RESULTS, source.path / "README.md"
-    entry = entry | {"weights": weights_digest(source.path, source.name)}
+    entry = entry | {"weights": weights_digest(source)}
     kept = [entry]
     try:
         with updating(file):

@@ -100,11 +100,10 @@ def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Source, Teacher
         found = outputs_of_classes(job.task, source.config, f"The teacher {name}")
         found = list(range(students)) if found is None else found
         order = torch.tensor([found[job.outputs.index(i)] for i in range(students)])
-    loaded = load_model(source)
+    loaded = load_model(source, dtype=torch.float32)
     config = loaded.model.config.get_text_config()
     if fit.decoder or not fit.has(config.pad_token_id):
         config.pad_token_id = job.fit.pad_id  # what the batches that it reads are padded with
-    torch.nn.Module.to(loaded.model, torch.float32)
     if weights.attention:
         loaded.model.set_attn_implementation("eager")
     loaded.model.train(False)
@@ -114,7 +113,7 @@ def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Source, Teacher
 def _fit(job: Job, source: Source, name: str) -> tuple[Fit, frozenset[str]]:
     """Of the teacher, whose tokens, positions and padding must be those of the job's model, and what it takes of a
     batch."""
-    fit = find_fit(load_meta(source), load_tokenizer(source), f"The teacher {name}")
+    fit = find_fit(load_meta(source).model, load_tokenizer(source), f"The teacher {name}")
     longest = max((len(f["input_ids"]) for f in job.train), default=0)
     if fit.positions is not None and longest > fit.positions:
         raise FactcliError(

@@ -1,30 +1,26 @@
 """What a run leaves behind: an export like a converted one, or a native model that stayed dense."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from ..card.results import update_results
 from ..card.write import dense_card, make_card
-from ..checkpoint import (
-    auto_class,
-    carried_auto_map,
-    carried_config,
-    copy_small_files,
-    write_export,
-    write_weights,
-)
-from ..errors import FactcliError
+from ..checkpoint import auto_class, write_model
+from ..digests import digest_of_files
 from ..files import write_json
+from ..models.weights import read_weights
 from ..outputs import Output
 from ..plan import Plan
 from ..provenance import made_with, model_argument, trained_on
 from ..recipe import FILE_NAME, dump_recipe
-from ..scores.results import OF_TRAINING, identify, weights_digest
-from ..source import Loaded, count_parameters
+from ..scores.results import OF_TRAINING, identify
+from ..source import Loaded, Source
 from .job import Job
 from .run import processes
 
@@ -39,44 +35,48 @@ def export(
     losses: list[tuple[int, float]],
     whole: Job,
     sentences: list[str],
+    score: Callable[[PreTrainedModel], None],
 ) -> None:
-    """Write the trained model of a job to `output`, in the source's precision, reloaded and compared.
+    """Write the trained model of a job to `output`, in its precision, reloaded and compared.
 
     With it go the recipe (how it was made and trained), the card and finetune_results.json (`result` and the losses).
-    What they say is of `whole`, the job whose last part `job` may be, and of what was done, a sentence a phase.
+    What they say is of `whole`, the job whose last part `job` may be, and of what was done, a sentence a phase. `score`
+    is given the model as it was written, and completes `result`.
     """
-    source, dtype = job.source, (job.recipe.dtype if job.recipe else None) or job.source.dtype
+    source = job.source
+    dtype = job.dtype or (job.recipe.dtype if job.recipe else None) or source.dtype
+    device = loaded.model.device
     torch.nn.Module.to(loaded.model, "cpu")
     loaded.model.train(False)
     training = whole.settings.to_dict(whole.task.regression)
     if whole is job:
         training |= {"learning_rate": result["learning_rate"], "seed": result["seed"]}
-    commit = whole.settings.data_revision
-    data = trained_on(whole.task, whole.data_dir, commit)
-    about = made_with(whole.source, whole.recipe, data, sentences)
-    texts = {FILE_NAME: dump_recipe(whole.recipe, about, training, whole.trained.to_dict())}
+    commit, split = whole.settings.data_revision, job.task.validation
+    about = made_with(whole.source, whole.recipe, trained_on(whole.task, whole.data_dir, commit), sentences)
+    texts = {FILE_NAME: dump_recipe(whole.recipe, about, training, whole.trained.to_dict(), job.dtype)}
     command = _command(whole)
-    entry = {k: result[k] for k in ("task", "metrics", "majority")}
-    split = job.task.validation
-    entry |= {"split": split, "examples": len(job.validation)}
     with output.new() as work:
+        written = write_model(work, loaded, source, job.plan, texts, job.changes, dtype)
+        save_tokenizer_changes(work, job.tokenizer_changes)
+        torch.nn.Module.to(written, device)
+        score(written)
+        weights = read_weights(work, output.shown.name)
         if job.plan is not None:
-            plan = whole_plan(job.plan, loaded)
-            sizes = tuple(n * getattr(torch, dtype).itemsize for n in (plan.parameters_before, plan.parameters_after))
+            plan = whole_plan(job.plan, source, weights.parameters - len(job.plan.factorized))
+            sizes = (_bytes_before(plan, source, weights.bytes), weights.bytes)
             head = auto_class(source, source.model_class)
-            card = make_card(whole.source, whole.recipe, plan, head, (sizes[0], sizes[1]), about, command, training)
-            write_export(work, loaded, source, plan, texts | {"README.md": card}, job.changes, dtype)
+            card = make_card(whole.source, whole.recipe, plan, head, sizes, about, command, training)
         else:
             head = auto_class(source, type(loaded.model))
             card = dense_card(whole.source, head, about, result["task"], command, training)
-            _write_dense(work, job, loaded, texts | {"README.md": card}, dtype)
-        save_tokenizer_changes(work, job.tokenizer_changes)
+        (work / "README.md").write_text(card, encoding="utf-8")
         named = {"model": whole.source.provenance()["model"], "output": output.shown.name}  # without directories
-        written = {"weights": weights_digest(work, output.shown.name)}
-        written |= identify(job.task, split, job.data_dir, commit)
-        evaluated = {"split": split, "examples": len(job.validation), **written}
+        evaluated = {"split": split, "examples": len(job.validation), "weights": digest_of_files(weights.files)}
+        evaluated |= identify(job.task, split, job.data_dir, commit)
         parts = {"validation": evaluated, "losses": [list(pair) for pair in losses]}
         write_json(work / RESULTS, result | named | parts)
+        entry = {k: result[k] for k in ("task", "metrics", "majority")}
+        entry |= {"split": split, "examples": len(job.validation)}
         tag = "text2text-generation" if job.settings.text_to_text else "text-classification"
         update_results(work / "README.md", [entry], output.shown.name, tag)
 
@@ -103,27 +103,15 @@ def save_tokenizer_changes(work: Path, changes: dict[str, Any]) -> None:
         write_json(earlier, kept | {"pad_token": changes["pad_token"]})
 
 
-def whole_plan(plan: Plan, loaded: Loaded) -> Plan:
-    """The plan with the parameters of the model as trained, whose head may not be the source's."""
-    after = count_parameters(loaded.model)
-    return replace(plan, parameters_before=after + plan.targets_before - plan.targets_after)
+def whole_plan(plan: Plan, source: Source, after: int) -> Plan:
+    """The plan with the parameters of the source's files, and of those that were written."""
+    rest = after - plan.targets_after
+    before = rest + plan.targets_before if source.factorized else source.stored.parameters
+    return replace(plan, parameters_before=before, rest=rest)
 
 
-def _write_dense(work: Path, job: Job, loaded: Loaded, texts: dict[str, str], dtype: str) -> None:
-    torch.nn.Module.to(loaded.model, getattr(torch, dtype))
-    copy_small_files(job.source, work)
-    named = carried_auto_map(job.source)
-    raw = carried_config(job.source) | ({"auto_map": named} if named else {})
-    write_json(
-        work / "config.json", raw | {"architectures": [type(loaded.model).__name__], "dtype": dtype} | job.changes
-    )
-    write_weights(work, loaded)
-    for name, text in texts.items():
-        (work / name).write_text(text, encoding="utf-8")
-    model_class: Any = type(loaded.model)
-    again, info = model_class.from_pretrained(work, dtype="auto", local_files_only=True, output_loading_info=True)
-    written = again.state_dict()
-    differ = [k for k, t in loaded.model.state_dict().items() if not torch.equal(t, written[k])]
-    if info["missing_keys"] or differ:
-        name = sorted([*info["missing_keys"], *differ])[0]
-        raise FactcliError(f"The saved model does not reload: {name} differs; please report this.")
+def _bytes_before(plan: Plan, source: Source, after: int) -> int:
+    """Of the source's files; of one that is factorized, what they were with whole matrices."""
+    if not source.factorized:
+        return source.stored.bytes
+    return round(after * plan.parameters_before / plan.parameters_after)

@@ -15,8 +15,8 @@ from ..hub.publish import Publishing
 from ..notes import note
 from ..options import PUBLISHING, Values, check_values, given, refuse_idle
 from ..outputs import Output, inputs
-from ..recipe import FILE_NAME, Recipe, make_recipe, read_recipe, recorded_recipe, source_of_recipe
-from ..source import Source, find_source, load_meta
+from ..recipe import FILE_NAME, Recipe, make_recipe, parse_dtype, read_recipe, recorded_recipe, source_of_recipe
+from ..source import Source, find_source
 from ..structures import structures
 from ..targets import find_targets
 from ..unchanged import unchanged
@@ -168,6 +168,8 @@ def finetune(
     if settings.schedule is not None:
         schedules[settings.schedule]
     recipe = _recipe(config, flags, dtype, settings)
+    dtype = dtype or (read_recipe(config).get("dtype") if config is not None else None)
+    dtype = parse_dtype(dtype) if dtype is not None else None
     lpaf = settings.prune is not None and recipe is not None
     if lpaf:
         _check_phases(settings, several)
@@ -192,7 +194,7 @@ def finetune(
         include, exclude = settings.prune_include, settings.prune_exclude
         if recipe is not None:
             include, exclude = recipe.include, recipe.exclude
-        targets = find_targets(load_meta(source).base_model, include, exclude)
+        targets = find_targets(source.outline.model.base_model, include, exclude)
         settings.pruning.check([t.size for t in targets if t.kept is None])
     settings = replace(settings, schedule=schedule_of(source, settings, recipe))
     chosen = _task(settings, task, train, validation)
@@ -226,7 +228,7 @@ def finetune(
         train_data = load_split(chosen, "train", data_dir, settings.limit, commit)
         validation_data = load_split(chosen, None, data_dir, revision=commit)
         job = prepare(source, chosen, settings, train_data, validation_data)
-        job = replace(job, data_dir=data_dir, trust_remote_code=trust_remote_code)
+        job = replace(job, data_dir=data_dir, trust_remote_code=trust_remote_code, dtype=dtype)
         run = RunOptions(
             where, save_steps, resume, gradient_checkpointing, torch_compile, report_to, place.beside("runs"),
             teacher_cache,

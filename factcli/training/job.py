@@ -47,7 +47,8 @@ class Job:
     for each class of the task. `keep_head` False replaces the head that the source has. `train` and
     `validation_features` are encoded as `fit` says; `words` are the tokens of the labels, where they are the answers.
     `tokenizer_changes` are what the export's tokenizer_config.json needs, so that it can pad. `trust_remote_code` holds
-    for the other models that a run reads: a teacher, one to mix with.
+    for the other models that a run reads: a teacher, one to mix with. `dtype` is what to save in, None being the
+    precision of the recipe or the source.
     """
 
     source: Source
@@ -65,6 +66,7 @@ class Job:
     keep_head: bool = True
     data_dir: str | Path | None = None
     trust_remote_code: bool = False
+    dtype: str | None = None
     words: list[list[int]] | None = None
     tokenizer_changes: dict[str, Any] = field(default_factory=dict)
 
@@ -139,7 +141,7 @@ def prepare(source: Source, task: Task, settings: Settings, train: "Dataset", va
     """A job without a plan. Raises FactcliError where model, task and data do not fit together."""
     in_words = settings.text_to_text
     headed, changes, outputs, keep = with_head(source, task, settings)
-    fit = find_fit(load_meta(headed), load_tokenizer(source), source.name, in_words)
+    fit = find_fit(load_meta(headed).model, load_tokenizer(source), source.name, in_words)
     changes |= _padding_token(headed, fit)
     tokenizer_changes = fit.teach_padding()
     labels = labels_of(train)
@@ -207,14 +209,15 @@ def build_model(job: Job) -> Loaded:
         source = replace(
             source, config=factorized_config(source, job.plan), model_class=factorized_class(source.model_class)
         )
+    # In float32: as saved, it may be of a precision that does not train.
     if job.keep_head:
-        loaded = load_model(source)
+        loaded = load_model(source, dtype=torch.float32)
     else:  # the source's own head does not fit: take the rest
-        base = load_model(replace(source, config=_original_head(source, job), model_class=source.model_class))
+        own = replace(source, config=_original_head(source, job))
+        base = load_model(own, dtype=torch.float32)
         fresh = source.model_class(source.config)
         fresh.base_model.load_state_dict(base.model.base_model.state_dict())
         loaded = Loaded(fresh)
-    torch.nn.Module.to(loaded.model, torch.float32)  # as saved, it may be of a precision that does not train
     return Loaded(loaded.model, loaded.absent)
 
 

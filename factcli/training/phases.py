@@ -10,11 +10,11 @@ import torch
 
 from .. import story
 from ..calibration.measure import Measured, criterion_of
-from ..conversion import check_feasible, export_factorized, plan_for
+from ..conversion import check_feasible, export_factorized, load_for, plan_for
 from ..files import write_json
 from ..outputs import Output
 from ..recipe import Recipe
-from ..source import find_source, load_model
+from ..source import find_source
 from .calibrating import measured_now
 from .checkpoints import PHASES, RUN, clear, close_folder, folder_of, open_folder
 from .events import Watch
@@ -118,7 +118,7 @@ def _factorize(job: Job, sparse: Path, place: Output, device: torch.device) -> f
     recipe = job.recipe
     assert recipe is not None
     source = find_source(str(sparse), None, job.trust_remote_code)
-    loaded = load_model(source)
+    loaded = load_for(source, recipe)
     measured = measured_now(replace(job, source=source), loaded.model, device, None, False)
     measured = measured or Measured(criterion_of(recipe))
     plan = plan_for(source, recipe, loaded, measured, device)

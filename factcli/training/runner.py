@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel
 
 from .. import story
 from ..errors import FactcliError
@@ -99,17 +100,20 @@ class Runner:
                     f"The training diverged at learning rate {rate:g}: take a lower one, or --learning-rate search."
                 )
         elif is_main():
-            result["metrics"] = validation_metrics(self.job, outcome.loaded.model)
-            result["failed_run"] = is_failed(self.job.task, result["metrics"], result["majority"])
-            if result["failed_run"]:
-                self._say("failed", _advice(self.job, result))
             whole = self.job if earlier is None else earlier.job
             settings = self.job.settings.to_dict(self.job.task.regression)
             sentences = [*(earlier.sentences if earlier else ()), story.trained(settings, result)]
             if earlier is not None:
                 result |= {"steps": earlier.steps + outcome.steps, "pruned": earlier.pruned}
-            result["seconds"] = self._seconds(started)
-            export(self.job, outcome.loaded, output, result, outcome.losses, whole, sentences)
+
+            def score(written: PreTrainedModel) -> None:
+                result["metrics"] = validation_metrics(self.job, written)
+                result["failed_run"] = is_failed(self.job.task, result["metrics"], result["majority"])
+                if result["failed_run"]:
+                    self._say("failed", _advice(self.job, result))
+                result["seconds"] = self._seconds(started)
+
+            export(self.job, outcome.loaded, output, result, outcome.losses, whole, sentences, score)
         if is_main():
             result["seconds"] = self._seconds(started)
         return result

@@ -1,0 +1,54 @@
+"""The precision of every tensor of a model: what transformers makes of it, and nothing else.
+
+A model in float16 is not a model whose tensors are all in float16. transformers keeps modules in float32 that would
+overflow (T5's `wo`), parameters that a class makes in a type of its own, and buffers that are computed and not stored
+(rotary frequencies); which these are differs between its releases. So it is asked, by having it load tensors without
+values, and what is cast is what would be stored: parameters and persistent buffers.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PretrainedConfig, PreTrainedModel
+
+
+def load_on_meta(
+    model_class: type[PreTrainedModel], config: PretrainedConfig, tensors: Mapping[str, Tensor], dtype: torch.dtype
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The model that transformers makes of `tensors` (by name, on the meta device) in `dtype`, without values, and what
+    it says of missing, unexpected and mismatched ones."""
+    loaded: Any = model_class.from_pretrained(
+        None, config=config, state_dict=dict(tensors), dtype=dtype, device_map="meta", ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )  # fmt: skip
+    model, info = loaded
+    return model, info
+
+
+def stored_dtypes(
+    model_class: type[PreTrainedModel], config: PretrainedConfig, state: Mapping[str, Tensor], dtype: torch.dtype
+) -> dict[str, torch.dtype]:
+    """The type that each tensor of a state dict has when transformers loads it in `dtype`."""
+    shapes = {name: torch.empty(t.shape, dtype=t.dtype, device="meta") for name, t in state.items()}
+    model, _ = load_on_meta(model_class, config, shapes, dtype)
+    return {name: t.dtype for name, t in model.state_dict().items()}
+
+
+@torch.no_grad()
+def cast(model: nn.Module, dtypes: Mapping[str, torch.dtype]) -> None:
+    """Give the parameters and buffers that `dtypes` names those types, in place; the others stay as they are."""
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if name in dtypes and tensor.is_floating_point():
+            tensor.data = tensor.data.to(dtypes[name])
+
+
+def beyond(tensors: Mapping[str, Tensor], dtypes: Mapping[str, torch.dtype]) -> str | None:
+    """The first tensor with values that its type in `dtypes` cannot hold; None where all can."""
+    for name, tensor in tensors.items():
+        if name in dtypes and tensor.is_floating_point() and tensor.numel():
+            most = torch.finfo(dtypes[name]).max
+            if most < torch.finfo(tensor.dtype).max and bool((tensor.abs() > most).any()):
+                return name
+    return None
