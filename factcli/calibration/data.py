@@ -8,7 +8,6 @@ import torch
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 from ..errors import FactcliError, UsageError
-from ..files import whole
 from ..hub.data import commit_of, load_data
 from ..labels import head_size, model_labels, outputs_of_classes, unnamed
 from ..prediction import encode
@@ -110,8 +109,7 @@ def _from_hub(name: str, revision: str | None) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name.replace('/', '--')}-{loaded._fingerprint}.parquet"
     if not file.is_file():
-        with whole(file) as part:
-            loaded.to_parquet(part)
+        loaded.to_parquet(file)
     return file
 
 

@@ -16,7 +16,7 @@ RUN = "run.json"
 CHECKPOINTS, PHASES, SEEDS = "checkpoints", "phases", "seeds"  # folders beside the output, NAME-checkpoints and so on
 # What a run, its phases or its seeds put into such a folder.
 _OWN = re.compile(
-    r"run\.json|search\.json|(tmp-)?checkpoint-\d+|[12]|finetune_results\.json|seed-\d+(\.json|-checkpoints)?|"
+    r"run\.json|search\.json|(tmp-)?checkpoint-\d+|runs|[12]|finetune_results\.json|seed-\d+(\.json|-checkpoints)?|"
     r"\..+\.([0-9a-f]{12}\.(partial|old)|lock)"
 )
 
