@@ -30,6 +30,7 @@ import runs
 
 import factcli
 from factcli.allocations import allocations
+from factcli.files import write_text
 from factcli.structures import structures
 
 NAME = "all-MiniLM-L6-v2"
@@ -117,7 +118,7 @@ class Bench:
             "precision": self.precision,
         }
         runs.say(f"{self.task} {entry}")
-        runs.write(self.file, json.dumps([*entries, entry | runs.record(commit)], indent=1) + "\n")
+        write_text(self.file, json.dumps([*entries, entry | runs.record(commit)], indent=1) + "\n")
 
 
 def drops(scores: Scores, epochs: int) -> dict[Key, dict[str, float]]:
@@ -225,7 +226,7 @@ def main() -> None:
         if args.epochs:
             bench.score(None, args.epochs, args.commit)
     scores = {t: runs.read(args.results / f"{NAME}-criteria-{t}.json") for t in TASKS}
-    runs.write(args.results / f"{NAME}-criteria.md", table(scores))
+    write_text(args.results / f"{NAME}-criteria.md", table(scores))
     found = bars(scores)
     for text, met in found:
         print("met   " if met else "MISSED", text)

@@ -31,6 +31,7 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 import factcli
+from factcli.files import write_text
 from factcli.plan import Budget, make_plan
 from factcli.remote_code.configuration_factorized import FORMAT_VERSION, FactorizedBertConfig
 from factcli.remote_code.modeling_factorized import FactorizedBertModel, build_layer
@@ -312,9 +313,9 @@ def main() -> None:
     args.results.mkdir(parents=True, exist_ok=True)
     suffix = "" if args.allocator == "kept" else "-default-allocator"
     file = args.results / f"forward-{device.type}-{args.dtype}{suffix}.json"
-    runs.write(file, json.dumps(result, indent=1) + "\n")
+    write_text(file, json.dumps(result, indent=1) + "\n")
     text = markdown(result)
-    runs.write(file.with_suffix(".md"), text)
+    write_text(file.with_suffix(".md"), text)
     print(text)
     for said, met in [*bars, *more, *last]:
         print("met   " if met else "MISSED", said)

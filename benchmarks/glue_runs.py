@@ -14,6 +14,8 @@ from pathlib import Path
 
 import runs
 
+from factcli.files import write_text
+
 CONFIGURATIONS: dict[str, list[str]] = {
     "dense": [],
     "low-rank direct": ["--method", "low-rank", "--schedule", "direct"],
@@ -118,8 +120,8 @@ def main() -> None:
                     **runs.record(given.commit),
                     "result": result | {"model": given.name, "output": None},
                 }
-                runs.write(file, json.dumps([*entries, entry], indent=1) + "\n")
-                runs.write(given.results / f"{given.name}.md", table(given.results, given.name))
+                write_text(file, json.dumps([*entries, entry], indent=1) + "\n")
+                write_text(given.results / f"{given.name}.md", table(given.results, given.name))
 
 
 if __name__ == "__main__":

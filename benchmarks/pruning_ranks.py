@@ -19,6 +19,7 @@ from typing import Any
 import runs
 
 import factcli
+from factcli.files import write_text
 from factcli.training.pruning import PRUNINGS
 
 
@@ -96,8 +97,8 @@ def main() -> None:
                 "layers": {x["name"]: x["rank"] for x in layers},
             }
             runs.say(f"{key} rank {entry['rank']:.3f}, accuracy {entry['accuracy']:.4f}")
-            runs.write(file, json.dumps([*runs.read(file), entry | runs.record(given.commit)], indent=1) + "\n")
-            runs.write(file.with_suffix(".md"), table(runs.read(file), given.name, given.task))
+            write_text(file, json.dumps([*runs.read(file), entry | runs.record(given.commit)], indent=1) + "\n")
+            write_text(file.with_suffix(".md"), table(runs.read(file), given.name, given.task))
     plot(runs.read(file), file.with_suffix(".png"), f"{given.name} pruned on {given.task}")
 
 

@@ -57,13 +57,6 @@ def read(file: Path) -> list[dict[str, Any]]:
     return found
 
 
-def write(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = file.with_name(f"{file.name}.partial")
-    part.write_text(text, encoding="utf-8")
-    part.replace(file)
-
-
 def mean(values: list[float]) -> str:
     """ "0.7868 ± 0.0123", with the sample deviation."""
     spread = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""

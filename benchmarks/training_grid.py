@@ -20,6 +20,7 @@ from typing import Any
 import runs
 
 import factcli
+from factcli.files import write_text
 
 TASKS = {"mrpc": 230, "rte": 156, "sst2": 800}  # training steps of a run: 2 epochs, 2 epochs, 0.4 epochs
 DENSE_EPOCHS = {"mrpc": 4, "rte": 4, "sst2": 1}
@@ -139,8 +140,8 @@ def main() -> None:
         entry = key | {"command": f"factcli {shown}"} | runs.record(given.commit)
         file = files[key["task"]]
         kept = {k: v for k, v in result.items() if k in KEPT}
-        runs.write(file, json.dumps([*runs.read(file), entry | {"result": kept}], indent=1) + "\n")
-        runs.write(given.results / f"{given.name}-training.md", table(entries(), given.name))
+        write_text(file, json.dumps([*runs.read(file), entry | {"result": kept}], indent=1) + "\n")
+        write_text(given.results / f"{given.name}-training.md", table(entries(), given.name))
 
     for task in given.tasks:
         dense, work = given.work / f"{given.name}-{task}", given.work / f"run-{task}"

@@ -29,7 +29,7 @@ class Input:
 
 def inputs(*named: tuple[str, str | Path | None]) -> tuple[Input, ...]:
     """The files and directories among what a command was given: ("the source", MODEL), ("--teacher", None)…"""
-    found = [(said, name, Path(name).expanduser()) for said, name in named if name is not None]
+    found = [(said, name, Path(os.path.expanduser(name))) for said, name in named if name is not None]
     return tuple(Input(f"{said} {name}", path) for said, name, path in found if path.exists())
 
 
@@ -48,7 +48,7 @@ class Output:
         beside: Sequence[str] = (),
         shown: Path | None = None,
     ) -> None:
-        self.given, self.overwrite, self.read = Path(given).expanduser(), overwrite, tuple(read)
+        self.given, self.overwrite, self.read = Path(os.path.expanduser(given)), overwrite, tuple(read)
         self.shown = shown or self.given
         try:
             whole = self.given.is_symlink() or self.given.name in ("", "..")

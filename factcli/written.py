@@ -22,6 +22,7 @@ _WRITTEN = "|".join((
     r"(spiece|spm|spm_char|tokenizer|sentencepiece|sentencepiece\.bpe)\.model", r"prophetnet\.tokenizer",
     r"modules\.json", r"config_sentence_transformers\.json", r"sentence_\w+_config\.json",
     r"factcli_recipe\.yaml", r"(configuration|modeling)_factorized\.py", r"(finetune|eval)_results\.json",
+    r"\.DS_Store", r"__pycache__/[^/]+\.pyc",  # of systems and Python, which write them unasked
     rf"\.(eval_results\.json|README\.md)\.([0-9a-f]{{12}}\.{files.PARTIAL}|{files.LOCK})",
 ))  # fmt: skip
 _OF_SEEDS = re.compile(r"finetune_results\.json|run\.json|seed-\d+\.json")

@@ -118,8 +118,9 @@ def finetune(
             its hidden states and, with an `attention_weight`, its attention, beside the labels.
         teacher_cache: Keep the teacher's outputs for the training data on disk, so that one pass serves every epoch and
             every run.
-        seeds: "1-6": a run each, exported to `output`/seed-1 and so on.
-        resume: Continue the run that left `output`-checkpoints from its last whole checkpoint.
+        seeds: "1-6": a run each, exported to `output`/seed-1 and so on; until the last is done, to `output`-seeds.
+        resume: Continue the run that left `output`-checkpoints (with seeds `output`-seeds) from its last whole
+            checkpoint.
         push_to_hub: Publish the result as `hub_model_id` (see `factcli.push`); whether that is allowed is asked before
             the training.
         watch: Called with every Event of the run.
