@@ -19,7 +19,7 @@ Features = dict[str, Any]  # of one example: input_ids, token_type_ids where the
 
 LENGTH = 128  # tokens of an example where nobody says
 IGNORED = -100  # a label that the loss leaves out
-_TABLES = ("position_embeddings", "embed_positions", "positions_embed", "wpe")
+_TABLES = ("position_embeddings", "char_position_embeddings", "embed_positions", "positions_embed", "wpe")
 _UNLIMITED = 10**6  # what tokenizers say for "no maximum" is far above
 # Their classifiers read the state of the end token, of which every text of a batch must have as many.
 _AT_THE_END = ("bart", "bigbird_pegasus", "led", "mbart", "mt5", "mvp", "plbart", "t5", "umt5")
@@ -205,7 +205,8 @@ class Fit:
                 )
             note(f"{lacks}: {token!r} takes its place.")
             tokenizer.pad_token = changes["pad_token"] = token
-        if tokenizer.padding_side != self.side and (self.absolute or not self.decoder):
+        matters = self.side == "left" or self.absolute or not self.decoder
+        if tokenizer.padding_side != self.side and matters:
             note(
                 f"The tokenizer of {self.name} pads on the {tokenizer.padding_side}, where the model would read a text "
                 f"otherwise than alone: it is saved with padding on the {self.side}."

@@ -87,9 +87,8 @@ class StagedTrainer(Trainer):
         self.mixed: MixedRank | None = None
         self.main_steps_from = stages[-1].step if stages else 0
         super().__init__(
-            model, args, data_collator=collator, train_dataset=job.train, processing_class=job.tokenizer,
-            callbacks=[_Stages(self)],
-        )  # fmt: skip
+            model, args, data_collator=collator, train_dataset=job.train, callbacks=[_Stages(self)]
+        )  # without the tokenizer, whose tokens it would put into the model's configuration
         self.remove_callback(PrinterCallback)  # stdout is for results
         if teacher is not None:
             teacher.to(args.device)
@@ -230,6 +229,8 @@ class StagedTrainer(Trainer):
         folder = Path(output_dir or str(self.args.output_dir))
         if self.pruner is not None and self.args.should_save:
             self.pruner.save(folder)
+        if self.args.should_save:
+            self.job.tokenizer.save_pretrained(folder)
         if not self.args.should_save or self.job.plan is None:
             return
         for file in remote_code.FILES:
