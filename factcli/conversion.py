@@ -29,8 +29,10 @@ from .structures import structures
 from .structures.elementwise import solvers
 from .targets import find_targets
 from .tasks import GLUE
+from .unchanged import unchanged
 
 
+@unchanged()
 def convert(
     model: str | None = None,
     output: str | Path | None = None,

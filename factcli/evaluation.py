@@ -22,6 +22,7 @@ from .options import Rule, check_values, given, refuse_idle, unless, without_eff
 from .prediction import encode, label_scorer, labels_of, load_tokenizer, predict, prompts
 from .source import Source, find_source, load_model
 from .tasks import GLUE, Task, data_commit, load_split, user_task
+from .unchanged import unchanged
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,6 +45,7 @@ BATCH_SIZE, MAX_LENGTH = 32, 128
 Progress = Callable[[int, int, str], None]
 
 
+@unchanged()
 def evaluate(
     models: str | Sequence[str],
     *,

@@ -12,6 +12,7 @@ from ..card.results import update_speed
 from ..conversion import pick_device
 from ..errors import FactcliError, UsageError
 from ..options import check_values, given, refuse_idle
+from ..unchanged import unchanged
 from .cell import load_subject, measure_cell
 from .inputs import check_length
 from .options import RULES, check, find_dtype, make_cells, make_schedule
@@ -20,6 +21,7 @@ from .ratios import compare, judge
 Progress = Callable[[int, int, str], None]
 
 
+@unchanged()
 def bench(
     models: str | Sequence[str],
     *,

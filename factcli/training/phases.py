@@ -53,7 +53,7 @@ def prune_and_factorize(
     kept = output.with_name(f"{output.name}-phases")
     if not run.resume:
         clear(folder_of(output), overwrite)
-    open_folder(kept, identity(job, run.device) | {"the seed": settings.seed}, run.resume, overwrite)
+    open_folder(kept, identity(job) | {"the seed": settings.seed}, run.resume, overwrite)
     name = source.provenance()["model"].split("/")[-1]
     sparse, factors = kept / "1" / name, kept / "2" / name
     first, third = _shared_out(settings, recipe)
