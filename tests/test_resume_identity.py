@@ -14,7 +14,7 @@ from factcli.training.events import Event
 
 from .training_helpers import rows, save_model, write_csv
 
-COMMON: dict[str, Any] = {"batch_size": 8, "max_steps": 4, "save_steps": 1, "device": "cpu"}
+COMMON: dict[str, Any] = {"batch_size": 8, "max_steps": 2, "save_steps": 1, "device": "cpu"}
 COLUMNS = ("text", "other", "label")
 Start = Callable[..., dict[str, Any]]
 
@@ -95,7 +95,7 @@ def edit(file: Path, old: str, new: str) -> None:
          "--text-column (not given then, other now), the training data, the validation data"),
         (mixing, None, {"label_names": ["yes", "no"]}, "--label-names (not given then, yes,no now), the training data"),
         (mixing, None, {"limit": 8}, "--limit (not given then, 8 now), the training data"),
-        (mixing, None, {"max_steps": 5}, "--max-steps (4 then, 5 now)"),
+        (mixing, None, {"max_steps": 5}, "--max-steps (2 then, 5 now)"),
         (mixing, None, {"seed": 1}, "the seed (0 then, 1 now)"),
         (mixing, None, {"max_length": 8}, "--max-length (128 then, 8 now), the training data"),
         (mixing, None, {"precision": "bfloat16"}, "--precision (float32 then, bfloat16 now)"),
