@@ -32,8 +32,10 @@ from .source import Loaded, Source, find_source, load_model
 from .structures import structures
 from .structures.elementwise import solvers
 from .targets import find_targets
+from .unchanged import unchanged
 
 
+@unchanged()
 def convert(
     model: str | None = None,
     output: str | Path | None = None,

@@ -22,6 +22,7 @@ from .source import find_source, load_model
 from .structures import structures
 from .structures.projection import gains, project
 from .targets import Target, find_targets, matrix
+from .unchanged import unchanged
 
 KEEPS = (0.1, 0.25, 0.4, 0.6)
 POINTS = 24  # ranks at which errors are given, besides those of KEEPS
@@ -38,6 +39,7 @@ RULES = (
 )
 
 
+@unchanged()
 @torch.no_grad()
 def diagnose(
     model: str,

@@ -36,6 +36,7 @@ from .options import Rule, check_values, given, refuse_idle, unless, without_eff
 from .prediction import Prompt, encode, encode_answers, label_scorer, labels_of, load_tokenizer, predict
 from .scores.results import check_card, identify, keep
 from .source import Source, find_source, load_model
+from .unchanged import unchanged
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -58,6 +59,7 @@ LABEL_COLUMN = "label"
 Progress = Callable[[int, int, str], None]
 
 
+@unchanged()
 def evaluate(
     models: str | Sequence[str],
     *,

@@ -66,7 +66,7 @@ def fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (["--keep", "0.5", "--method", "monarch", "--blocks", "5"], 2, "2, 4, 8, 16, 32 would work"),
         (["--keep", "0.5", "--method", "monarch", "--blocks", "0"], 2, "below 1"),
         (["--keep", "0.5", "--include", "nothing"], 1, "matches no target"),
-        (["--keep", "0.5", "--include", "("], 1, "not a regular expression"),
+        (["--keep", "0.5", "--include", "("], 2, "not a regular expression"),
         (["--keep", "0.5", "--exclude", "."], 1, "leave no target"),
         (["--keep", "0.5", "--dtype", "int8"], 2, "float32, float16, bfloat16"),
         (["--keep", "0.5", "--device", "cuda"], 1, "--device cpu"),

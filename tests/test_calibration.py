@@ -58,7 +58,7 @@ def tokenizer(folder: Path) -> Any:
 
 
 def fit_of(source: Source) -> Fit:
-    return find_fit(load_meta(source), load_tokenizer(source), source.name)
+    return find_fit(load_meta(source).model, load_tokenizer(source), source.name)
 
 
 def tensors(found: Any) -> dict[str, Tensor]:

@@ -310,7 +310,7 @@ def test_a_training_whose_export_does_not_come_back(place: Path, monkeypatch: py
 
     options: dict[str, Any] = {"task": "sst2", "data_dir": "glue"} | FAST | {"save_steps": 1}
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_write_dense", fails)
+        patch.setattr(module, "write_model", fails)
         with pytest.raises(CheckFailed, match=r"kept in out\.unchecked\."):
             factcli.finetune("models/dense", "out", **options)
     assert (place / "out.unchecked" / "config.json").is_file()

@@ -13,6 +13,7 @@ from ..conversion import pick_device
 from ..errors import FactcliError, UsageError
 from ..files import updating
 from ..options import check_values, given, refuse_idle
+from ..unchanged import unchanged
 from .cell import load_subject, measure_cell
 from .inputs import check_length
 from .options import RULES, check, find_dtype, make_cells, make_schedule
@@ -21,6 +22,7 @@ from .ratios import compare, judge
 Progress = Callable[[int, int, str], None]
 
 
+@unchanged()
 def bench(
     models: str | Sequence[str],
     *,

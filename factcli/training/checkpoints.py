@@ -65,8 +65,7 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
             changed = [key for key in keys if old.get(key) != new.get(key)]
             found += [f"{_called(part, k)} ({_value(old, k)} then, {_value(new, k)} now)" for k in changed]
         else:
-            said = isinstance(new, int) or part == "the precision"  # digests tell a user nothing
-            found.append(f"{part} ({old} then, {new} now)" if said else part)
+            found.append(f"{part} ({old} then, {new} now)" if isinstance(new, int) else part)  # digests say nothing
     return found
 
 

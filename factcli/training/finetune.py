@@ -181,7 +181,7 @@ def finetune(
             prune_exclude=settings.prune_exclude if exclude is None else tuple(exclude),
         )
     where = pick_device(device)
-    in_bfloat16(settings.precision, where)  # refused here if need be
+    settings = replace(settings, precision="bfloat16" if in_bfloat16(settings.precision, where) else "float32")
     if model is None:
         model, revision = source_of_recipe(config, revision), None
     source = find_source(model, revision, trust_remote_code, accept_factorized=True)

@@ -2,22 +2,22 @@
 
 from typing import Any
 
-import torch
-
 from ..digests import digest_of_features, digest_of_model, digest_of_values
 from ..options import spelled
 from ..provenance import calibrated_on, versions
 from ..source import find_source
 from .job import Job
-from .run import in_bfloat16, processes
+from .run import processes
 
 
-def identity(job: Job, device: torch.device) -> dict[str, Any]:
+def identity(job: Job) -> dict[str, Any]:
     """All that must be the same for a run to be continued, but for its seed."""
     settings, recipe = job.settings, job.recipe
     validation = [digest_of_values(map(str, job.validation[name])) for name in sorted(job.validation.column_names)]
     models = {name: getattr(settings, name) for name in ("teacher", "mixed_with")}
     return {
+        "training": {k: v for k, v in settings.to_dict(job.task.regression).items() if k != "seed"},
+        "recipe": recipe.to_dict() if recipe else {},
         "the model": digest_of_model(job.source),
         "the training data": digest_of_features(job.train),
         "the validation data": digest_of_values(validation),
@@ -30,9 +30,6 @@ def identity(job: Job, device: torch.device) -> dict[str, Any]:
             for name, model in models.items()
             if model is not None
         },
-        "recipe": recipe.to_dict() if recipe else {},
-        "training": {k: v for k, v in settings.to_dict(job.task.regression).items() if k != "seed"},
         "versions": versions(),
-        "the precision": "bfloat16" if in_bfloat16(settings.precision, device) else "float32",
         "the number of processes": processes(),
     }

@@ -56,7 +56,7 @@ def prune_and_factorize(
     kept = output.beside(PHASES)
     if not run.resume:
         clear(folder_of(output.path), output.overwrite)
-    open_folder(kept, identity(job, run.device) | {"the seed": settings.seed}, run.resume, output.overwrite)
+    open_folder(kept, identity(job) | {"the seed": settings.seed}, run.resume, output.overwrite)
     name = source.provenance()["model"].split("/")[-1]
     sparse, factors = kept / "1" / name, kept / "2" / name
     first, third = _shared_out(settings, recipe)

@@ -52,7 +52,7 @@ class Runner:
     @cached_property
     def identity(self) -> dict[str, Any]:
         """What the runs of all seeds have in common."""
-        return identity(self.job, self.options.device)
+        return identity(self.job)
 
     def one(self, output: Output, seed: int, tolerant: bool = False) -> dict[str, Any]:
         """Train with one seed and export; a training that diverges raises, or (`tolerant`) counts as failed. What fails
