@@ -10,6 +10,7 @@ import transformers
 from huggingface_hub import save_torch_state_dict
 from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
+from transformers.models.auto import modeling_auto
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
 from . import remote_code
@@ -37,7 +38,7 @@ MAX_SHARD_SIZE = "5GB"
 def auto_map(config_class: type[PretrainedConfig]) -> dict[str, str]:
     """AutoConfig, AutoModel and every head of a native architecture -> `module.Class` in the exported files."""
     entries = {"AutoConfig": f"configuration_factorized.{PREFIX}{config_class.__name__}"}
-    for name in sorted(dir(transformers)):
+    for name in sorted(modeling_auto.__all__):  # dir(transformers) takes a second
         if not name.startswith("AutoModel") or not hasattr(auto := getattr(transformers, name), "_model_mapping"):
             continue
         found = auto._model_mapping._model_mapping.get(config_class.model_type)
