@@ -1,5 +1,6 @@
 """Fixtures: an offline world of its own for every test, and an interpreter that has no factcli."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -24,9 +25,17 @@ torch.set_num_threads(1)
 
 ROOT = Path(__file__).parent.parent
 Run = Callable[..., subprocess.CompletedProcess[str]]
-COMMANDS = ("factcli.training.finetune", "factcli.diagnosis", "factcli.benchmarking.bench", "factcli.hub.publish")
+COMMANDS = (
+    "factcli.training.finetune", "factcli.diagnosis", "factcli.benchmarking.bench", "factcli.hub.publish",
+    "sklearn.metrics", "datasets",
+)  # fmt: skip
 MODELS = ("transformers.models.bert.modeling_bert", "transformers.models.auto.tokenization_auto")
 LIBRARIES = ("torch", "transformers.modeling_utils", *MODELS)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays until the end: the garbage collector, which Trainer calls, need not look at it again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
