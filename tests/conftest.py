@@ -1,9 +1,11 @@
 """Fixtures: an offline world of its own for every test, and an interpreter that has no factcli."""
 
+import gc
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,10 +19,23 @@ from demo import bare
 
 from .hub import HubServer
 from .hub_client import HubClient
+from .processes import Python
 
 torch.set_num_threads(1)
 
+ROOT = Path(__file__).parent.parent
 Run = Callable[..., subprocess.CompletedProcess[str]]
+COMMANDS = (
+    "factcli.training.finetune", "factcli.diagnosis", "factcli.benchmarking.bench", "factcli.hub.publish",
+    "sklearn.metrics", "datasets",
+)  # fmt: skip
+MODELS = ("transformers.models.bert.modeling_bert", "transformers.models.auto.tokenization_auto")
+LIBRARIES = ("torch", "transformers.modeling_utils", *MODELS)
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays until the end: the garbage collector, which Trainer calls, need not look at it again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,33 +53,26 @@ def world(tmp_path_factory: pytest.TempPathFactory, cache: None) -> dict[str, st
 
 
 @pytest.fixture(scope="session")
-def stranger(tmp_path_factory: pytest.TempPathFactory, world: dict[str, str]) -> Run:
+def stranger(tmp_path_factory: pytest.TempPathFactory, world: dict[str, str]) -> Iterator[Run]:
     """Runs a Python script in an interpreter that has torch and transformers, and cannot import factcli."""
     folder = tmp_path_factory.mktemp("stranger") / "env"
-    python = bare.make(folder)
-
-    def run(*args: str, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(python), *args], cwd=folder, env=world | env, capture_output=True, text=True, stdin=subprocess.DEVNULL,
-            timeout=600,
-        )  # fmt: skip
-
-    probe = run("-c", "import torch, transformers, importlib.util as u; assert u.find_spec('factcli') is None")
-    assert probe.returncode == 0, probe.stderr
-    return run
+    with Python(bare.make(folder), world, folder, LIBRARIES) as python:
+        probe = python.run("-c", "import importlib.util as u, transformers; assert u.find_spec('factcli') is None")
+        assert probe.returncode == 0, probe.stderr
+        yield python.run
 
 
 @pytest.fixture(scope="session")
-def factcli(world: dict[str, str]) -> Run:
+def python(world: dict[str, str]) -> Iterator[Python]:
+    """An interpreter that has factcli."""
+    with Python(sys.executable, world, ROOT, (*COMMANDS, *MODELS)) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def factcli(python: Python) -> Run:
     """Runs the command as a user would, in its own process."""
-
-    def run(*args: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "factcli", *map(str, args)], env=world | env, capture_output=True, text=True,
-            stdin=subprocess.DEVNULL, timeout=600,
-        )  # fmt: skip
-
-    return run
+    return partial(python.run, "-m", "factcli")
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +84,14 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
 
 
 @pytest.fixture(scope="module")
-def owner(hub: HubServer, world: dict[str, str]) -> Iterator[HubClient]:
+def online(hub: HubServer, world: dict[str, str]) -> Iterator[Python]:
+    """An interpreter that has factcli and finds that Hub; without a token."""
+    with Python(sys.executable, world | hub.env, ROOT, (*COMMANDS, *MODELS)) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def owner(hub: HubServer, online: Python) -> Iterator[HubClient]:
     """factcli in a process of its own that is logged in there as `owner`."""
-    with HubClient(world | hub.env_as("owner")) as client:
+    with HubClient(online, hub.users.tokens["owner"]) as client:
         yield client

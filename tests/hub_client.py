@@ -1,11 +1,12 @@
-"""A process of its own that calls factcli with a Hub, as often as asked: imports are paid once."""
+"""A process of its own that calls factcli with a Hub, as often as asked."""
 
 import json
-import subprocess
-import sys
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from .processes import Python
 
 _SCRIPT = """
 import json, sys
@@ -29,27 +30,26 @@ class Refused(Exception):
 class HubClient:
     """Context manager; `call("push", folder, "someone/small", tag="v1")` is factcli.push there."""
 
-    def __init__(self, env: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", _SCRIPT], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+    def __init__(self, python: Python, token: str) -> None:
+        theirs, ours = os.pipe()
+        answers, said = os.pipe()
+        self.asked, self.answers = os.fdopen(ours, "w"), os.fdopen(answers)
+        with os.fdopen(theirs, "rb") as asked, os.fdopen(said, "wb") as answered:
+            self.process = python.start("-c", _SCRIPT, stdin=asked, stdout=answered, HF_TOKEN=token)
 
     def __enter__(self) -> "HubClient":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(60)
+        self.asked.close()  # which ends it
+        self.process.wait()
+        self.answers.close()
 
     def call(self, call: str, *args: Any, **options: Any) -> Any:
         """The result of a function of factcli. Raises Refused."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         ask = {"call": call, "args": [str(a) if isinstance(a, Path) else a for a in args], "options": options}
-        self.process.stdin.write(json.dumps(ask, default=str) + "\n")
-        self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
+        print(json.dumps(ask, default=str), file=self.asked, flush=True)
+        answer = json.loads(self.answers.readline())
         if "error" in answer:
             raise Refused(answer["error"])
         return answer["result"]

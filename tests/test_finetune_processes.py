@@ -4,63 +4,93 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import factcli
 
+from .conftest import ROOT
 from .training_helpers import save_model, weights, write_glue
 
 LAUNCH = [
     sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
     "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
 ]  # fmt: skip
+COMMANDS = """
+import json, sys
+from factcli.cli import main
+
+for words in json.loads(sys.argv[1]):
+    sys.argv = ["factcli", *words]
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+"""
+SAME: dict[str, dict[str, Any]] = {
+    "direct": {"schedule": "direct"},
+    "staged": {"schedule": "staged", "stage_steps": 6},
+    "taught": {"schedule": "direct", "teacher": "teacher"},
+}
 
 
-@pytest.mark.parametrize(("schedule", "taught"), [("direct", False), ("staged", False), ("direct", True)])
-def test_two_processes_equal_one(schedule: str, taught: bool, world: dict[str, str], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Each process draws its own dropout, so the comparison is without; the data fill whole batches.
-    model = save_model(tmp_path / "tiny", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-    write_glue(tmp_path / "glue", "sst2", train=128)
-    teacher = []
-    if taught:
-        torch.manual_seed(7)
-        save_model(tmp_path / "teacher", "bert", "BertForSequenceClassification")
-        teacher = ["--teacher", str(tmp_path / "teacher")]
-    arguments = [
-        "-m", "factcli", "finetune", str(model), "--task", "sst2", "--data-dir", str(tmp_path / "glue"), "--method",
-        "low-rank", "--keep", "0.5", "--schedule", schedule, "--max-steps", "20",
-        *(["--stage-steps", "10"] if schedule == "staged" else []), "--batch-size", "16",
-        "--learning-rate", "2e-3", "--device", "cpu", "--json", *teacher, "-o",
-    ]  # fmt: skip
-    runs = {"one": [sys.executable, *arguments], "two": [*LAUNCH, *arguments]}
-    losses, metrics = {}, {}
-    for name, command in runs.items():
-        done = subprocess.run([*command, str(tmp_path / name)], env=world, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-3000:]
-        metrics[name] = json.loads(done.stdout)["metrics"]  # one object: the other process prints nothing
-        losses[name] = json.loads((tmp_path / name / "finetune_results.json").read_text())["losses"]
-    assert [step for step, _ in losses["one"]] == [step for step, _ in losses["two"]]
-    one, two = ([loss for _, loss in losses[name]] for name in ("one", "two"))
-    assert two == pytest.approx(one, rel=1e-3)
-    assert metrics["one"] == metrics["two"]
-    first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
-    for name, tensor in first.items():
-        torch.testing.assert_close(second[name], tensor, rtol=0, atol=2e-3)
+    folder = tmp_path_factory.mktemp("processes")
+    save_model(folder / "tiny", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    save_model(folder / "teacher", "bert", "BertForSequenceClassification", seed=7)
+    write_glue(folder / "glue", "sst2", train=128)
+    return folder
 
 
-def test_two_processes_mix(world: dict[str, str], tmp_path: Path) -> None:
-    """Each process draws its own mixture; they end with the same factors, alone and good."""
-    model = save_model(tmp_path / "tiny")
-    write_glue(tmp_path / "glue", "sst2", train=256)
-    arguments = [
-        "-m", "factcli", "finetune", str(model), "--task", "sst2", "--data-dir", str(tmp_path / "glue"), "--keep",
-        "0.5", "--schedule", "mixed-rank", "--epochs", "8", "--batch-size", "16", "--learning-rate", "4e-3",
-        "--device", "cpu", "--json", "-o", str(tmp_path / "out"),
-    ]  # fmt: skip
-    done = subprocess.run([*LAUNCH, *arguments], env=world, capture_output=True, text=True, timeout=300)
+def options(place: Path, **more: Any) -> dict[str, Any]:
+    chosen = {"method": "low-rank", "max_steps": 12, "batch_size": 16, "learning_rate": 2e-3} | more
+    if "teacher" in chosen:
+        chosen["teacher"] = place / chosen["teacher"]
+    return {"task": "sst2", "data_dir": place / "glue", "keep": 0.5, "device": "cpu", **chosen}
+
+
+@pytest.fixture(scope="module")
+def two(place: Path, world: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """What two processes print for the commands, all in one launch: one object each, the other process nothing."""
+    mix = {"schedule": "mixed-rank", "max_steps": 64, "learning_rate": 4e-3}
+    chosen = {name: options(place, **more) for name, more in (SAME | {"mix": mix}).items()}
+    commands = [
+        ["finetune", str(place / "tiny"), "--json", "-o", str(place / f"two-{name}")]
+        + [word for key, value in values.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+        for name, values in chosen.items()
+    ]
+    (place / "commands.py").write_text(COMMANDS)
+    done = subprocess.run(
+        [*LAUNCH, str(place / "commands.py"), json.dumps(commands)], env=world | {"PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout)["metrics"]["accuracy"] > 0.9
-    again = factcli.evaluate(str(tmp_path / "out"), task="sst2", data_dir=tmp_path / "glue", device="cpu")[0]
-    assert again["metrics"] == json.loads(done.stdout)["metrics"]
+    printed = json.loads("[" + done.stdout.replace("\n}\n{", "\n},\n{") + "]")
+    return dict(zip(chosen, printed, strict=True))
+
+
+@pytest.mark.parametrize("name", list(SAME))
+def test_two_processes_equal_one(name: str, place: Path, two: dict[str, dict[str, Any]]) -> None:
+    one = factcli.finetune(str(place / "tiny"), place / f"one-{name}", **options(place, **SAME[name]))
+    first, second = (
+        json.loads((place / f"{count}-{name}" / "finetune_results.json").read_text())["losses"]
+        for count in ("one", "two")
+    )
+    assert [step for step, _ in first] == [step for step, _ in second]
+    assert [loss for _, loss in second] == pytest.approx([loss for _, loss in first], rel=1e-3)
+    assert one["metrics"] == two[name]["metrics"]
+    found = weights(place / f"two-{name}")
+    for key, tensor in weights(place / f"one-{name}").items():
+        torch.testing.assert_close(found[key], tensor, rtol=0, atol=2e-3)
+
+
+def test_two_processes_mix(place: Path, two: dict[str, dict[str, Any]]) -> None:
+    """Each process draws its own mixture; they end with the same factors, alone and good."""
+    assert two["mix"]["metrics"]["accuracy"] > 0.9
+    again = factcli.evaluate(str(place / "two-mix"), task="sst2", data_dir=place / "glue", device="cpu")[0]
+    assert again["metrics"] == two["mix"]["metrics"]

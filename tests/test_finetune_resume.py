@@ -2,10 +2,7 @@
 
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +11,14 @@ from transformers import AutoModelForSequenceClassification
 
 import factcli
 
-from .training_helpers import same, save_model, weights, write_glue
+from .conftest import Run
+from .processes import Python
+from .training_helpers import same, save_model, train_and_be_killed, weights, write_glue
 
-SCHEDULES = {"direct": ("--schedule", "direct"), "staged": ("--schedule", "staged", "--stage-steps", "30")}
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "direct": {"schedule": "direct", "max_steps": 20},
+    "staged": {"schedule": "staged", "stage_steps": 8, "max_steps": 12},
+}
 
 
 @pytest.fixture(scope="module")
@@ -27,45 +29,52 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def command(place: Path, output: Path, *more: str) -> list[str]:
-    return [
-        sys.executable, "-m", "factcli", "finetune", str(place / "tiny"), "--task", "sst2", "--data-dir",
-        str(place / "glue"), "--method", "low-rank", "--keep", "0.5", "--batch-size", "8", "--max-steps", "60",
-        "--learning-rate", "1e-3", "--save-steps", "4", "--device", "cpu", "-o", str(output), *more,
-    ]  # fmt: skip
+def options(place: Path, **more: Any) -> dict[str, Any]:
+    """20 steps in all, 13 of them an epoch, a checkpoint after every third."""
+    return {
+        "task": "sst2", "data_dir": place / "glue", "method": "low-rank", "keep": 0.5, "batch_size": 8,
+        "learning_rate": 1e-3, "save_steps": 3, "device": "cpu", **more,
+    }  # fmt: skip
 
 
-def kill_after(checkpoints: Path, steps: int, args: list[str], world: dict[str, str]) -> None:
-    """Run a command and kill it as soon as the checkpoint of a step is whole."""
-    with subprocess.Popen(args, env=world, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        until = time.monotonic() + 120
-        while not (checkpoints / f"checkpoint-{steps}" / "trainer_state.json").is_file():
-            assert process.poll() is None, "the run ended before it could be killed"
-            assert time.monotonic() < until
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+def command(place: Path, output: Path, *more: str, **chosen: Any) -> list[str]:
+    """The same, as the command is called."""
+    flags = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options(place, **chosen).items()]
+    return ["finetune", str(place / "tiny"), *(word for flag in flags for word in flag), "-o", str(output), *more]
+
+
+@pytest.fixture(scope="module")
+def whole(place: Path) -> Callable[[str], Path]:
+    """The export of a run by a schedule that nothing interrupted; made once."""
+
+    def run(schedule: str) -> Path:
+        output = place / schedule
+        if not output.exists():
+            factcli.finetune(str(place / "tiny"), output, **options(place, **SCHEDULES[schedule]))
+        return output
+
+    return run
 
 
 @pytest.mark.parametrize("schedule", list(SCHEDULES))
-def test_killed_and_resumed_ends_the_same(schedule: str, place: Path, world: dict[str, str], tmp_path: Path) -> None:
-    options = SCHEDULES[schedule]
-    whole = subprocess.run(command(place, tmp_path / "whole", *options, "--json"), env=world, capture_output=True)
-    assert whole.returncode == 0, whole.stderr
-    killed = command(place, tmp_path / "killed", *options)
-    checkpoints = tmp_path / "killed-checkpoints"
-    kill_after(checkpoints, 16, killed, world)  # in the middle of the first stage, and of an epoch
-    assert not (tmp_path / "killed").exists()
-    again = subprocess.run(killed, env=world, capture_output=True, text=True)
+def test_killed_and_resumed_ends_the_same(
+    schedule: str, place: Path, whole: Callable[[str], Path], python: Python, factcli: Run, tmp_path: Path
+) -> None:
+    output, checkpoints = tmp_path / "killed", tmp_path / "killed-checkpoints"
+    chosen = options(place, **SCHEDULES[schedule])
+    # in the middle of the first stage, and of an epoch, between two checkpoints
+    train_and_be_killed(python, place / "tiny", output, chosen, "step", 5)
+    again = factcli(*command(place, output, **SCHEDULES[schedule]))
     assert again.returncode == 1
     assert "--resume continues it" in again.stderr
-    kill_after(checkpoints, 44, [*killed, "--resume"], world)  # and again, in the next
-    newest = max(checkpoints.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
-    (newest / "trainer_state.json").write_text("{")  # half written: the one before is taken
-    resumed = subprocess.run([*killed, "--resume", "--json"], env=world, capture_output=True, text=True)
+    # and again, in the next
+    train_and_be_killed(python, place / "tiny", output, chosen | {"resume": True}, "checkpoint", 15)
+    assert {p.name for p in checkpoints.glob("checkpoint-*")} == {"checkpoint-12", "checkpoint-15"}
+    (checkpoints / "checkpoint-15" / "trainer_state.json").write_text("{")  # half written: the one before is taken
+    resumed = factcli(*command(place, output, "--resume", "--json", **SCHEDULES[schedule]))
     assert resumed.returncode == 0, resumed.stderr
-    assert same(tmp_path / "whole", tmp_path / "killed")
-    results = [json.loads((tmp_path / d / "finetune_results.json").read_text()) for d in ("whole", "killed")]
+    assert same(whole(schedule), output)
+    results = [json.loads((d / "finetune_results.json").read_text()) for d in (whole(schedule), output)]
     assert results[0]["losses"] == results[1]["losses"]
     assert results[0]["metrics"] == results[1]["metrics"] == json.loads(resumed.stdout)["metrics"]
     assert not checkpoints.exists()
@@ -93,10 +102,8 @@ def test_checkpoints_reload_and_carry_their_code(place: Path, tmp_path: Path) ->
     assert model.state_dict().keys() == weights(kept[0]).keys()
 
 
-def test_a_full_disk_leaves_the_checkpoint_before(place: Path, world: dict[str, str], tmp_path: Path) -> None:
-    """The size of files is limited after the first checkpoint, so that the next one cannot be written."""
-    script = f"""
-import resource, signal, sys
+DISK = """
+import json, resource, signal, sys
 import factcli
 
 def watch(event):
@@ -104,24 +111,27 @@ def watch(event):
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.RLIM_INFINITY))
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+model, output, options = json.loads(sys.argv[1])
 try:
-    factcli.finetune({str(place / "tiny")!r}, {str(tmp_path / "out")!r}, task="sst2", data_dir={str(place / "glue")!r},
-        method="low-rank", keep=0.5, batch_size=8, max_steps=60, learning_rate=1e-3, save_steps=4, device="cpu",
-        schedule="direct", watch=watch)
+    factcli.finetune(model, output, **options, watch=watch)
 except factcli.FactcliError as error:
     sys.exit(str(error))
 """
-    failed = subprocess.run([sys.executable, "-c", script], env=world, capture_output=True, text=True)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(
+    place: Path, whole: Callable[[str], Path], python: Python, factcli: Run, tmp_path: Path
+) -> None:
+    """The size of files is limited after the first checkpoint, so that the next one cannot be written."""
+    asked = [place / "tiny", tmp_path / "out", options(place, **SCHEDULES["direct"])]
+    failed = python.run("-c", DISK, json.dumps(asked, default=str))
     assert failed.returncode == 1
-    assert "checkpoint-8 cannot be written" in failed.stderr
-    assert [p.name for p in (tmp_path / "out-checkpoints").glob("checkpoint-*")] == ["checkpoint-4"]
-    resumed = command(place, tmp_path / "out", "--schedule", "direct", "--resume")
-    done = subprocess.run(resumed, env=world, capture_output=True, text=True)
+    assert "checkpoint-6 cannot be written" in failed.stderr
+    assert [p.name for p in (tmp_path / "out-checkpoints").glob("checkpoint-*")] == ["checkpoint-3"]
+    done = factcli(*command(place, tmp_path / "out", "--resume", **SCHEDULES["direct"]))
     assert done.returncode == 0, done.stderr
-    assert "resuming from checkpoint-4" in done.stderr
-    whole = command(place, tmp_path / "whole", "--schedule", "direct")
-    assert subprocess.run(whole, env=world, capture_output=True).returncode == 0
-    assert same(tmp_path / "out", tmp_path / "whole")
+    assert "resuming from checkpoint-3" in done.stderr
+    assert same(tmp_path / "out", whole("direct"))
 
 
 def test_resume_wants_the_same_options(place: Path, tmp_path: Path) -> None:

@@ -1,10 +1,6 @@
 """Pruning, mixed-rank training and both together (LPAF)."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +17,8 @@ from factcli.targets import Target
 from factcli.training.mixed import MixedRank, consistency_loss
 from factcli.training.pruning import PRUNINGS, SCOPES, Pruner, Pruning, highest
 
-from .training_helpers import same, save_model, write_glue
+from .processes import Python
+from .training_helpers import same, save_model, train_and_be_killed, write_glue
 
 FAST: dict[str, Any] = {"batch_size": 16, "learning_rate": 4e-3, "save_steps": 0, "device": "cpu"}
 
@@ -126,36 +123,49 @@ LPAF_OPTIONS: dict[str, Any] = {"prune": "movement", "density": 0.5, "keep": 0.5
 LPAF = Path(__file__).parent.parent / "recipes" / "lpaf.yaml"
 
 
+TRAINING: dict[str, Any] = {"task": "sst2", "max_steps": 24, "save_steps": 2}
+
+
 @pytest.mark.parametrize(
-    ("options", "until"),
-    [
-        (("--prune", "movement", "--density", "0.3"), "out-checkpoints/checkpoint-2[05]/trainer_state.json"),
-        (("--keep", "0.5", "--schedule", "mixed-rank"), "out-checkpoints/checkpoint-2[05]/trainer_state.json"),
-        (("-c", str(LPAF), "--keep", "0.5"), "out-phases/1/*-checkpoints/checkpoint-1[05]/trainer_state.json"),
-        (("-c", str(LPAF), "--keep", "0.5"), "out-checkpoints/checkpoint-1[05]/trainer_state.json"),
-    ],
-    ids=["prune", "mix", "lpaf-1", "lpaf-3"],
+    "options",
+    [{"prune": "movement", "density": 0.3}, {"keep": 0.5, "schedule": "mixed-rank"}],
+    ids=["prune", "mix"],
 )
-def test_a_killed_run_ends_the_same(
-    options: tuple[str, ...], until: str, place: Path, world: dict[str, str], tmp_path: Path
-) -> None:
-    """Scores, masks and what was pruned come back with the checkpoint; so do the draws and the place of a mixture, and
-    the phases that were done."""
-    command = [sys.executable, "-m", "factcli", "finetune", str(place / "base"), "--task", "sst2", "--data-dir",
-               str(place / "glue"), *options, "--epochs", "6", "--batch-size", "16", "--learning-rate", "4e-3",
-               "--save-steps", "5", "-q"]  # fmt: skip
-    subprocess.run([*command, "-o", str(tmp_path / "whole")], env=world, check=True, capture_output=True)
-    process = subprocess.Popen([*command, "-o", str(tmp_path / "out")], env=world, stderr=subprocess.DEVNULL)
-    latest = time.monotonic() + 120
-    while not list(tmp_path.glob(until)):
-        assert process.poll() is None
-        assert time.monotonic() < latest
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait(30)
-    assert not (tmp_path / "out").exists()
-    subprocess.run([*command, "-o", str(tmp_path / "out"), "--resume"], env=world, check=True, capture_output=True)
+def test_an_interrupted_run_ends_the_same(options: dict[str, Any], place: Path, tmp_path: Path) -> None:
+    """Scores, masks and what was pruned come back with the checkpoint; so do the draws and the place of a mixture."""
+
+    def stop(event: Any) -> None:
+        if (event.kind, event.step) == ("step", 9):
+            raise InterruptedError
+
+    def run(output: Path, **more: Any) -> None:
+        given = FAST | TRAINING | options | more
+        factcli.finetune(str(place / "base"), output, data_dir=place / "glue", **given)
+
+    run(tmp_path / "whole")
+    with pytest.raises(InterruptedError):
+        run(tmp_path / "out", watch=stop)
+    run(tmp_path / "out", resume=True)
     assert same(tmp_path / "whole", tmp_path / "out")
+    assert not list(tmp_path.glob("out-*"))
+
+
+def test_a_killed_lpaf_ends_the_same(place: Path, python: Python, tmp_path: Path) -> None:
+    """Killed in its first phase, and resumed and killed in its third: the phases that were done come back as well."""
+    options = FAST | TRAINING | {"data_dir": place / "glue", "config": LPAF, "keep": 0.5}
+    output, phases = tmp_path / "out", tmp_path / "out-phases"
+    factcli.finetune(str(place / "base"), tmp_path / "whole", **options)
+    train_and_be_killed(python, place / "base", output, options, "step", 3)  # of 6
+    assert [p.name for p in phases.glob("1/*-checkpoints/checkpoint-*")] == ["checkpoint-2"]
+    train_and_be_killed(
+        python, place / "base", output, options | {"resume": True}, "step", 9, phases / "2" / "base" / "config.json"
+    )
+    assert (phases / "1" / "base" / "config.json").is_file()
+    assert "checkpoint-8" in [p.name for p in tmp_path.glob("out-checkpoints/checkpoint-*")]
+    flags = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    done = python.run("-m", "factcli", "finetune", place / "base", *flags, "-o", output, "--resume", "-q")
+    assert done.returncode == 0, done.stderr
+    assert same(tmp_path / "whole", output)
     assert not list(tmp_path.glob("out-*"))
 
 

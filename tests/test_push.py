@@ -3,8 +3,7 @@
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
+import signal
 import time
 from pathlib import Path
 
@@ -12,9 +11,9 @@ import pytest
 
 import factcli
 
-from .conftest import Run
 from .hub import HubServer
 from .hub_client import HubClient, Refused
+from .processes import Python
 from .training_helpers import save_model
 
 FILES = {
@@ -140,19 +139,18 @@ def test_weights_of_an_earlier_form_go(hub: HubServer, owner: HubClient, export:
     ],
 )
 def test_rights_are_asked_before_the_work(
-    who: str | None, repo_id: str, said: str, hub: HubServer, small: Path, tmp_path: Path, factcli: Run
+    who: str | None, repo_id: str, said: str, hub: HubServer, online: Python, small: Path, tmp_path: Path
 ) -> None:
     hub.add_repo("someone/public", small)
-    wrong = {"HF_TOKEN": "hf_wrongwrongwrongwrong"}
-    env = hub.env if who is None else hub.env | wrong if who == "nobody" else hub.env_as(who)
-    done = factcli(
-        "convert", small.with_name("dense"), "--keep", "0.5", "-o", tmp_path / "out", "--push-to-hub", "--private",
-        "--hub-model-id", repo_id, **env,
+    token = hub.users.tokens.get(str(who), "hf_wrongwrongwrongwrong")
+    done = online.run(
+        "-m", "factcli", "convert", small.with_name("dense"), "--keep", "0.5", "-o", tmp_path / "out", "--push-to-hub", "--private",
+        "--hub-model-id", repo_id, **({"HF_TOKEN": token} if who else {}),
     )  # fmt: skip
     assert done.returncode == 1
     assert said in done.stderr
     assert done.stderr.count("\n") == 1
-    assert env.get("HF_TOKEN", "hf_") not in done.stderr.replace("HF_TOKEN", "")
+    assert (token if who else "hf_") not in done.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -202,15 +200,16 @@ def test_trouble_that_stays_is_said(hub: HubServer, owner: HubClient, export: Pa
     assert names(hub, "someone/down") == set()
 
 
-def test_a_failed_push_leaves_the_conversion(hub: HubServer, small: Path, tmp_path: Path, factcli: Run) -> None:
+def test_a_failed_push_leaves_the_conversion(hub: HubServer, online: Python, small: Path, tmp_path: Path) -> None:
     hub.faults.add("commit", status=403)
-    done = factcli(
-        "convert", small.with_name("dense"), "--keep", "0.5", "-o", tmp_path / "out", "--push-to-hub",
-        "--hub-model-id", "someone/later", **hub.env_as("owner"),
+    token = {"HF_TOKEN": hub.users.tokens["owner"]}
+    done = online.run(
+        "-m", "factcli", "convert", small.with_name("dense"), "--keep", "0.5", "-o", tmp_path / "out", "--push-to-hub",
+        "--hub-model-id", "someone/later", **token,
     )  # fmt: skip
     assert done.returncode == 1
     assert f"factcli push {tmp_path / 'out'} someone/later" in done.stderr
-    done = factcli("push", tmp_path / "out", "someone/later", "--json", **hub.env_as("owner"))
+    done = online.run("-m", "factcli", "push", tmp_path / "out", "someone/later", "--json", **token)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["commit"] == hub.repo("someone/later").head.oid
 
@@ -238,21 +237,21 @@ def test_metadata_that_the_hub_refuses(hub: HubServer, owner: HubClient, export:
     assert not hub.exists("someone/metadata")
 
 
-def test_killed_in_the_middle_and_pushed_again(hub: HubServer, export: Path, world: dict[str, str]) -> None:
+def test_killed_in_the_middle_and_pushed_again(hub: HubServer, online: Python, export: Path) -> None:
     """Killed when the weights are there and the commit is asked for: nothing is seen of it; the next push finishes."""
-    env = world | hub.env_as("owner")
+    token = {"HF_TOKEN": hub.users.tokens["owner"]}
     fault = hub.faults.add("commit", delay=60)
-    command = [sys.executable, "-m", "factcli", "push", str(export), "someone/killed", "-q"]
-    process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
+    command = ("-m", "factcli", "push", export, "someone/killed", "-q")
+    process = online.start(*command, **token)
     until = time.monotonic() + 120
     while not fault.acted and time.monotonic() < until:
         time.sleep(0.05)
-    process.kill()
-    process.wait(30)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
     assert fault.acted == 1
     assert names(hub, "someone/killed") == set()
     sent = len(hub.steps("put"))
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    done = online.run(*command, **token)
     assert done.returncode == 0, done.stderr
     assert names(hub, "someone/killed") == FILES
     assert len(hub.steps("put")) == sent  # the weights were not sent again

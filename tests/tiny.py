@@ -5,6 +5,7 @@ from typing import Any
 import torch
 import transformers as t
 from transformers import PreTrainedModel
+from transformers.models.auto import modeling_auto
 
 _ENCODER = {
     "vocab_size": 99,
@@ -74,7 +75,7 @@ def heads(kind: str) -> list[str]:
     """Names of every class that transformers' Auto classes offer for an architecture."""
     config_class = getattr(t, CONFIGS[kind][0])
     names: dict[str, None] = {}
-    for auto in dir(t):
+    for auto in sorted(modeling_auto.__all__):
         if auto.startswith("AutoModel") and hasattr(cls := getattr(t, auto), "_model_mapping"):
             found = cls._model_mapping._model_mapping.get(config_class.model_type)
             for name in found if isinstance(found, (list, tuple)) else (found,):

@@ -1,7 +1,9 @@
 """Tiny models with tokenizers, and generated tasks: one that can be learnt, one that cannot."""
 
 import csv
+import json
 import random
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
+from .processes import Python
 from .tiny import make
 
 WORDS = [f"w{i}" for i in range(90)]
@@ -93,3 +96,27 @@ def same(a: Path, b: Path) -> bool:
     """True if two exports have the same weights, bit for bit."""
     first, second = weights(a), weights(b)
     return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+_KILLED = """
+import json, os, signal, sys
+import factcli
+
+model, output, options, kind, step, there = json.loads(sys.argv[1])
+
+def watch(event):
+    if (event.kind, event.step) == (kind, step) and os.path.exists(there):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+factcli.finetune(model, output, **options, watch=watch)
+"""
+
+
+def train_and_be_killed(
+    python: Python, model: Path, output: Path, options: dict[str, Any], kind: str, step: int, there: str | Path = "/"
+) -> None:
+    """factcli.finetune in a process that is killed at the event of that kind and step; not before `there` exists."""
+    asked = json.dumps([model, output, options, kind, step, there], default=str)
+    done = python.run("-c", _KILLED, asked)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not output.exists()
