@@ -179,8 +179,10 @@ class Output:
             except (FactcliError, OSError) as error:
                 if not folder.is_dir():
                     raise
-                said = error if isinstance(error, FactcliError) else f"{self.given} cannot be replaced ({error})."
-                raise FactcliError(f"{said} The result is whole in {self._keep(folder, NEW)}.") from error
+                reason = str(error)
+                if isinstance(error, OSError):
+                    reason = f"{self.given} cannot be replaced ({error.strerror or error})."
+                raise FactcliError(f"{reason} The result is whole in {self._keep(folder, NEW)}.") from error
 
     def _keep(self, folder: Path, kind: str) -> Path:
         """Name it NAME.kind, or NAME.kind-2 and so on: nothing is replaced."""

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from . import files
+from .card.text import BEGIN
 
 RECIPE = "factcli_recipe.yaml"
 # What save_pretrained of models, tokenizers and processors writes, Trainer.save_model, and factcli after an export.
@@ -50,6 +51,8 @@ def foreign(folder: Path) -> str | None:
     if not isinstance(config, dict) or not ("model_type" in config or "architectures" in config):
         return f"is not a model (it holds {_named(entries)})"
     signed, patterns = _signed(folder), [_WRITTEN]
+    if BEGIN in _text(folder / "README.md"):
+        signed.add("README.md")
     modules = _json(folder / "modules.json")
     for module in modules if isinstance(modules, list) else ():
         path = module.get("path") if isinstance(module, dict) else None
@@ -88,9 +91,16 @@ def _signed(folder: Path) -> set[str]:
 
 def _json(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return json.loads(_text(file))
+    except ValueError:
         return None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 def _named(entries: list[Path]) -> str:

@@ -224,9 +224,22 @@ def test_an_export_is_known_whatever_it_carries(place: Path) -> None:
     shutil.copy(recipe, "recipe.yaml")
     factcli.convert("models/dense", "small", config="recipe.yaml", overwrite=True)
     assert recipe.read_bytes() == before
-    factcli.evaluate  # noqa: B018  (its results are of the export too)
+    recipe.write_text("method: low-rank\n")  # as earlier versions left it
+    (place / "small" / "strange.vocab").unlink(missing_ok=True)
     (place / "small" / "eval_results.json").write_text("[]")
     assert foreign(place / "small") is None
+    (place / "small" / "README.md").write_text("# Mine")
+    assert foreign(place / "small") == "holds README.md, which neither factcli nor save_pretrained wrote"
+
+
+def test_what_was_signed_is_known(tmp_path: Path) -> None:
+    with Output(tmp_path / "out").new() as work:
+        (work / "own [code]").mkdir()
+        for name in ("config.json", "factcli_recipe.yaml", "own [code]/tokens.bin"):
+            (work / name).write_text('{"model_type": "bert"}')
+    assert foreign(tmp_path / "out") is None
+    (tmp_path / "out" / "own [code]" / "more.bin").write_text("")
+    assert foreign(tmp_path / "out") == "holds own [code]/more.bin, which neither factcli nor save_pretrained wrote"
 
 
 # --- links
