@@ -77,7 +77,7 @@ def test_columns_and_length(base: Path, tmp_path: Path, said: Callable[[], list[
     with pytest.raises(FactcliError):
         factcli.evaluate(str(tmp_path / "out"), validation=plain, label_column="stars")
     assert factcli.evaluate(str(tmp_path / "out"), validation=plain)[0]["examples"] == 8
-    assert "plain.csv has not." in said()[-2]
+    assert said()[-2] == "out was trained on other columns (title, body): text is read."
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
