@@ -16,7 +16,7 @@ from ..models.fit import Features, Fit, find_fit
 from ..models.trained import Trained
 from ..notes import note
 from ..plan import Layer, Plan
-from ..prediction import Prompt, encode, encode_answers, labels_of, load_tokenizer
+from ..prediction import Prompt, align, encode, encode_answers, labels_of, load_tokenizer
 from ..recipe import FILE_NAME, Recipe, make_recipe
 from ..remote_code import configuration_factorized
 from ..remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
@@ -205,6 +205,7 @@ def build_model(job: Job) -> Loaded:
         fresh.base_model.load_state_dict(base.model.base_model.state_dict())
         loaded = Loaded(fresh)
     torch.nn.Module.to(loaded.model, torch.float32)  # as saved, it may be of a precision that does not train
+    align(loaded.model)  # from the first step on, so that a run that is resumed rounds alike
     return Loaded(loaded.model, loaded.absent)
 
 
