@@ -9,6 +9,7 @@ import torch
 import transformers
 from huggingface_hub import save_torch_state_dict
 from transformers import PretrainedConfig, PreTrainedModel
+from transformers.models.auto import modeling_auto
 
 from . import remote_code
 from .errors import CheckFailed, FactcliError
@@ -41,8 +42,8 @@ def auto_map(config_class: type[PretrainedConfig]) -> dict[str, str]:
 
 @cache
 def _auto_names() -> tuple[str, ...]:
-    """Names of the Auto classes of models; to list what transformers has takes a second."""
-    names = [name for name in sorted(dir(transformers)) if name.startswith("AutoModel")]
+    """Names of the Auto classes of models."""
+    names = [name for name in sorted(modeling_auto.__all__) if name.startswith("AutoModel")]
     return tuple(name for name in names if hasattr(getattr(transformers, name), "_model_mapping"))
 
 

@@ -24,8 +24,8 @@ from .data.labels import (
     outputs_of_classes,
     unnamed,
 )
-from .data.tables import Table, read_table
-from .data.tasks import GLUE, Task, data_commit, load_split, user_task
+from .data.tables import read_table
+from .data.tasks import GLUE, PAIR, TEXT, Task, data_commit, load_split, user_task
 from .errors import FactcliError, UsageError
 from .memory import memory_advice
 from .metrics import compute_metrics, is_failed, majority_score
@@ -119,6 +119,7 @@ def evaluate(
         check_card(source)
     results = []
     commit = data_commit(GLUE[task], data_dir, data_revision) if task is not None else None
+    there = read_table(Path(validation)).names if validation is not None else ()
     for source in sources:
         started = time.perf_counter()
         trained = read_trained(source.path)
@@ -126,9 +127,9 @@ def evaluate(
             chosen = GLUE[task]
         else:
             assert validation is not None
-            text, label = columns_of(trained, validation, text_column, label_column)
+            text, label = columns_of(trained, there, text_column, label_column)
             chosen = file_task(source, validation, text, label, label_names, trained.labels)
-        _say_how(source, trained, chosen, text_column, label_column, max_length)
+        _say_how(source, trained, chosen, there, text_column, label_column, max_length)
         data = load_split(chosen, split, data_dir, limit, commit or data_revision)
         with memory_advice(batch_size, training=False):
             metrics, majority = _measure_source(
@@ -152,18 +153,14 @@ def evaluate(
 
 
 def columns_of(
-    trained: Trained, file: str | Path, text_column: Sequence[str], label_column: str | None
+    trained: Trained, there: Sequence[str], text_column: Sequence[str], label_column: str | None
 ) -> tuple[Sequence[str], str]:
-    """The columns to read of a user's file: those that were given, else those that the model was trained on, where the
-    file has them, else none for the texts (they are looked for) and LABEL_COLUMN."""
-    there = set(read_table(Path(file)).names)
-    if not text_column and trained.text_column:
-        if set(trained.text_column) <= there:
-            text_column = trained.text_column
-        else:
-            note(f"The model was trained on the columns {', '.join(trained.text_column)}, which {file} has not.")
-    if label_column is None:
-        label_column = trained.label_column if trained.label_column in there else None
+    """The columns to read of a user's file, which has those that are `there`: what was given, else what the model was
+    trained on, else none for the texts (they are looked for) and LABEL_COLUMN."""
+    if not text_column and set(trained.text_column) <= set(there):
+        text_column = trained.text_column
+    if label_column is None and trained.label_column in there:
+        label_column = trained.label_column
     return text_column, label_column or LABEL_COLUMN
 
 
@@ -171,19 +168,22 @@ def _say_how(
     source: Source,
     trained: Trained,
     task: Task,
+    there: Sequence[str],
     text_column: Sequence[str],
     label_column: str | None,
     max_length: int | None,
 ) -> None:
-    """A note on what is read as in training, where something else would be read without it."""
+    """A note on what is read as in training, where something else would be read without it, and on what cannot be."""
     used = []
     if max_length is None and trained.max_length not in (None, LENGTH):
         used.append(f"--max-length {trained.max_length}")
-    if task.files and not text_column and task.columns == trained.text_column:
-        table = next(iter(task.files.values()))
-        there = table.names if isinstance(table, Table) else ()
-        usual = tuple(n for n in ("text", "text_pair") if n in there)
-        used += [f"--text-column {name!r}" for name in task.columns if task.columns != usual]
+    if task.files and not text_column and trained.text_column:
+        usual = tuple(name for name in (TEXT, PAIR) if name in there)
+        if task.columns != trained.text_column:
+            columns = (", ".join(names) for names in (trained.text_column, task.columns))
+            note("{} was trained on other columns ({}): {} is read.".format(source.name, *columns))
+        elif task.columns != usual:
+            used += [f"--text-column {name!r}" for name in task.columns]
     if task.files and label_column is None and task.label == trained.label_column != LABEL_COLUMN:
         used.append(f"--label-column {task.label!r}")
     if used:

@@ -136,6 +136,7 @@ def predict(
 
     Raises FactcliError where the model fails on a batch.
     """
+    align(model)
     device = next(model.parameters()).device
     run = forward or (lambda batch: model(**batch).logits)
     rows: dict[int, NDArray[Any]] = {}
@@ -152,6 +153,13 @@ def predict(
     finally:
         model.train(training)
     return np.stack([rows[i] for i in range(len(features))])
+
+
+def align(model: PreTrainedModel) -> None:
+    """Put weights that a file is mapped to where torch would put them, in place: kernels round otherwise by it."""
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu" and tensor.data_ptr() % 64:
+            tensor.data = tensor.data.clone()
 
 
 def _answers(run: Forward, batch: dict[str, torch.Tensor], name: str) -> NDArray[Any]:

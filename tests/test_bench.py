@@ -17,9 +17,10 @@ from transformers import PreTrainedModel
 
 import factcli
 from factcli.benchmarking.counting import count_flops, peak_memory
-from factcli.benchmarking.inputs import make_inputs, positions
+from factcli.benchmarking.inputs import make_inputs
 from factcli.benchmarking.ratios import judge
 from factcli.cli.costs import measured
+from factcli.models.fit import positions
 
 from . import tiny
 from .conftest import Run

@@ -110,11 +110,11 @@ def test_a_recipe_of_a_local_model_asks_for_it(dense: Path, tmp_path: Path) -> N
 def test_train_and_measure_with_data_of_the_hub(hub: HubServer, owner: HubClient, tmp_path: Path) -> None:
     commit = hub.repo("nyu-mll/glue", "dataset").head.oid
     result = owner.call("finetune", "someone/dense", tmp_path / "out", task="mrpc", keep=0.5, schedule="direct",
-                        max_steps=2, batch_size=8, save_steps=0, device="cpu", push_to_hub=True,
+                        max_steps=2, batch_size=8, save_steps=0, device="cpu", push_to_hub=True, max_length=8,
                         hub_model_id="someone/trained")  # fmt: skip
     assert result["pushed"]["commit"] == hub.repo("someone/trained").head.oid
     assert factcli.inspect(tmp_path / "out")["made_with"]["data"] == f"nyu-mll/glue@{commit}"
-    again = owner.call("evaluate", "someone/trained", task="mrpc", device="cpu")[0]
+    again = owner.call("evaluate", "someone/trained", task="mrpc", device="cpu")[0]  # at the length that it remembers
     assert again["metrics"] == result["metrics"]
     listed = owner.call("inspect", f"someone/trained@{result['pushed']['commit']}")
     assert listed["recipe"]["training"]["data_revision"] == commit

@@ -12,10 +12,10 @@ from ..card.results import update_speed
 from ..conversion import pick_device
 from ..errors import FactcliError, UsageError
 from ..files import updating
+from ..models.fit import check_length, positions
 from ..options import check_values, given, refuse_idle
 from ..unchanged import unchanged
 from .cell import load_subject, measure_cell
-from .inputs import check_length
 from .options import RULES, check, find_dtype, make_cells, make_schedule
 from .ratios import compare, judge
 
@@ -80,7 +80,7 @@ def bench(
         if s.source.repo_id is not None or not (s.source.path / "README.md").is_file():
             raise FactcliError(f"{s.source.name} is no directory with a README.md: leave out --update-card.")
     for s in subjects:  # before the first cell, rather than after minutes of measuring
-        check_length(s.model, s.source.name, max(length for _, length, _ in cells))
+        check_length(s.source.name, positions(s.model), max(length for _, length, _ in cells), "--sequence-length")
     results: list[dict[str, Any]] = []
     ratios: list[dict[str, Any]] = []
     guard = torch.cuda.device(where) if where.type == "cuda" else nullcontext()

@@ -8,7 +8,6 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..errors import FactcliError
-from ..models.fit import positions
 
 SEED = 0
 _SPECIAL = ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id", "cls_token_id", "sep_token_id")
@@ -55,13 +54,6 @@ def make_inputs(
         inputs = {key: tensor.to(device) for key, tensor in inputs.items()}
         made.append(inputs | ({"use_cache": False} if "use_cache" in accepted else {}))
     return made
-
-
-def check_length(model: PreTrainedModel, name: str, length: int) -> None:
-    """Raises FactcliError where `model` has fewer positions than `length`."""
-    limit = positions(model)
-    if limit is not None and length > limit:
-        raise FactcliError(f"{name} has {limit} positions: --sequence-length {length} is too long for it.")
 
 
 def _ids(value: Any) -> list[int]:

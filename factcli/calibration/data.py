@@ -68,6 +68,7 @@ def load_examples(options: CalibrationOptions, fit: Fit, config: PretrainedConfi
     limit = fit.limit(options.max_length, task.pair)
     features = encode(fit, data, limit.tokens)
     limit.say(features)
+    fit.check_ends([f for f in features if f["input_ids"]], alike=False)
     return [
         Example(tuple(f["input_ids"]), tuple(f["token_type_ids"]) if "token_type_ids" in f else None, label)
         for f, label in zip(features, labels, strict=True)

@@ -89,7 +89,8 @@ def command(
         float | None, typer.Option("--weight-decay", help="Default 0.01.", rich_help_panel=TRAINING)
     ] = None,
     max_length: Annotated[
-        int | None, typer.Option("--max-length", help="Tokens of an example; default 128.", rich_help_panel=TRAINING)
+        int | None,
+        typer.Option("--max-length", help="Tokens of an example; default 128, or what fits.", rich_help_panel=TRAINING),
     ] = None,
     precision: Annotated[
         str | None,

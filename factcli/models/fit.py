@@ -68,8 +68,7 @@ class Fit:
         """
         added = int(self.tokenizer.num_special_tokens_to_add(pair=pair))
         if asked is not None:
-            if self.positions is not None and asked > self.positions:
-                raise FactcliError(f"{self.name} has {self.positions} positions: {option} {asked} is too long for it.")
+            check_length(self.name, self.positions, asked, option)
             if asked <= added:
                 raise FactcliError(
                     f"{option} {asked} leaves no room for text: the tokenizer of {self.name} adds {added} tokens of "
@@ -249,6 +248,12 @@ def find_fit(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: s
         pad_id=_pad_id(tokenizer, config.pad_token_id, rows, decoder),
         end=end if at_end and isinstance(end, int) else None,
     )  # fmt: skip
+
+
+def check_length(name: str, positions: int | None, asked: int, option: str) -> None:
+    """Raises FactcliError where a model has fewer positions than `option` asks for."""
+    if positions is not None and asked > positions:
+        raise FactcliError(f"{name} has {positions} positions: {option} {asked} is too long for it.")
 
 
 def positions(model: PreTrainedModel) -> int | None:

@@ -26,7 +26,7 @@ from ..models.trained import Trained
 from ..notes import note
 from ..options import without_effect
 from ..plan import Layer, Plan
-from ..prediction import Prompt, encode, encode_answers, labels_of, load_tokenizer
+from ..prediction import Prompt, align, encode, encode_answers, labels_of, load_tokenizer
 from ..recipe import FILE_NAME, Recipe, read_recipe, recorded_recipe
 from ..remote_code import configuration_factorized
 from ..remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
@@ -218,6 +218,7 @@ def build_model(job: Job) -> Loaded:
         fresh = source.model_class(source.config)
         fresh.base_model.load_state_dict(base.model.base_model.state_dict())
         loaded = Loaded(fresh)
+    align(loaded.model)  # from the first step on, so that a run that is resumed rounds alike
     return Loaded(loaded.model, loaded.absent)
 
 
