@@ -12,7 +12,7 @@ from ..checkpoint import auto_class, copy_small_files, write_export, write_json,
 from ..directory import new_directory
 from ..errors import FactcliError
 from ..plan import Plan
-from ..provenance import made_with, model_argument, trained_on
+from ..provenance import calibrated_on, made_with, model_argument, trained_on
 from ..recipe import FILE_NAME, dump_recipe
 from ..source import Loaded, count_parameters
 from .job import Job
@@ -43,6 +43,9 @@ def export(
     if whole is job:
         training |= {"learning_rate": result["learning_rate"], "seed": result["seed"]}
     data = trained_on(whole.task, whole.data_dir, whole.settings.data_revision)
+    if whole.recipe is not None and not whole.source.factorized:
+        chosen = calibrated_on(whole.recipe, whole.data_dir)
+        data |= {key.replace("data", "calibration"): value for key, value in chosen.items()}
     about = made_with(whole.source, whole.recipe, data, sentences)
     texts = {FILE_NAME: dump_recipe(whole.recipe, about, training)}
     command = _command(whole)

@@ -128,7 +128,22 @@ class Runner:
                     shutil.rmtree(folder)  # check_output has seen that --overwrite is given
                 folder.mkdir()
                 record(folder, self.identity)
-        runs = []
+        try:
+            runs = self._each(folder, seeds)
+        except BaseException:
+            if is_main():
+                forget(folder)
+            raise
+        result = {
+            "model": self.job.source.name, "output": str(folder), "task": self.job.task.name, "runs": runs,
+            "summary": summarize(runs),
+        }  # fmt: skip
+        if is_main():
+            write_json(folder / RESULTS, result)
+        return result
+
+    def _each(self, folder: Path, seeds: list[int]) -> list[dict[str, Any]]:
+        runs: list[dict[str, Any]] = []
         for number, seed in enumerate(seeds, 1):
             output, failed = folder / f"seed-{seed}", folder / f"seed-{seed}.json"
             done = next((f for f in (output / RESULTS, failed) if f.is_file()), None)
@@ -140,13 +155,7 @@ class Runner:
             runs.append(self.one(output, seed, tolerant=True))
             if not runs[-1]["metrics"] and is_main():
                 write_json(failed, runs[-1])  # diverged: there is no model to keep
-        result = {
-            "model": self.job.source.name, "output": str(folder), "task": self.job.task.name, "runs": runs,
-            "summary": summarize(runs),
-        }  # fmt: skip
-        if is_main():
-            write_json(folder / RESULTS, result)
-        return result
+        return runs
 
     def _learning_rate(self, options: Options, seed: int) -> float:
         """The rate that was given, or found: once for all seeds, and kept for a run that is resumed."""
