@@ -261,6 +261,8 @@ def _measure_source(
     progress: Progress | None,
 ) -> tuple[dict[str, float], float | None]:
     in_words = is_text_to_text(source) if text_to_text is None else text_to_text
+    if in_words and not is_text_to_text(source):
+        raise UsageError(f"{source.name} does not answer in words: leave out --text-to-text.")
     if label_names and (task.regression or (in_words and not task.files)):
         what = "on numbers, which have no names" if task.regression else "for a model that answers in words"
         raise without_effect("--label-names", what)

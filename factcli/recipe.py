@@ -24,6 +24,7 @@ FILE_NAME = RECIPE
 TRAINED = "trained_on"  # its section with what models/trained.py keeps
 QUIET_KEYS = ("solver", "sparsity", "rank_multiple", "seed")  # not written where they have their defaults
 BUDGETS = ("params", "keep", "rank")
+SECTIONS = ("made_with", "training", TRAINED)  # of an export's recipe file, not part of the recipe
 COMPENSATIONS = ("sequential", "none")
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
@@ -254,11 +255,11 @@ def _resolve(file: Mapping[str, Any], flags: Values) -> Recipe:
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:
-    """The values of a recipe file, without its sections `made_with` (provenance) and `training`.
+    """The values of a recipe file, without its sections.
 
     Raises FactcliError for a file that cannot be read, UsageError for what is wrong in it.
     """
-    values = {k: v for k, v in load_file(path).items() if k not in ("made_with", "training", TRAINED)}
+    values = {k: v for k, v in load_file(path).items() if k not in SECTIONS}
     values = check_keys(values, Recipe, f"The recipe {path}", loose=("params",))
     several = [name for name in BUDGETS if name in values]
     if len(several) > 1:

@@ -61,7 +61,8 @@ def test_convert_push_and_load_without_factcli(hub: HubServer, tmp_path: Path, f
     for method in ("low-rank", "monarch"):
         done = factcli(
             "convert", "someone/dense", "--method", method, "--keep", "0.5", "-o", tmp_path / method,
-            *(["--blocks", "2"] if method == "monarch" else []), "--push-to-hub", "--hub-model-id", "someone/both", "--private", "--json", **hub.env_as("owner"),
+            *(["--blocks", "2"] if method == "monarch" else []), "--push-to-hub",
+            "--hub-model-id", "someone/both", "--private", "--json", **hub.env_as("owner"),
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         pushed = json.loads(done.stdout)["pushed"]

@@ -45,7 +45,8 @@ def test_only_the_output(options: dict[str, Any], here: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["loss", "step", "search"])
-@pytest.mark.parametrize("options", [{}, {"prune": "magnitude", "density": 0.5, "keep": 0.5}], ids=["one", "phases"])
+@pytest.mark.parametrize("options", [{}, {"prune": "magnitude", "density": 0.5, "keep": 0.5}, {"seeds": "1-2"}],
+                         ids=["one", "phases", "seeds"])  # fmt: skip
 def test_nothing_of_an_interrupt_without_a_checkpoint(kind: str, options: dict[str, Any], here: Path) -> None:
     def stop(event: Event) -> None:
         if event.kind == kind:

@@ -144,17 +144,26 @@ def test_the_same_run_is_continued(start: Start, place: Path) -> None:
 def test_seeds_that_are_done_are_of_the_same_run(interrupted: Path, tmp_path: Path) -> None:
     dense, files = str(interrupted / "dense"), {"validation": interrupted / "val.csv", "train": tmp_path / "train.csv"}
     shutil.copyfile(interrupted / "train.csv", tmp_path / "train.csv")
-    common = COMMON | files | {"save_steps": 0, "max_steps": 1}
-    first = factcli.finetune(dense, tmp_path / "out", seeds="1-2", **common)
-    more = factcli.finetune(dense, tmp_path / "out", seeds="1-3", resume=True, **common)
-    runs = [[{k: v for k, v in run.items() if k != "seconds"} for run in r["runs"][:2]] for r in (first, more)]
-    assert runs[0] == runs[1]
+    common = COMMON | files | {"save_steps": 0, "max_steps": 1, "seeds": "1-2"}
+
+    def stop_before_the_second(event: Event) -> None:
+        if event.text.startswith("seed 2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        factcli.finetune(dense, tmp_path / "out", watch=stop_before_the_second, **common)
     data(tmp_path / "train.csv", 1, swapped=True)
-    with pytest.raises(FactcliError, match="out is of a run with other options or data: the training data"):
-        factcli.finetune(dense, tmp_path / "out", seeds="1-3", resume=True, **common)
-    (tmp_path / "out" / "run.json").unlink()
-    with pytest.raises(FactcliError, match="out does not say of which run it is"):
-        factcli.finetune(dense, tmp_path / "out", seeds="1-3", resume=True, **common)
+    with pytest.raises(FactcliError, match="is of a run with other options or data: the training data"):
+        factcli.finetune(dense, tmp_path / "out", resume=True, **common)
+    data(tmp_path / "train.csv", 1)
+    said: list[str] = []
+    result = factcli.finetune(
+        dense, tmp_path / "out", resume=True, watch=lambda event: said.append(event.text), **common
+    )
+    assert "seed 1, run 1 of 2, done before" in said
+    assert [(run["seed"], run["output"]) for run in result["runs"]] == [
+        (seed, str(tmp_path / "out" / f"seed-{seed}")) for seed in (1, 2)
+    ]
 
 
 def test_the_phases_are_of_the_same_run(interrupted: Path, tmp_path: Path) -> None:

@@ -150,7 +150,9 @@ def _made(
     """The sections on how it was made, step by step, and what makes it again."""
     steps = "\n".join(f"{number}. {step}" for number, step in enumerate(made_with.get("steps", ()), 1))
     values = (recipe.to_dict() if recipe else {}) | ({"training": training} if training else {})
-    names = ", ".join(f"`{made_with[key]}`" for key in ("train", "validation", "data") if f"{key}_sha256" in made_with)
+    names = ", ".join(
+        f"`{made_with[key]}`" for key in ("train", "validation", "data", "calibration") if f"{key}_sha256" in made_with
+    )
     local = [
         *([] if source.repo_id else [f"MODEL is the directory `{source.provenance()['model']}`"]),
         *([f"the data are {names}, with the SHA-256 below"] if names else []),

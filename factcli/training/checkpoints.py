@@ -65,7 +65,8 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
             changed = [key for key in keys if old.get(key) != new.get(key)]
             found += [f"{_called(part, k)} ({_value(old, k)} then, {_value(new, k)} now)" for k in changed]
         else:
-            found.append(f"{part} ({old} then, {new} now)" if isinstance(new, int) else part)  # digests say nothing
+            said = "the model" if part == "source" else part
+            found.append(f"{said} ({old} then, {new} now)" if isinstance(new, int) else said)  # digests say nothing
     return found
 
 
@@ -81,9 +82,9 @@ def _value(values: dict[str, Any], key: str) -> str:
 
 
 def forget(folder: Path) -> None:
-    """Remove the folder of a run that left nothing to continue from."""
-    if folder.is_dir() and not (folder / SEARCHED).is_file() and not list(folder.glob("checkpoint-*")):
-        _remove(folder)
+    """Remove the folder of a run, of its phases or its seeds, that left nothing to continue from."""
+    if not any(list(folder.glob(pattern)) for pattern in ("checkpoint-*", SEARCHED, "[12]/*", "seed-*")):
+        close_folder(folder)
 
 
 def check_clear(folder: Path, overwrite: bool) -> None:

@@ -17,7 +17,7 @@ from ..files import write_json
 from ..models.weights import read_weights
 from ..outputs import Output
 from ..plan import Plan
-from ..provenance import made_with, model_argument, trained_on
+from ..provenance import calibrated_on, made_with, model_argument, trained_on
 from ..recipe import FILE_NAME, dump_recipe
 from ..scores.results import OF_TRAINING, identify
 from ..source import Loaded, Source
@@ -52,7 +52,11 @@ def export(
     if whole is job:
         training |= {"learning_rate": result["learning_rate"], "seed": result["seed"]}
     commit, split = whole.settings.data_revision, job.task.validation
-    about = made_with(whole.source, whole.recipe, trained_on(whole.task, whole.data_dir, commit), sentences)
+    data = trained_on(whole.task, whole.data_dir, commit)
+    if whole.recipe is not None and not whole.source.factorized:
+        chosen = calibrated_on(whole.recipe, whole.data_dir)
+        data |= {key.replace("data", "calibration"): value for key, value in chosen.items()}
+    about = made_with(whole.source, whole.recipe, data, sentences)
     texts = {FILE_NAME: dump_recipe(whole.recipe, about, training, whole.trained.to_dict(), job.dtype)}
     command = _command(whole)
     with output.new() as work:

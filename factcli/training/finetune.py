@@ -269,6 +269,8 @@ def _check_phases(settings: Settings, several: bool) -> None:
         raise UsageError("--prune with a budget makes one model: give --seed, not --seeds.")
     if processes() > 1:
         raise UsageError("--prune with a budget runs in one process: give its three phases as three commands.")
+    if settings.max_steps == 1:
+        raise UsageError("--max-steps 1 is not a step for each of two trainings: give at least 2.")
     if settings.schedule not in (None, "mixed-rank") or settings.mixed_with is not None:
         raise UsageError(
             "--prune with a budget trains by schedule mixed-rank, with the model that it pruned: leave out "

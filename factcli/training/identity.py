@@ -18,11 +18,11 @@ def identity(job: Job) -> dict[str, Any]:
     return {
         "training": {k: v for k, v in settings.to_dict(job.task.regression).items() if k != "seed"},
         "recipe": recipe.to_dict() if recipe else {},
-        "the model": digest_of_model(job.source),
+        "source": digest_of_model(job.source),
         "the training data": digest_of_features(job.train),
         "the validation data": digest_of_values(validation),
         "the names of the labels": {"classes": list(job.task.labels), "outputs": job.outputs, "head": job.keep_head},
-        "the calibration data": calibrated_on(recipe, job.data_dir) if recipe else None,
+        "the calibration data": calibrated_on(recipe, job.data_dir) if recipe and not job.source.factorized else None,
         **{
             f"the model of {spelled(name)}": digest_of_model(
                 find_source(model, None, job.trust_remote_code, accept_factorized=True)

@@ -16,7 +16,7 @@ from ..outputs import Output
 from ..recipe import Recipe
 from ..source import find_source
 from .calibrating import measured_now
-from .checkpoints import PHASES, RUN, clear, close_folder, folder_of, open_folder
+from .checkpoints import PHASES, RUN, clear, close_folder, folder_of, forget, open_folder
 from .events import Watch
 from .export import RESULTS
 from .identity import identity
@@ -69,8 +69,7 @@ def prune_and_factorize(
         if not (factors / "config.json").is_file():
             write_json(kept / TOOK, _factorize(job, sparse, Output(factors), run.device))
     except BaseException:
-        if not list(kept.glob("1/*")):  # nothing to continue from
-            close_folder(kept)
+        forget(kept)
         raise
     took = json.loads((kept / TOOK).read_text(encoding="utf-8")) if (kept / TOOK).is_file() else 0.0
     before = Before(
@@ -92,8 +91,8 @@ def _shared_out(settings: Settings, recipe: Recipe) -> tuple[Settings, Settings]
     """The settings of the first and of the last phase."""
     plain = {name: getattr(Settings, name) for name in (*_OF_MIXING, *_OF_PRUNING)}
     share, steps = settings.prune_share, settings.max_steps
-    before = None if steps is None else max(1, round(share * steps))
-    after = None if steps is None or before is None else max(1, steps - before)
+    before = None if steps is None else min(max(1, round(share * steps)), steps - 1)
+    after = None if steps is None or before is None else steps - before
     first = replace(
         settings, **{k: plain[k] for k in (*_OF_MIXING, "prune_share")}, schedule=None, epochs=share * settings.epochs,
         max_steps=before, prune_include=recipe.include, prune_exclude=recipe.exclude,

@@ -126,7 +126,23 @@ class Runner:
         folder = output.beside(SEEDS)
         if is_main():
             open_folder(folder, self.identity, self.options.resume, output.overwrite)
-        runs = []
+        try:
+            runs = self._each(output, folder, seeds)
+        except BaseException:
+            if is_main():
+                forget(folder)
+            raise
+        result = {
+            "model": self.job.source.name, "output": str(output.shown), "task": self.job.task.name, "runs": runs,
+            "summary": summarize(runs),
+        }  # fmt: skip
+        if is_main():
+            write_json(folder / RESULTS, result)
+            output.take(folder, at_once=False)
+        return result
+
+    def _each(self, output: Output, folder: Path, seeds: list[int]) -> list[dict[str, Any]]:
+        runs: list[dict[str, Any]] = []
         for number, seed in enumerate(seeds, 1):
             place, failed = folder / f"seed-{seed}", folder / f"seed-{seed}.json"
             done = next((f for f in (place / RESULTS, failed) if f.is_file()), None)
@@ -139,14 +155,7 @@ class Runner:
             runs.append(self.one(Output(place, shown=output.shown / place.name), seed, tolerant=True))
             if not runs[-1]["metrics"] and is_main():
                 write_json(failed, runs[-1])  # diverged: there is no model to keep
-        result = {
-            "model": self.job.source.name, "output": str(output.shown), "task": self.job.task.name, "runs": runs,
-            "summary": summarize(runs),
-        }  # fmt: skip
-        if is_main():
-            write_json(folder / RESULTS, result)
-            output.take(folder, at_once=False)
-        return result
+        return runs
 
     def _learning_rate(self, options: Options, seed: int) -> float:
         """The rate that was given, or found: once for all seeds, and kept for a run that is resumed."""

@@ -33,6 +33,12 @@ RULES = (
         ("model", "schedule", "method", "prune"),
     ),
     Rule(
+        ("order", "stage_steps"),
+        lambda v: unless(v["stages"] != 1, "with --stages 1"),
+        "give more stages",
+        ("stages",),
+    ),
+    Rule(
         ("mixed_with", "mixed_start", "mixed_until", "consistency"),
         lambda v: unless(v["schedule"] == "mixed-rank", _schedule(v)),
         "take --schedule mixed-rank",
