@@ -357,6 +357,12 @@ def load_model(
     return Loaded(model.eval(), absent, stored.read(unused))
 
 
+def bare_model(source: Source) -> PreTrainedModel:
+    """The class of `source` as its configuration describes it, on the meta device, whatever weights there are."""
+    with torch.device("meta"):
+        return source.model_class(source.config)
+
+
 def load_meta(source: Source, dtype: torch.dtype | None = None) -> Loaded:
     """The same without values, on the meta device; from the configuration alone where `source` has no weights.
 
@@ -364,7 +370,7 @@ def load_meta(source: Source, dtype: torch.dtype | None = None) -> Loaded:
     """
     wanted = dtype or getattr(torch, source.dtype)
     with torch.device("meta"):
-        state = source.weights.on_meta() if source.weights else source.model_class(source.config).state_dict()
+        state = source.weights.on_meta() if source.weights else bare_model(source).state_dict()
     try:
         model, info = load_on_meta(source.model_class, source.config, state, wanted)
     except (RuntimeError, ValueError, OSError) as error:

@@ -342,7 +342,7 @@ def test_what_is_saved_is_what_has_an_effect() -> None:
         "method": "low-rank", "keep": 0.5, "criterion": "frobenius", "allocation": "uniform",
     }  # fmt: skip
     saved = Recipe(keep=0.5, criterion="kfac", calibration_samples=8, calibration="mrpc").to_dict()
-    assert saved.keys() >= {"calibration", "calibration_samples", "fisher", "max_length", "compensation"}
+    assert saved.keys() >= {"calibration", "calibration_samples", "fisher", "compensation"}
     assert not saved.keys() & {"label_column", "text_column", "solver", "blocks"}
     assert "temperature" not in Settings(teacher="x").to_dict(regression=True)
     assert "epochs" not in Settings(max_steps=3).to_dict()

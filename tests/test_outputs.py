@@ -119,7 +119,7 @@ def test_refused_with_overwrite(output: str, said: str, place: Path) -> None:
     ("options", "output", "said"),
     [
         ({"teacher": "models/dense"}, "models/dense", "is the teacher"),
-        ({"mixed_with": "models/dense", "schedule": "mixed-rank"}, "models", "holds"),
+        ({"mixed_with": "models/dense", "schedule": "mixed-rank", "keep": 0.5}, "models", "holds"),
         ({}, "glue", "is --data-dir glue"),
         ({}, "glue/sst2", "lies in --data-dir glue"),
         ({}, "glue/small", "lies in --data-dir glue"),
@@ -155,7 +155,7 @@ def test_a_source_in_the_folders_of_a_run(place: Path) -> None:
     """--overwrite would clear the folder away in which the source lies."""
     folder = place / "out-checkpoints"
     shutil.copytree("models/dense", folder / "checkpoint-5")
-    (folder / "run.json").write_text('{"source": {}, "training": {}}')
+    (folder / "run.json").write_text('{"training": {}, "versions": {}}')
     refuse(
         place, "out-checkpoints holds the source",
         lambda: factcli.finetune("out-checkpoints/checkpoint-5", "out", task="sst2", data_dir="glue", overwrite=True,
@@ -348,7 +348,7 @@ def test_a_directory_of_the_user_s_that_is_called_like_a_run_s(kind: str, place:
             lambda: factcli.finetune("models/dense", "out", **options),
         )  # fmt: skip
         (mine / name).unlink()
-    (mine / "run.json").write_text('{"source": {}, "training": {}}')  # a run's, and something more
+    (mine / "run.json").write_text('{"training": {}, "versions": {}}')  # a run's, and something more
     (mine / "checkpoint-5").mkdir()
     (mine / "notes.txt").write_text("")
     refuse(place, "holds notes.txt", lambda: factcli.finetune("models/dense", "out", **options))
@@ -405,7 +405,9 @@ def test_the_phases_write_their_last_words_before_they_are_seen(place: Path, mon
     assert len(seen) == 3
     assert seen[-1] == tree(place / "out")
     written = json.loads(seen[-1]["finetune_results.json"])
-    assert {k: v for k, v in written.items() if k != "losses"} == result
+    apart = {"losses", "validation", "model", "output", "seconds"}
+    assert {k: v for k, v in written.items() if k not in apart} == {k: v for k, v in result.items() if k not in apart}
+    assert (written["model"], written["output"]) == ("dense", "out")  # without directories
     assert (result["model"], result["steps"], result["pruned"]["steps"]) == ("models/dense", 4, 1)
     assert b"prune: taylor" in seen[-1]["factcli_recipe.yaml"]
     assert sorted(p.name for p in place.iterdir()) == ["glue", "models", "out"]

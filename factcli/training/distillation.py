@@ -13,7 +13,7 @@ from ..data.labels import head_size, outputs_of_classes
 from ..errors import FactcliError, UsageError
 from ..models.fit import LENGTH, Fit, find_fit
 from ..prediction import encode, load_tokenizer
-from ..source import Source, find_source, load_meta, load_model
+from ..source import Source, bare_model, find_source, load_model
 from .job import Job
 
 INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
@@ -113,7 +113,7 @@ def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Source, Teacher
 def _fit(job: Job, source: Source, name: str) -> tuple[Fit, frozenset[str]]:
     """Of the teacher, whose tokens, positions and padding must be those of the job's model, and what it takes of a
     batch."""
-    fit = find_fit(load_meta(source).model, load_tokenizer(source), f"The teacher {name}")
+    fit = find_fit(bare_model(source), load_tokenizer(source), f"The teacher {name}")
     longest = max((len(f["input_ids"]) for f in job.train), default=0)
     if fit.positions is not None and longest > fit.positions:
         raise FactcliError(

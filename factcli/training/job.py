@@ -30,7 +30,7 @@ from ..prediction import Prompt, align, encode, encode_answers, labels_of, load_
 from ..recipe import FILE_NAME, Recipe, read_recipe, recorded_recipe
 from ..remote_code import configuration_factorized
 from ..remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
-from ..source import Loaded, Source, factorized_class, load_meta, load_model, native_head
+from ..source import Loaded, Source, bare_model, factorized_class, load_model, native_head
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def prepare(source: Source, task: Task, settings: Settings, train: "Dataset", va
     """A job without a plan. Raises FactcliError where model, task and data do not fit together."""
     in_words = settings.text_to_text
     headed, changes, outputs, keep = with_head(source, task, settings)
-    fit = find_fit(load_meta(headed).model, load_tokenizer(source), source.name, in_words)
+    fit = find_fit(bare_model(headed), load_tokenizer(source), source.name, in_words)
     changes |= _padding_token(headed, fit)
     tokenizer_changes = fit.teach_padding()
     labels = labels_of(train)
