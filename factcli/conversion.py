@@ -18,6 +18,7 @@ from .directory import check_output, new_directory
 from .errors import FactcliError, UsageError
 from .factorization import Progress, factorize
 from .hub.publish import Publishing
+from .notes import note
 from .plan import Plan, format_count, make_plan
 from .provenance import made_with
 from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe, source_of_recipe
@@ -133,6 +134,8 @@ def convert(
     plan = plan_for(source, recipe, loaded, measured, target_device)
     result = describe(source, recipe, plan) | (_about(measured) if measured else {})
     if dry_run:
+        if source.weights is None:
+            note(f"Sizes are those of config.json: the weights of {source.name} are not here, and may hold more.")
         return result
     folder = Path(output) if output is not None else Path(default_output(source, recipe, plan))
     with new_directory(folder, overwrite) as work:

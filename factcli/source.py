@@ -293,7 +293,24 @@ def load_meta(source: Source, dtype: torch.dtype | None = None) -> Loaded:
     if source.weights is None:
         return Loaded(model)
     absent, unused = _fitting(source, model, info)
+    for tied, kept in dict(getattr(model, "all_tied_weights_keys", {})).items():  # without values all look the same
+        if not _same_in_files(source.weights, tied, kept, f"{model.base_model_prefix}.", wanted):
+            del model.all_tied_weights_keys[tied]
     return Loaded(model, absent, {name: state[name] for name in unused})
+
+
+def _same_in_files(weights: Weights, tied: str, kept: str, base: str, dtype: torch.dtype) -> bool:
+    """Whether two tensors that the configuration ties are one, or equal, in the files."""
+    found = [next((n for n in _spellings(name, base) if n in weights.tensors), None) for name in (tied, kept)]
+    if None in found or weights.tensors[str(found[0])].shape != weights.tensors[str(found[1])].shape:
+        return True
+    a, b = weights.read({str(n) for n in found}).values()
+    return torch.equal(a.to(dtype), b.to(dtype))
+
+
+def _spellings(name: str, base: str) -> tuple[str, str, str]:
+    """How a tensor may be called in a file: with the base model's name before it, or without."""
+    return name, base + name, name.removeprefix(base)
 
 
 def _fitting(source: Source, model: PreTrainedModel, info: dict[str, Any]) -> tuple[set[str], set[str]]:
@@ -301,7 +318,7 @@ def _fitting(source: Source, model: PreTrainedModel, info: dict[str, Any]) -> tu
     loaded them. Raises FactcliError where they do not belong to the configuration."""
     stored, state = source.stored, model.state_dict()
     base = f"{model.base_model_prefix}."
-    own = {n for name in state for n in (name, base + name, name.removeprefix(base))}
+    own = {n for name in state for n in _spellings(name, base)}
     for name, tensor in stored.tensors.items():
         if tensor.dtype not in FLOATS and name in own and _of(state, name, base).is_floating_point():
             raise FactcliError(
@@ -320,7 +337,7 @@ def _fitting(source: Source, model: PreTrainedModel, info: dict[str, Any]) -> tu
         if prefix is not None and prefix != base:
             raise FactcliError(
                 f"{source.name} has weights named {prefix}{lacking[0].removeprefix(base)}, where "
-                f"{type(model).__name__} has {lacking[0]}: rename them, and give what save_pretrained writes."
+                f"{type(model).__name__} has {lacking[0]}: take {prefix!r} off and give what save_pretrained writes."
             )
         raise FactcliError(
             f"{source.name} lacks {len(lacking)} weights of its blocks that config.json asks for, such as "
@@ -342,7 +359,7 @@ def _fitting(source: Source, model: PreTrainedModel, info: dict[str, Any]) -> tu
 
 
 def _of(state: dict[str, Tensor], name: str, base: str) -> Tensor:
-    return next(state[n] for n in (name, base + name, name.removeprefix(base)) if n in state)
+    return next(state[n] for n in _spellings(name, base) if n in state)
 
 
 def _renamed(name: str) -> str:

@@ -213,7 +213,8 @@ def _unwrapped(stored: dict[str, Stored], name: str) -> tuple[dict[str, Stored],
         inner = {key: ".".join(p for p in old.split(".") if p not in _WRAPPERS) for key, old in names.items()}
         for old in names.values():
             taken += [f"{p}." for p in old.split(".") if p in _WRAPPERS and f"{p}." not in taken]
-        leading = next((p for p in _LEADING if inner and all(n.startswith(p) for n in inner.values())), None)
+        dotted = [n for n in inner.values() if "." in n]  # a counter may stand beside what was wrapped
+        leading = next((p for p in _LEADING if dotted and all(n.startswith(p) for n in dotted)), None)
         if leading is not None:
             inner = {key: n.removeprefix(leading) for key, n in inner.items()}
             taken.append(leading)

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ..errors import FactcliError, UsageError
 from ..labels import model_labels, named_order, outputs_of_classes, unnamed
+from ..models.precision import config_in
 from ..plan import Layer, Plan
 from ..prediction import Features, encode, labels_of, load_tokenizer, prompts
 from ..recipe import FILE_NAME, Recipe, make_recipe
@@ -160,7 +161,7 @@ def build_model(job: Job) -> Loaded:
     else:  # the source's own head does not fit: take the rest
         own = replace(source, config=_original_head(source, job))
         base = load_model(own, dtype=torch.float32)
-        fresh = source.model_class(source.config)
+        fresh = source.model_class(config_in(source.config, torch.float32))
         fresh.base_model.load_state_dict(base.model.base_model.state_dict())
         loaded = Loaded(fresh)
     return Loaded(loaded.model, loaded.absent)
