@@ -161,6 +161,14 @@ def _say_what_differs(source: Source, loaded: Loaded) -> None:
     if loaded.extra:
         what = type(loaded.model).__name__
         note(f"{source.name} has tensors that {what} does not use, {_first(loaded.extra)}: kept as they are.")
+    model: Any = loaded.model
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    tied = getattr(model.config.get_text_config(), "tie_word_embeddings", False) and head is not None
+    if tied and head.weight is not embeddings.weight and head.weight.shape == embeddings.weight.shape:
+        note(
+            f"{source.name} ties its head to its embeddings in config.json, and has two that differ in its weights: "
+            "both are written, but transformers 4 reads the embeddings alone."
+        )
 
 
 def _first(names: Iterable[str]) -> str:

@@ -121,6 +121,8 @@ def find_source(
     Raises FactcliError for whatever a user can put right.
     """
     path, repo_id, commit = locate(name, revision, weights)
+    if (path / ADAPTER).is_file():
+        raise FactcliError(adapter_sentence(path, name))
     raw = read_config(path)
     kind = native_type(raw)
     factorized = "factorization" in raw
@@ -157,7 +159,7 @@ def _stored(
     path: Path, name: str, raw: dict[str, Any], repo_id: str | None, commit: str | None, wanted: bool
 ) -> Weights | None:
     """What the weight files hold; where they are not `wanted`, only if they are here anyway."""
-    here = any((path / file).is_file() for file in (FILE, INDEX, ADAPTER, str(raw.get("transformers_weights"))))
+    here = any((path / file).is_file() for file in (FILE, INDEX, str(raw.get("transformers_weights"))))
     if wanted:
         return read_weights(path, name, raw, listed_files(repo_id, commit) if repo_id and not here else ())
     try:
@@ -193,8 +195,6 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         raw = json.loads((path / "config.json").read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        if (path / ADAPTER).is_file():
-            raise FactcliError(adapter_sentence(path, str(path))) from error
         raise FactcliError(f"{path} has no config.json: give a directory saved by save_pretrained.") from error
     except (OSError, ValueError) as error:
         raise FactcliError(f"{path / 'config.json'} cannot be read as JSON: {_line(error)}") from error

@@ -2,11 +2,13 @@
 
 import hashlib
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from huggingface_hub import HfApi, errors, hf_hub_download, snapshot_download
 
 from ..errors import FactcliError
+from ..models.weights import ADAPTER, no_weights, shards_elsewhere
 from .failures import CLIENT_FAILURES, failure
 
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.vocab", "*.tiktoken", "*.spm", "README.md")
@@ -31,6 +33,9 @@ def fetch(repo_id: str, revision: str | None, weights: bool) -> tuple[Path, str 
                     ignore_patterns=list(_OTHER_FORMATS),
                 )
             )  # fmt: skip
+            for name in shards_elsewhere(path):
+                with suppress(errors.EntryNotFoundError):  # said by whoever reads the weights
+                    hf_hub_download(repo_id, name, revision=path.name)
             for file in sorted(path.glob("*.safetensors")):
                 if damaged(file):
                     hf_hub_download(repo_id, file.name, revision=path.name, force_download=True)
@@ -39,6 +44,11 @@ def fetch(repo_id: str, revision: str | None, weights: bool) -> tuple[Path, str 
                             f"{file.name} of {repo_id} arrives damaged (its SHA-256 is not the Hub's): try again "
                             "later, or from another network."
                         )
+    except errors.RemoteEntryNotFoundError as error:
+        names = set(listed_files(repo_id, revision))
+        if ADAPTER in names:
+            raise FactcliError(no_weights(repo_id, names)) from error
+        raise failure(error, repo_id, revision) from error
     except (*CLIENT_FAILURES, errors.HFValidationError, OSError) as error:
         raise failure(error, repo_id, revision) from error
     return path, path.name if re.fullmatch("[0-9a-f]{40}", path.name) else None
