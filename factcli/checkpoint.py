@@ -1,6 +1,7 @@
 """An export: what is in a directory that reloads anywhere; written, reloaded and compared."""
 
 import shutil
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -132,10 +133,7 @@ def write_model(
         if not issubclass(model_class, modeling_factorized.FactorizedModel):
             model_class = factorized_class(model_class)
     raw.pop("transformers_weights", None)  # the name of the source's file
-    lacking = sorted(loaded.absent)
-    if lacking:
-        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
-        note(f"{source.name} has no weights for {lacking[0]}{more}: what is written has none either.")
+    _say_what_differs(source, loaded)
     config = _config_class(source, plan).from_dict(raw | {"dtype": dtype})
     state = loaded.model.state_dict()
     dtypes = stored_dtypes(model_class, config, state, getattr(torch, dtype))
@@ -162,6 +160,28 @@ def write_model(
             "bfloat16 or float32."
         )
     return reloaded
+
+
+def _say_what_differs(source: Source, loaded: Loaded) -> None:
+    """Between what the source's files hold and what its class uses."""
+    if loaded.absent:
+        note(f"{source.name} has no weights for {_first(loaded.absent)}: what is written has none either.")
+    if loaded.extra:
+        what = type(loaded.model).__name__
+        note(f"{source.name} has tensors that {what} does not use, {_first(loaded.extra)}: kept as they are.")
+    model: Any = loaded.model
+    head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
+    tied = getattr(model.config.get_text_config(), "tie_word_embeddings", False) and head is not None
+    if tied and head.weight is not embeddings.weight and head.weight.shape == embeddings.weight.shape:
+        note(
+            f"{source.name} ties its head to its embeddings in config.json, and has two that differ in its weights: "
+            "both are written, but transformers 4 reads the embeddings alone."
+        )
+
+
+def _first(names: Iterable[str]) -> str:
+    first, *others = sorted(names)
+    return first + (f" and {len(others)} more" if others else "")
 
 
 def _config_class(source: Source, plan: Plan | None) -> Any:

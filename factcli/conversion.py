@@ -155,6 +155,8 @@ def convert(
         plan = plan_for(source, recipe, loaded, measured, target_device)
         result = describe(source, recipe, plan) | (_about(measured) if measured else {})
         if dry_run:
+            if source.weights is None:
+                note(f"Sizes are those of config.json: the weights of {source.name} are not here, and may hold more.")
             return result
         place = place or Output(default_output(source, recipe, plan), overwrite, read)
         errors = export_factorized(

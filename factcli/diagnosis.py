@@ -93,7 +93,7 @@ def diagnose(
     if calibration is not None:
         options = CalibrationOptions(
             calibration, 512 if calibration_samples is None else calibration_samples,
-            128 if max_length is None else max_length, fisher or "sampled", tuple(text_column or ()),
+            max_length, fisher or "sampled", tuple(text_column or ()),
             label_column or "label", data_dir, seed,
         )  # fmt: skip
     loaded = load_model(source)

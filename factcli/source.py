@@ -131,6 +131,8 @@ def find_source(
     Raises FactcliError for whatever a user can put right.
     """
     path, repo_id, commit = locate(name, revision, weights, trust_remote_code)
+    if (path / ADAPTER).is_file():
+        raise FactcliError(adapter_sentence(path, name))
     raw = read_config(path)
     kind = native_type(raw)
     factorized = "factorization" in raw
@@ -168,7 +170,7 @@ def _stored(
     path: Path, name: str, raw: dict[str, Any], repo_id: str | None, commit: str | None, wanted: bool
 ) -> Weights | None:
     """What the weight files hold; where they are not `wanted`, only if they are here anyway."""
-    here = any((path / file).is_file() for file in (FILE, INDEX, ADAPTER, str(raw.get("transformers_weights"))))
+    here = any((path / file).is_file() for file in (FILE, INDEX, str(raw.get("transformers_weights"))))
     if wanted:
         return read_weights(path, name, raw, listed_files(repo_id, commit) if repo_id and not here else ())
     try:
@@ -230,8 +232,6 @@ def _read_object(file: Path) -> dict[str, Any]:
     try:
         raw = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        if (file.parent / ADAPTER).is_file():
-            raise FactcliError(adapter_sentence(file.parent, str(file.parent))) from error
         raise FactcliError(_no_config(file)) from error
     except (OSError, ValueError) as error:
         raise FactcliError(f"{file} cannot be read as JSON: {_line(error)}") from error
@@ -379,7 +379,24 @@ def load_meta(source: Source, dtype: torch.dtype | None = None) -> Loaded:
     if source.weights is None:
         return Loaded(model)
     absent, unused = _fitting(source, model, info)
+    for tied, kept in dict(getattr(model, "all_tied_weights_keys", {})).items():  # without values all look the same
+        if not _same_in_files(source.weights, tied, kept, f"{model.base_model_prefix}.", wanted):
+            del model.all_tied_weights_keys[tied]
     return Loaded(model, absent, {name: state[name] for name in unused})
+
+
+def _same_in_files(weights: Weights, tied: str, kept: str, base: str, dtype: torch.dtype) -> bool:
+    """Whether two tensors that the configuration ties are one, or equal, in the files."""
+    found = [next((n for n in _spellings(name, base) if n in weights.tensors), None) for name in (tied, kept)]
+    if None in found or weights.tensors[str(found[0])].shape != weights.tensors[str(found[1])].shape:
+        return True
+    a, b = weights.read({str(n) for n in found}).values()
+    return torch.equal(a.to(dtype), b.to(dtype))
+
+
+def _spellings(name: str, base: str) -> tuple[str, str, str]:
+    """How a tensor may be called in a file: with the base model's name before it, or without."""
+    return name, base + name, name.removeprefix(base)
 
 
 def _fitting(source: Source, model: PreTrainedModel, info: dict[str, Any]) -> tuple[set[str], set[str]]:
@@ -387,7 +404,7 @@ def _fitting(source: Source, model: PreTrainedModel, info: dict[str, Any]) -> tu
     loaded them. Raises FactcliError where they do not belong to the configuration."""
     stored, state = source.stored, model.state_dict()
     base = f"{model.base_model_prefix}."
-    own = {n for name in state for n in (name, base + name, name.removeprefix(base))}
+    own = {n for name in state for n in _spellings(name, base)}
     for name, tensor in stored.tensors.items():
         if tensor.dtype not in FLOATS and name in own and _of(state, name, base).is_floating_point():
             raise FactcliError(
@@ -406,7 +423,7 @@ def _fitting(source: Source, model: PreTrainedModel, info: dict[str, Any]) -> tu
         if prefix is not None and prefix != base:
             raise FactcliError(
                 f"{source.name} has weights named {prefix}{lacking[0].removeprefix(base)}, where "
-                f"{type(model).__name__} has {lacking[0]}: rename them, and give what save_pretrained writes."
+                f"{type(model).__name__} has {lacking[0]}: take {prefix!r} off and give what save_pretrained writes."
             )
         raise FactcliError(
             f"{source.name} lacks {len(lacking)} weights of its blocks that config.json asks for, such as "
@@ -428,7 +445,7 @@ def _fitting(source: Source, model: PreTrainedModel, info: dict[str, Any]) -> tu
 
 
 def _of(state: dict[str, Tensor], name: str, base: str) -> Tensor:
-    return next(state[n] for n in (name, base + name, name.removeprefix(base)) if n in state)
+    return next(state[n] for n in _spellings(name, base) if n in state)
 
 
 def _renamed(name: str) -> str:

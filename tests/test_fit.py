@@ -17,7 +17,7 @@ import factcli
 from factcli.errors import FactcliError
 from factcli.models.fit import Fit, find_fit
 from factcli.prediction import encode, load_tokenizer, predict
-from factcli.source import Source, find_source, load_meta, load_model
+from factcli.source import Source, bare_model, find_source, load_model
 
 from . import tiny
 from .conftest import Run
@@ -76,7 +76,7 @@ def save(folder: Path, model: t.PreTrainedModel, tokenizer: Any) -> Path:
 
 def fit_of(folder: Path) -> Fit:
     source: Source = find_source(str(folder))
-    return find_fit(load_meta(source), load_tokenizer(source), source.name)
+    return find_fit(bare_model(source), load_tokenizer(source), source.name)
 
 
 def check_alone(folder: Path, texts: list[str], pairs: list[str] | None = None) -> None:

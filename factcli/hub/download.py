@@ -12,6 +12,7 @@ from huggingface_hub import HfApi, errors, hf_hub_download, snapshot_download
 
 from ..errors import FactcliError
 from ..links import names_in
+from ..models.weights import ADAPTER, no_weights
 from .failures import CLIENT_FAILURES, failure
 
 Read = Callable[[str], str]  # the text of a file, by its name
@@ -32,6 +33,11 @@ def fetch(repo_id: str, revision: str | None, wanted: Wanted | None) -> tuple[Pa
             hf_hub_download(repo_id, name, revision=commit or revision)
         if wanted is not None:
             _fetch_wanted(repo_id, commit or revision, path, wanted)
+    except errors.RemoteEntryNotFoundError as error:
+        names = set(listed_files(repo_id, revision))
+        if ADAPTER in names:
+            raise FactcliError(no_weights(repo_id, names)) from error
+        raise failure(error, repo_id, revision) from error
     except (*CLIENT_FAILURES, errors.HFValidationError, OSError) as error:
         raise failure(error, repo_id, revision) from error
     return path, commit

@@ -6,6 +6,7 @@ overflow (T5's `wo`), parameters that a class makes in a type of its own, and bu
 values, and what is cast is what would be stored: parameters and persistent buffers.
 """
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,15 @@ def stored_dtypes(
     shapes = {name: torch.empty(t.shape, dtype=t.dtype, device="meta") for name, t in state.items()}
     model, _ = load_on_meta(model_class, config, shapes, dtype)
     return {name: t.dtype for name, t in model.state_dict().items()}
+
+
+def config_in(config: PretrainedConfig, dtype: torch.dtype) -> PretrainedConfig:
+    """A copy of `config` for a new model in `dtype`: heads that make their base model from it take what it says."""
+    found = copy.deepcopy(config)
+    for part in (found, *(getattr(found, key, None) for key in found.sub_configs)):
+        if part is not None:
+            part.dtype = dtype
+    return found
 
 
 @torch.no_grad()

@@ -105,8 +105,6 @@ def read_weights(path: Path, name: str, raw: dict[str, Any] | None = None, listi
     `name` is what the user calls it, `raw` its config.json, `listing` the files that the Hub has where `path` is a part
     of a repository. Raises FactcliError where there are no files that can be read, with what to do.
     """
-    if (path / ADAPTER).is_file():
-        raise FactcliError(adapter_sentence(path, name))
     files = _files(path, name, (raw or {}).get("transformers_weights"), listing)
     stored = [tensor for file in files for tensor in _header(file)]
     tensors, wrapped = _unwrapped({t.key: t for t in stored}, name)
@@ -160,7 +158,7 @@ def _files(path: Path, name: str, named: Any, listing: Iterable[str]) -> list[Pa
         return [path / FILE]
     if (path / INDEX).is_file():
         return _shards(path / INDEX, name)
-    raise FactcliError(_nothing(name, {p.name for p in path.iterdir()} | set(listing)))
+    raise FactcliError(no_weights(name, {p.name for p in path.iterdir()} | set(listing)))
 
 
 def _shards(index: Path, name: str) -> list[Path]:
@@ -175,6 +173,19 @@ def _shards(index: Path, name: str) -> list[Path]:
         more = f" ({len(lost)} of {len(files)} shards are)" if len(lost) > 1 else ""
         raise FactcliError(f"{name} lacks weights: {what}{more}: fetch it again.")
     return files
+
+
+def shards_elsewhere(path: Path) -> list[str]:
+    """Names of weight files that are not in the directory, and that config.json or an index there asks for."""
+    names: set[str] = set()
+    for file, key in (("config.json", "transformers_weights"), (INDEX, "weight_map")):
+        try:
+            found = json.loads((path / file).read_text(encoding="utf-8"))[key]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        names |= {found} if isinstance(found, str) else {str(v) for v in getattr(found, "values", list)()}
+    inside = (n for n in sorted(names) if not Path(n).is_absolute() and ".." not in Path(n).parts)
+    return [n for n in inside if not (path / n).is_file()] if not (path / FILE).is_file() else []
 
 
 def _inside(file: str, where: Path) -> str:
@@ -213,7 +224,8 @@ def _unwrapped(stored: dict[str, Stored], name: str) -> tuple[dict[str, Stored],
         inner = {key: ".".join(p for p in old.split(".") if p not in _WRAPPERS) for key, old in names.items()}
         for old in names.values():
             taken += [f"{p}." for p in old.split(".") if p in _WRAPPERS and f"{p}." not in taken]
-        leading = next((p for p in _LEADING if inner and all(n.startswith(p) for n in inner.values())), None)
+        dotted = [n for n in inner.values() if "." in n]  # a counter may stand beside what was wrapped
+        leading = next((p for p in _LEADING if dotted and all(n.startswith(p) for n in dotted)), None)
         if leading is not None:
             inner = {key: n.removeprefix(leading) for key, n in inner.items()}
             taken.append(leading)
@@ -239,7 +251,7 @@ def _say_unread(path: Path, name: str, files: list[Path]) -> None:
         note(f"{name} also has {unread[0]}{more}, which transformers does not read beside {read}: left out.")
 
 
-def _nothing(name: str, names: set[str]) -> str:
+def no_weights(name: str, names: set[str]) -> str:
     """Why none of the files `names` are weights that can be read."""
     variants = sorted(n for n in names if re.fullmatch(r"model\.[\w-]+\.safetensors|.*index\.[\w-]+\.json", n))
     if ADAPTER in names:

@@ -22,6 +22,7 @@ from ..data.labels import (
 from ..data.tasks import Task
 from ..errors import FactcliError
 from ..models.fit import Features, Fit, find_fit
+from ..models.precision import config_in
 from ..models.trained import Trained
 from ..notes import note
 from ..options import without_effect
@@ -215,7 +216,7 @@ def build_model(job: Job) -> Loaded:
     else:  # the source's own head does not fit: take the rest
         own = replace(source, config=_original_head(source, job))
         base = load_model(own, dtype=torch.float32)
-        fresh = source.model_class(source.config)
+        fresh = source.model_class(config_in(source.config, torch.float32))
         fresh.base_model.load_state_dict(base.model.base_model.state_dict())
         loaded = Loaded(fresh)
     align(loaded.model)  # from the first step on, so that a run that is resumed rounds alike

@@ -52,7 +52,7 @@ def prune_and_factorize(
     """
     source, recipe, settings = job.source, job.recipe, job.settings
     assert recipe is not None
-    check_feasible(source, recipe)
+    check_feasible(replace(source, weights=None), recipe)
     kept = output.beside(PHASES)
     if not run.resume:
         clear(folder_of(output.path), output.overwrite)

@@ -53,12 +53,13 @@ def planned(job: Job, recipe: Recipe | None, device: torch.device) -> Job:
     if recipe is None:
         return job
     result = replace(job, recipe=recipe)
+    shape = replace(job.source, weights=None)  # with the head that is trained, whatever the files hold
     if allocations[recipe.allocation].needs_gains:
         loaded = build_model(result)
         measured = measured_now(result, loaded.model, device, None, has_new_head(result, loaded))
-        plan = plan_for(job.source, recipe, loaded, measured or Measured(criterion_of(recipe)), device)
+        plan = plan_for(shape, recipe, loaded, measured or Measured(criterion_of(recipe)), device)
     else:
-        plan = plan_for(job.source, recipe)
+        plan = plan_for(shape, recipe)
     assert settings.schedule is not None
     schedules[settings.schedule].stages(plan.factorized, settings.stage_options)  # refused here if need be
     return replace(result, plan=plan)
