@@ -1,5 +1,6 @@
 """An export: what is in a directory that reloads anywhere; written, reloaded and compared."""
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -65,7 +66,7 @@ def export_config(
 def carried_config(source: Source) -> dict[str, Any]:
     """What a config.json made from that of `source` takes from it: all but what belongs to the machine it was made on,
     and code of its own that is not trusted."""
-    values = {k: v for k, v in portable_config(source.raw).items() if k != "auto_map"}
+    values = portable_config(source.raw)
     return values if source.trusted else {k: v for k, v in values.items() if k != "custom_pipelines"}
 
 
@@ -95,11 +96,7 @@ def write_export(
         loaded.model.to(getattr(torch, dtype))
         loaded.extra = {k: t.to(getattr(torch, dtype)) for k, t in loaded.extra.items()}
         changes |= {"dtype": dtype} | ({"torch_dtype": dtype} if "torch_dtype" in source.raw else {})
-    copy_small_files(source, work)
-    config = export_config(source, plan, type(loaded.model), changes)
-    write_json(work / "config.json", config)
-    ours = getattr(configuration_factorized, PREFIX + source.native_config_class.__name__).from_dict(dict(config))
-    tokenizers.settle(source.path, source.config, work, ours, source.trusted)
+    write_small_files(work, source, export_config(source, plan, type(loaded.model), changes))
     write_weights(work, loaded)
     for file in remote_code.FILES:
         shutil.copyfile(file, work / file.name)
@@ -120,6 +117,14 @@ def write_weights(work: Path, loaded: Loaded) -> None:
     mode = (work / "config.json").stat().st_mode
     for file in work.glob("*.safetensors"):
         file.chmod(mode)  # safetensors writes for the owner alone
+
+
+def write_small_files(work: Path, source: Source, config: dict[str, Any]) -> None:
+    """All of an export of `source` but weights, code and what is said of it; `config` is its config.json."""
+    copy_small_files(source, work)
+    write_json(work / "config.json", config)
+    ours = getattr(configuration_factorized, PREFIX + source.native_config_class.__name__)
+    tokenizers.settle(source.path, source.config, work, ours.from_dict(copy.deepcopy(config)), source.trusted)
 
 
 def copy_small_files(source: Source, work: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ from . import remote_code
 from .errors import FactcliError
 from .hub.download import Read, fetch
 from .models import carried
-from .models.carried import INDEX, PICKLES
 from .models.machine import without_implementations
 from .models.own_code import is_native, references
 from .notes import note
 from .remote_code import configuration_factorized, modeling_factorized
 from .remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
+
+INDEX = "model.safetensors.index.json"
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 
 @dataclass(frozen=True)
@@ -146,10 +148,7 @@ def locate(
 
     def wanted(names: Collection[str], read: Read) -> set[str]:
         found = carried.survey(repo_id, names, read, trusted)
-        parts = carried.parts(found, names, read)
-        if not any(n.endswith(".safetensors") for n in parts & set(names)) and _has_pickles(names):
-            raise FactcliError(_pickled(repo_id))
-        return parts
+        return carried.parts(found, names, read) | {carried.ADAPTER}  # which says whether the weights are whole
 
     path, commit = fetch(repo_id, at or revision, wanted if weights else None)
     return path, repo_id, commit
@@ -167,7 +166,8 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     file = path / "config.json"
     raw = _read_object(file)
-    other = get_configuration_file(raw["configuration_files"]) if "configuration_files" in raw else file.name
+    versions = raw.get("configuration_files")
+    other = get_configuration_file([str(v) for v in versions]) if isinstance(versions, list) else file.name
     return raw if other == file.name else _read_object(path / other)
 
 
@@ -184,13 +184,12 @@ def _read_object(file: Path) -> dict[str, Any]:
 
 
 def _no_config(file: Path) -> str:
-    parts = sorted(
-        p.parent.name for p in file.parent.glob("*/config.json") if (p.parent / "model.safetensors").is_file()
-    )
-    if parts and (file.parent / "modules.json").is_file():
+    found = sorted(file.parent.glob("*/config.json"))
+    inner = [p.parent.name for p in found if '"model_type"' in p.read_text(encoding="utf-8", errors="replace")]
+    if inner and (file.parent / "modules.json").is_file():
         return (
-            f"{file.parent} has no {file.name}, as its modules lie in directories of their own: give that of a "
-            f"transformer ({', '.join(parts)})."
+            f"{file.parent} has no {file.name}, as its modules lie in directories of their own: convert that of a "
+            f"transformer ({', '.join(inner)}), put the export in its place and its two Python files at the top."
         )
     return f"{file.parent} has no {file.name}: give a directory saved by save_pretrained."
 
@@ -274,8 +273,11 @@ def weight_files(path: Path, name: str) -> list[Path]:
         files = [path / "model.safetensors"]
     for file in files:
         if not file.is_file():
-            if _has_pickles(f.name for f in path.iterdir()) and len(files) == 1:
-                raise FactcliError(_pickled(name))
+            if any(f.suffix in _PICKLES for f in path.iterdir()) and len(files) == 1:
+                raise FactcliError(
+                    f"{name} has only pickled weights, which are not read: save it again with safe_serialization, "
+                    "or use a revision with model.safetensors."
+                )
             raise FactcliError(f"{name} has no weights: {file.name} is missing.")
         try:
             with safe_open(file, "pt"):
@@ -283,17 +285,6 @@ def weight_files(path: Path, name: str) -> list[Path]:
         except (SafetensorError, OSError) as error:
             raise FactcliError(f"{file} is damaged or cut short ({_line(error)}): fetch it again.") from error
     return files
-
-
-def _has_pickles(names: Iterable[str]) -> bool:
-    return any(name.endswith(PICKLES) and "/" not in name for name in names)
-
-
-def _pickled(name: str) -> str:
-    return (
-        f"{name} has only pickled weights, which are not read: save it again with safe_serialization, or use a "
-        "revision with model.safetensors."
-    )
 
 
 def load_model(source: Source, model_class: type[PreTrainedModel] | None = None) -> Loaded:
