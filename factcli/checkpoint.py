@@ -1,5 +1,6 @@
 """An export: what is in a directory that reloads anywhere; written, reloaded and compared."""
 
+import copy
 import shutil
 from collections.abc import Iterable
 from functools import cache
@@ -75,7 +76,7 @@ def export_config(
 def carried_config(source: Source) -> dict[str, Any]:
     """What a config.json made from that of `source` takes from it: all but what belongs to the machine it was made on,
     and code of its own that is not trusted."""
-    values = {k: v for k, v in portable_config(source.raw).items() if k != "auto_map"}
+    values = portable_config(source.raw)
     return values if source.trusted else {k: v for k, v in values.items() if k != "custom_pipelines"}
 
 
@@ -142,12 +143,7 @@ def write_model(
         wanted, dtype = dtype, "float32"
         dtypes = stored_dtypes(model_class, config, state, torch.float32)
     cast(loaded.model, dtypes)
-    copy_small_files(source, work)
-    raw = with_dtype(raw, dtype)
-    write_json(work / "config.json", raw)
-    if plan is not None:
-        ours = _config_class(source, plan).from_dict(dict(raw))
-        tokenizers.settle(source.path, source.config, work, ours, source.trusted)
+    write_small_files(work, source, plan, with_dtype(raw, dtype))
     write_weights(work, loaded)
     for file in remote_code.FILES if plan is not None else ():
         shutil.copyfile(file, work / file.name)
@@ -198,6 +194,15 @@ def write_weights(work: Path, loaded: Loaded) -> None:
     mode = (work / "config.json").stat().st_mode
     for file in work.glob("*.safetensors"):
         file.chmod(mode)  # safetensors writes for the owner alone
+
+
+def write_small_files(work: Path, source: Source, plan: Plan | None, config: dict[str, Any]) -> None:
+    """All of a model made from `source` but weights, code and what is said of it; `config` is its config.json."""
+    copy_small_files(source, work)
+    write_json(work / "config.json", config)
+    if plan is not None:
+        ours = _config_class(source, plan).from_dict(copy.deepcopy(config))
+        tokenizers.settle(source.path, source.config, work, ours, source.trusted)
 
 
 def copy_small_files(source: Source, work: Path) -> None:

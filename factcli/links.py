@@ -9,14 +9,14 @@ from .errors import FactcliError
 
 def names_in(folder: Path) -> list[str]:
     """Every file below `folder` (relative, posix, sorted). A link to a directory is walked where it stays inside and
-    is no loop; one that leaves is listed by its own name, and so is a link to nothing."""
+    is no loop; one that leaves is listed by its own name, and so are a link to nothing and a hidden directory."""
     root = folder.resolve()
     found: list[str] = []
 
     def walk(place: Path, above: tuple[Path, ...]) -> None:
         for name in sorted(os.listdir(place)):
             path = place / name
-            if path.is_dir() and os.access(path, os.R_OK | os.X_OK):
+            if path.is_dir() and not name.startswith(".") and os.access(path, os.R_OK | os.X_OK):
                 target = path.resolve()
                 if not target.is_relative_to(root):
                     found.append(path.relative_to(root).as_posix())

@@ -13,6 +13,8 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from .data.tasks import LABEL, PAIR, TEXT, Task
 from .errors import FactcliError
 from .models.fit import Features, Fit
+from .models.own_code import own_tokenizer
+from .notes import note
 from .source import Source
 
 if TYPE_CHECKING:
@@ -38,6 +40,12 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
             f"{source.name} has no tokenizer that can be read: put tokenizer.json and its like beside the model "
             f"({reason})."
         ) from error
+    own = [] if source.trusted else own_tokenizer(source.path)
+    if own:
+        note(
+            f"{source.name} has a tokenizer with code of its own ({own[0].file}), which is not run without "
+            f"--trust-remote-code: {type(tokenizer).__name__} stands in for it."
+        )
     if len(tokenizer) <= len(tokenizer.all_special_ids):
         raise FactcliError(f"{source.name} has no tokenizer: put tokenizer.json and its like beside the model.")
     found: PreTrainedTokenizerBase = tokenizer

@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,6 @@ from .errors import FactcliError, UsageError
 from .files import recover_missing
 from .hub.download import Read, fetch, listed_files
 from .models import carried
-from .models.carried import PICKLES
 from .models.machine import without_implementations
 from .models.own_code import is_native, references
 from .models.precision import load_on_meta
@@ -203,10 +202,7 @@ def locate(
 
     def wanted(names: Collection[str], read: Read) -> set[str]:
         found = carried.survey(repo_id, names, read, trusted)
-        parts = carried.parts(found, names, read)
-        if not any(n.endswith(".safetensors") for n in parts & set(names)) and _has_pickles(names):
-            raise FactcliError(_pickled(repo_id))
-        return parts
+        return carried.parts(found, names, read) | {carried.ADAPTER}  # which says whether the weights are whole
 
     path, commit = fetch(repo_id, at or revision, wanted if weights else None)
     return path, repo_id, commit
@@ -224,7 +220,8 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     file = path / "config.json"
     raw = _read_object(file)
-    other = get_configuration_file(raw["configuration_files"]) if "configuration_files" in raw else file.name
+    versions = raw.get("configuration_files")
+    other = get_configuration_file([str(v) for v in versions]) if isinstance(versions, list) else file.name
     return raw if other == file.name else _read_object(path / other)
 
 
@@ -241,13 +238,12 @@ def _read_object(file: Path) -> dict[str, Any]:
 
 
 def _no_config(file: Path) -> str:
-    parts = sorted(
-        p.parent.name for p in file.parent.glob("*/config.json") if (p.parent / "model.safetensors").is_file()
-    )
-    if parts and (file.parent / "modules.json").is_file():
+    found = sorted(file.parent.glob("*/config.json"))
+    inner = [p.parent.name for p in found if '"model_type"' in p.read_text(encoding="utf-8", errors="replace")]
+    if inner and (file.parent / "modules.json").is_file():
         return (
-            f"{file.parent} has no {file.name}, as its modules lie in directories of their own: give that of a "
-            f"transformer ({', '.join(parts)})."
+            f"{file.parent} has no {file.name}, as its modules lie in directories of their own: convert that of a "
+            f"transformer ({', '.join(inner)}), put the export in its place and its two Python files at the top."
         )
     return f"{file.parent} has no {file.name}: give a directory saved by save_pretrained."
 
@@ -317,17 +313,6 @@ def factorized_class(native: type[PreTrainedModel]) -> type[PreTrainedModel]:
     """Our subclass of a native model class."""
     found: type[PreTrainedModel] = getattr(modeling_factorized, PREFIX + native.__name__)
     return found
-
-
-def _has_pickles(names: Iterable[str]) -> bool:
-    return any(name.endswith(PICKLES) and "/" not in name for name in names)
-
-
-def _pickled(name: str) -> str:
-    return (
-        f"{name} has only pickled weights, which are not read: save it again with safe_serialization, or use a "
-        "revision with model.safetensors."
-    )
 
 
 def load_model(

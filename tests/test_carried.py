@@ -1,5 +1,6 @@
 """What an export takes from its source: by the names that loaders look for and the source's own configuration files."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -7,12 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import save_file
 from transformers import AutoTokenizer
 
-from factcli import FactcliError, convert, evaluate
+from factcli import FactcliError, convert, evaluate, remote_code
+from factcli.checkpoint import export_config, write_small_files
+from factcli.hub.download import damaged
 from factcli.hub.files import export_files
 from factcli.models.carried import Survey, survey, survey_directory
+from factcli.models.tokenizers import name_classes
+from factcli.plan import Plan
+from factcli.source import find_source
 
 from . import tiny
 from .hub import HubServer
@@ -259,9 +266,7 @@ def own_tokenizer(folder: Path, class_name: str = "OwnTokenizer") -> None:
 
 def test_a_tokenizer_s_own_code_goes_with_leave_only(bert: Path, tmp_path: Path) -> None:
     own_tokenizer(bert)
-    with pytest.raises(
-        FactcliError, match=r"code of its own for the tokenizer \(tokenization_own\.py\): read it, then"
-    ):
+    with pytest.raises(FactcliError, match=r"code of its own for the tokenizer \(tokenization_own\.py\): read"):
         convert(str(bert), tmp_path / "out", keep=0.5)
     convert(str(bert), tmp_path / "out", keep=0.5, trust_remote_code=True)
     code = {"tokenization_own.py", "words.py", "own_words.dat"}
@@ -349,22 +354,91 @@ def test_keys_of_another_machine(tmp_path: Path) -> None:
         assert evaluate(str(tmp_path / model), validation=tmp_path / "d.csv", device="cpu")[0]["examples"] == 2
 
 
-def test_the_tokenizer_of_an_export_is_that_of_the_source(tmp_path: Path) -> None:
-    """Where its class is named wrongly, or not at all, the Auto class goes by the model type, which an export changes."""
+def sentencepiece(file: Path, **options: Any) -> None:
+    trainer = pytest.importorskip("sentencepiece").SentencePieceTrainer
+    texts = [f"a film was {mood} and it is the cast {n}" for n in range(50) for mood in ("good", "bad", "quite fine")]
+    with file.open("wb") as stream:
+        trainer.train(sentence_iterator=iter(texts), model_writer=stream, vocab_size=40, minloglevel=2, **options)
+
+
+@pytest.mark.parametrize("config", [None, {"model_max_length": 64}])
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta", "t5", "llama", "deberta-v2"])
+def test_a_vocabulary_is_enough(kind: str, config: dict[str, Any] | None, tmp_path: Path) -> None:
+    """Without tokenizer.json: what reads it is known by the model type, and by nothing in the export unless said."""
+    folder = small_source(kind, tmp_path / "source")
+    if config:
+        write(folder, {"tokenizer_config.json": config})
+    if kind == "t5":
+        sentencepiece(folder / "spiece.model", pad_id=0, eos_id=1, unk_id=2, bos_id=-1)
+    elif kind == "llama":
+        sentencepiece(folder / "tokenizer.model", model_type="bpe")
+    elif kind == "deberta-v2":
+        sentencepiece(folder / "spm.model", user_defined_symbols="[CLS],[SEP],[MASK]", pad_id=3)
+    elif kind == "roberta":
+        words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "a", "Ġ", "g", "o", "d", "oo", "Ġg"]
+        write(folder, {"vocab.json": {w: i for i, w in enumerate(words)}, "merges.txt": "o o\nĠ g\n"})
+    else:
+        write(folder, {"vocab.txt": "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "good", "##s"])})
+    expected = AutoTokenizer.from_pretrained(folder)("a good film")["input_ids"]
+    assert len(set(expected)) > 2
+    assert ids_of_export(folder, tmp_path / "out", "a good film") == expected
+
+
+@pytest.mark.parametrize("named", ["LlamaTokenizerFast", None])
+def test_the_tokenizer_of_an_export_is_that_of_the_source(named: str | None, tmp_path: Path) -> None:
+    """Where its class is named wrongly or not at all, the Auto class goes by the model type, which an export lacks."""
+    folder = small_source("qwen2", tmp_path / "source", "Qwen2Config", "llama")
     vocabulary = {name: i for i, name in enumerate(["<unk>", "<s>", "</s>", "Ġw", "w", "7", "Ġ"])}
-    for kind, wrong in (("qwen2", "LlamaTokenizerFast"), ("qwen2", None)):
-        folder = tmp_path / f"{kind}-{wrong}"
-        tiny.CONFIGS["qwen2"] = ("Qwen2Config", tiny.CONFIGS["llama"][1])
-        tiny.make("qwen2").save_pretrained(folder)
-        write(
-            folder, {"vocab.json": vocabulary, "merges.txt": "Ġ w\n", "tokenizer_config.json": {"unk_token": "<unk>"}}
-        )
-        if wrong:
-            edit(folder / "tokenizer_config.json", tokenizer_class=wrong)
-        convert(str(folder), tmp_path / f"out-{wrong}", keep=0.5)
-        source = AutoTokenizer.from_pretrained(folder)
-        ours = AutoTokenizer.from_pretrained(tmp_path / f"out-{wrong}", trust_remote_code=True)
-        assert ours("w7 w")["input_ids"] == source("w7 w")["input_ids"] != []
+    config = {"unk_token": "<unk>"} | ({"tokenizer_class": named} if named else {})
+    write(folder, {"vocab.json": vocabulary, "merges.txt": "Ġ w\n", "tokenizer_config.json": config})
+    expected = AutoTokenizer.from_pretrained(folder)("w7 w")["input_ids"]
+    assert ids_of_export(folder, tmp_path / "out", "w7 w") == expected != []
+
+
+def small_source(kind: str, folder: Path, config: str = "", like: str = "") -> Path:
+    """A configuration alone."""
+    name, values = tiny.CONFIGS[like or kind]
+    getattr(transformers, config or name)(**values).save_pretrained(folder)
+    return folder
+
+
+def ids_of_export(folder: Path, out: Path, text: str) -> list[int]:
+    """What the tokenizer of an export makes of a text; with factcli's code and with its own."""
+    source = find_source(str(folder), weights=False)
+    out.mkdir()
+    write_small_files(out, source, export_config(source, Plan((), 0, 0), source.model_class, {}))
+    for file in remote_code.FILES:
+        shutil.copy(file, out)
+    ids: list[int] = AutoTokenizer.from_pretrained(out, trust_remote_code=True)(text)["input_ids"]
+    ours = find_source(str(out), weights=False, accept_factorized=True)
+    assert AutoTokenizer.from_pretrained(out, config=ours.config)(text)["input_ids"] == ids
+    return ids
+
+
+def test_names_that_the_last_transformers_4_knows_too(tmp_path: Path) -> None:
+    file = write(tmp_path, {"tokenizer.json": "{}", "tokenizer_config.json": {
+        "tokenizer_class": "TokenizersBackend", "extra_special_tokens": ["<a>"], "model_max_length": 8,
+    }}) / "tokenizer_config.json"  # fmt: skip
+    name_classes(tmp_path, "bert", {})
+    assert json.loads(file.read_text()) == {
+        "model_input_names": ["input_ids", "attention_mask"], "tokenizer_class": "PreTrainedTokenizerFast",
+        "additional_special_tokens": ["<a>"], "model_max_length": 8,
+    }  # fmt: skip
+
+
+def test_weights_of_the_cache_s_shared_store_are_compared_with_the_hub_s_hash(tmp_path: Path) -> None:
+    """snapshot -> blobs/SHA-256 -> a store that goes by other hashes."""
+    stored = tmp_path / "blobs" / "ab" / ("ab" * 32)
+    sha = hashlib.sha256(b"weights").hexdigest()
+    blob, file = tmp_path / "repo" / "blobs" / sha, tmp_path / "repo" / "model.safetensors"
+    for path in (stored, blob):
+        path.parent.mkdir(parents=True)
+    stored.write_bytes(b"weights")
+    blob.symlink_to(stored)
+    file.symlink_to(blob)
+    assert not damaged(file)
+    stored.write_bytes(b"weight!")
+    assert damaged(file)
 
 
 def test_a_repository_and_the_same_files_as_a_directory(

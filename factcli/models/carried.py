@@ -2,6 +2,7 @@
 as the source's own configuration files do, and nothing else."""
 
 import json
+import os
 import posixpath
 import re
 import shutil
@@ -16,10 +17,10 @@ from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
 from ..errors import FactcliError
 from ..links import inside, names_in, read_text, within
-from .machine import portable_tokenizer
+from .machine import portable_tokenizer, without_implementations
 from .own_code import Reference, closure, is_native, pipelines, references
 
-INDEX, WEIGHTS = "model.safetensors.index.json", "model.safetensors"
+INDEX, WEIGHTS, ADAPTER = "model.safetensors.index.json", "model.safetensors", "adapter_config.json"
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 _OTHER_FORMATS = (".h5", ".msgpack", ".onnx", ".ot", ".gguf", ".tflite")
 # What factcli itself writes beside config.json and the weights.
@@ -29,7 +30,7 @@ OURS = (
 )  # fmt: skip
 _TOKENIZER = (
     "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
-    "chat_template.json", "tekken.json", "tiktoken.model",
+    "chat_template.json", "tekken.json", "tiktoken.model", "tokenizer.model.v*",
 )  # fmt: skip
 # The vocabulary files of transformers' tokenizers, 4.57 to 5.24: which class reads them differs between the two.
 VOCABULARIES = (
@@ -51,7 +52,7 @@ _EXPECTED = (
     "config.json", *OURS, WEIGHTS, "model-*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin*",
     "tf_model.h5", "flax_model.msgpack", "rust_model.ot", "onnx/*", "openvino/*", "coreml/*", "training_args.bin",
     "trainer_state.json", "optimizer.*", "scheduler.pt", "scaler.pt", "rng_state*.pth", "*_results.json", ".git*",
-    ".cache/*", ".DS_Store", "__pycache__/*", ".ipynb_checkpoints/*",
+    ".cache*", ".ipynb_checkpoints*", ".DS_Store", "__pycache__/*",
 )  # fmt: skip
 _BUILT_IN = "sentence_transformers."
 
@@ -88,7 +89,10 @@ class Survey:
         if groups:
             shown = [f"{name} ({n} files)" if n > 1 else name for name, n in groups.items()]
             more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
-            yield f"Left out of what {self.name} holds, as no loader reads it: {', '.join(shown[:5])}{more}."
+            yield (
+                f"Left out of what {self.name} holds, as neither transformers nor sentence-transformers reads it: "
+                f"{', '.join(shown[:5])}{more}."
+            )
 
 
 def survey(name: str, names: Collection[str], read: Callable[[str], str], trusted: bool) -> Survey:
@@ -117,25 +121,35 @@ def check(found: Survey, folder: Path) -> None:
             f"{outside[0]} of {found.name} is a link that leads out of the directory, or nowhere: put the file itself "
             "there, or remove the link."
         )
+    closed = sorted(n for n in found.files if not os.access(folder / n, os.R_OK))
+    if closed:
+        raise FactcliError(f"{closed[0]} of {found.name} may not be read: change its rights.")
 
 
 def parts(found: Survey, names: Collection[str], read: Callable[[str], str]) -> set[str]:
-    """The files that make up a model, and nothing that lies beside them: what is carried, config.json, the weights,
-    and what factcli wrote."""
+    """The files that make up a model, and nothing that lies beside them: what is carried, config.json, the weights
+    (whether they are there or not), and what factcli wrote."""
     here = {"config.json", *OURS} & set(names)
     return {*found.files, *here, *weight_names(names, read)}
 
 
 def weight_names(names: Collection[str], read: Callable[[str], str], folder: str = "") -> set[str]:
-    """The weights of a transformer among `names`: model.safetensors, or the index and what it names."""
-    index = posixpath.join(folder, INDEX)
-    if index not in names:
-        return {posixpath.join(folder, WEIGHTS)}
+    """The weights of the transformer in `folder`: model.safetensors, or the file that config.json names instead; or an
+    index and what it names."""
+    named = _values(names, read, posixpath.join(folder, "config.json"), "transformers_weights")
+    file = posixpath.join(folder, str(named or WEIGHTS))
+    index = file if file.endswith(".index.json") else f"{file}.index.json"
+    entries = _values(names, read, index, "weight_map")
+    if not isinstance(entries, dict):
+        return {file}
+    return {index, *(posixpath.join(folder, str(entry)) for entry in entries.values())}
+
+
+def _values(names: Collection[str], read: Callable[[str], str], file: str, key: str) -> Any:
     try:
-        entries = json.loads(read(index))["weight_map"].values()
-        return {index, *(posixpath.join(folder, str(e)) for e in entries)}
-    except (ValueError, KeyError, TypeError, AttributeError):  # whoever loads it says so
-        return {index, posixpath.join(folder, WEIGHTS)}
+        return json.loads(read(file))[key] if file in names else None
+    except (ValueError, KeyError, TypeError):  # whoever loads it says so
+        return None
 
 
 def copy(found: Survey, folder: Path, work: Path, trusted: bool) -> None:
@@ -144,17 +158,26 @@ def copy(found: Survey, folder: Path, work: Path, trusted: bool) -> None:
     for name in found.files:
         (work / name).parent.mkdir(parents=True, exist_ok=True)
         source, file = inside(folder, name, found.name), work / name
-        if posixpath.basename(name) in ("tokenizer_config.json", *_PROCESSOR):
-            values = written = json.loads(source.read_text(encoding="utf-8"))
-            if name.endswith("tokenizer_config.json"):
-                files = {posixpath.relpath(n, posixpath.dirname(name) or ".") for n in found.files}
-                values = portable_tokenizer(values, files)
-            if not trusted:
-                values = {k: v for k, v in values.items() if k != "auto_map"}
-            if values != written:
-                file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-                continue
-        shutil.copyfile(source, file)
+        written = values = _portable_of(name, source)
+        if posixpath.basename(name) == "tokenizer_config.json":
+            files = {posixpath.relpath(n, posixpath.dirname(name) or ".") for n in found.files}
+            values = portable_tokenizer(values, files)
+        if not trusted:
+            values = {k: v for k, v in values.items() if k != "auto_map"}
+        values = without_implementations(values)
+        if values != written:
+            file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        else:
+            shutil.copyfile(source, file)
+
+
+def _portable_of(name: str, file: Path) -> dict[str, Any]:
+    # What says of tokenizers, processors and the transformer of sentence-transformers how they are loaded.
+    leaf = posixpath.basename(name)
+    if leaf in ("tokenizer_config.json", *_PROCESSOR) or fnmatch(leaf, "sentence_*_config.json"):
+        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return values
+    return {}
 
 
 class _Surveyor:

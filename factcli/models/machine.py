@@ -9,8 +9,8 @@ IMPLEMENTATIONS = frozenset({
     "attn_implementation", "_attn_implementation", "_attn_implementation_internal", "_attn_implementation_autoset",
     "_flash_attn_2_enabled", "experts_implementation", "_experts_implementation", "_experts_implementation_internal",
 })  # fmt: skip
-# Where it lay there; configuration_files and fast_tokenizer_files name files of other versions, of which one is read.
-_PLACES = frozenset({"_name_or_path", "_commit_hash", "configuration_files"})
+# Where it lay there; the files for other versions, of which one is read; and code for the model, which none carries.
+_PLACES = frozenset({"_name_or_path", "_commit_hash", "configuration_files", "auto_map"})
 _PLACES_OF_TOKENIZERS = frozenset({
     "name_or_path", "_commit_hash", "cache_dir", "is_local", "local_files_only", "special_tokens_map_file",
     "tokenizer_config_file", "added_tokens_file", "tokenizer_file", "vocab_file", "merges_file", "spm_file",

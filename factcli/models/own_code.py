@@ -1,9 +1,11 @@
 """Code that comes with a model: who names it, in which files it is, and what a native class may stand in for."""
 
 import ast
+import json
 import posixpath
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import transformers
@@ -42,6 +44,16 @@ def references(values: dict[str, Any], of_models: bool = False) -> list[Referenc
                 if isinstance(text, str):
                     found[text] = Reference(text, of)
     return list(found.values())
+
+
+def own_tokenizer(folder: Path) -> list[Reference]:
+    """The classes of its own that the tokenizer of a directory names."""
+    file = folder / "tokenizer_config.json"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError):  # whoever loads it says so
+        return []
+    return [r for r in references(values) if r.of == "the tokenizer"] if isinstance(values, dict) else []
 
 
 def without_models(entries: Any) -> dict[str, Any]:
