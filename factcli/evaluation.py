@@ -126,7 +126,7 @@ def file_task(
     if is_text_to_text(source):
         return user_task(files, text_column, label_column, label_names)
     if count == 1:
-        return user_task(files, text_column, label_column, regression=True)
+        return user_task(files, text_column, label_column, regression=True, numbered=bool(label_names))
     if label_names:
         return user_task(files, text_column, label_column, names, numbered=True)
     if not unnamed(names):

@@ -108,6 +108,8 @@ def user_task(
         raise UsageError("Give --text-column once, or twice for sentence pairs.")
     if len(set(text_columns)) < len(text_columns) or (label_column in text_columns):
         raise UsageError("Give a column for each --text-column, and another one for --label-column.")
+    if numbered and (len(set(labels)) < len(labels) or not all(labels)):
+        raise UsageError(f"--label-names {','.join(labels)} gives a label twice, or an empty one: name each once.")
     given = {split: file if isinstance(file, Table) else Path(file) for split, file in files.items()}
     split = "train" if "train" in given else next(iter(given))
     name = _name(given[split])
@@ -118,6 +120,8 @@ def user_task(
     found = read_labels(table, table.find(label_column, "--label-column", say=False))
     is_regression = found.fractions if regression is None else regression
     if is_regression:
+        if numbered:
+            raise UsageError(f"--label-names is for classes, but {table.where} has numbers as labels: leave it out.")
         if found.lists:
             raise FactcliError(f"{table.where} has lists in column {label_column!r}, not numbers: write one a row.")
         return Task(name, columns, (), ("pearson", "spearman"), label_column, REGRESSION, files=given)
