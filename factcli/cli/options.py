@@ -132,7 +132,7 @@ DataRevisionOption = Annotated[
 ]
 ValidationOption = Annotated[
     str | None,
-    typer.Option("--validation", help="Your validation file: csv, tsv, jsonl or parquet.", rich_help_panel=DATA),
+    typer.Option("--validation", help="Your validation file: csv, tsv, JSON, parquet or arrow.", rich_help_panel=DATA),
 ]
 TextColumnOption = Annotated[
     list[str] | None, typer.Option("--text-column", help="Column of texts; twice for pairs.", rich_help_panel=DATA)

@@ -29,7 +29,7 @@ class Table:
 
     where: str
     names: tuple[str, ...]
-    columns: tuple[Sequence[Any], ...]
+    columns: tuple[Sequence[Any], ...] = field(repr=False)
     rows: int
     typed: bool = True
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
