@@ -207,7 +207,7 @@ def file_task(
     if is_text_to_text(source):
         return user_task(files, text_column, label_column, names)
     if count == 1:
-        return user_task(files, text_column, label_column, regression=True)
+        return user_task(files, text_column, label_column, regression=True, numbered=bool(label_names))
     if label_names:
         return user_task(files, text_column, label_column, names, numbered=True)
     names = names or model_labels(source.config)

@@ -5,6 +5,8 @@ import re
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
@@ -15,7 +17,7 @@ from factcli.remote_code import foreign_code
 from .conftest import Run
 from .hub import HubServer
 from .hub_client import HubClient, Refused
-from .training_helpers import save_model, write_glue
+from .training_helpers import rows, save_model, write_glue
 
 LOAD = """
 import sys, torch
@@ -133,6 +135,65 @@ def test_a_data_set_of_the_hub_to_calibrate_on(hub: HubServer, owner: HubClient,
                         calibration="someone/texts")  # fmt: skip
     assert result["calibration"]["examples"] == 40
     assert factcli.inspect(tmp_path / "out")["made_with"]["data"] == f"someone/texts@{commit}"
+
+
+@pytest.fixture(scope="module")
+def place(hub: HubServer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that says no/yes, and a data set whose ids stand for yes/no, one row in four without text."""
+    folder = tmp_path_factory.mktemp("place")
+    names = {"id2label": {0: "no", 1: "yes"}, "label2id": {"no": 0, "yes": 1}}
+    save_model(folder / "model", "bert", "BertForSequenceClassification", initializer_range=0.3, **names)
+    (folder / "data" / "named").mkdir(parents=True)
+    texts = [("" if i % 4 == 3 else text, ["yes", "no"].index(label)) for i, (text, label) in enumerate(rows(48, 1))]
+    kinds = {"text": {"dtype": "string", "_type": "Value"}, "label": {"names": ["yes", "no"], "_type": "ClassLabel"}}
+    table = pa.table({"text": [t for t, _ in texts], "label": [x for _, x in texts]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": kinds}})})
+    pq.write_table(table, folder / "data" / "named" / "train.parquet")
+    pq.write_table(pa.table({"text": ["w1 w2"]}), folder / "data" / "test.parquet")
+    files = {
+        "named": {"split": "train", "path": "named/train.parquet"},
+        "held": {"split": "test", "path": "test.parquet"},
+    }
+    configs = [{"config_name": name, "data_files": [file]} for name, file in files.items()]
+    (folder / "data" / "README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n")
+    hub.add_repo("someone/many.v2", folder / "data", kind="dataset")
+    return folder
+
+
+def test_a_configuration_and_its_names_of_classes(
+    hub: HubServer, owner: HubClient, place: Path, tmp_path: Path
+) -> None:
+    """What a file of the same rows gives; the recipe says which rows of which commit."""
+    options = {"keep": 0.5, "criterion": "fisher-rows", "fisher": "empirical"}
+    given = [str(place / "data" / "named" / "train.parquet"), "someone/many.v2:named"]
+    for number, data in enumerate(given):
+        made = owner.call("convert", place / "model", tmp_path / str(number), calibration=data, **options)
+        assert made["calibration"]["examples"] == 36
+    a, b = ((tmp_path / str(n) / "model.safetensors").read_bytes() for n in (0, 1))
+    assert a == b
+    commit = hub.repo("someone/many.v2", "dataset").head.oid
+    made_with = factcli.inspect(tmp_path / "1")
+    assert made_with["made_with"]["data"] == f"someone/many.v2:named@{commit}"
+    assert made_with["recipe"]["data_revision"] == commit
+
+
+def test_what_cannot_be_had(owner: HubClient, place: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "train.csv").touch()
+    for data, said in {
+        "someone/many.v2": "has several configurations: take one of named, held, as someone/many.v2:NAME.",
+        "someone/many.v2:other": "someone/many.v2 has no configuration 'other': take one of named, held.",
+        "someone/many.v2:held": "someone/many.v2:held has no split 'train': it has test.",
+        "someone/none": "someone/none is no data set on the Hub, or is private",
+        "someone/none.csv": "someone/none.csv is not there: check the path.",
+        "none": "is neither a GLUE task, a file, nor a Hub id owner/name or owner/name:configuration",
+        f"{tmp_path}/folder": "folder is a directory: give a file in it (train.csv).",
+    }.items():
+        refusal = owner.refusal("convert", place / "model", tmp_path / "out", keep=0.5, criterion="activation",
+                                calibration=data)  # fmt: skip
+        assert refusal is not None
+        assert said in refusal
+        assert "\n" not in refusal
 
 
 def test_damaged_bytes_are_found_and_fetched_again(hub: HubServer, owner: HubClient, dense: Path) -> None:

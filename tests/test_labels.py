@@ -11,7 +11,7 @@ import factcli
 from factcli.data.labels import by_output, outputs_of_classes
 from factcli.data.names import Names, alike, number, plain, sort_names
 from factcli.data.tasks import MULTI, Task, load_split, user_task
-from factcli.errors import FactcliError
+from factcli.errors import FactcliError, UsageError
 
 from .training_helpers import rows, save_model, write_csv
 
@@ -91,6 +91,19 @@ def test_two_files_of_different_types(tmp_path: Path) -> None:
         load_split(user_task({"train": train, "validation": file}))
     named = user_task({"train": train}, labels=("no", "yes"), numbered=True)
     assert load_split(named, "train")["label"][:] == [1, 0]
+
+
+def test_names_and_columns_that_cannot_be(tmp_path: Path) -> None:
+    file = write_csv(tmp_path / "d.csv", [("t", "0.5"), ("t", "1")])
+    for options, said in (
+        ({"labels": ["a", "a"], "numbered": True}, "gives a label twice"),
+        ({"labels": ["a", ""], "numbered": True}, "or an empty one"),
+        ({"labels": ["a", "b"], "numbered": True}, "--label-names is for classes"),
+        ({"text_columns": ["Text", "text"]}, "is given twice"),
+        ({"label_column": "TEXT", "labels": ["t", "u"]}, "holds texts: choose another one with --label-column"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            load_split(user_task({"train": file}, **options), "train")  # type: ignore[arg-type]
 
 
 def test_numbers_of_a_regression(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import ClassLabel, Dataset, Features, List, Value
 
+from factcli.data.hub_sets import parse_id
 from factcli.data.tables import read_table, stem
 from factcli.data.tasks import GLUE, Task, load_split, user_task
 from factcli.errors import FactcliError, UsageError
@@ -371,3 +372,9 @@ def test_what_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "blank.txt").write_text(" \n\n")
     with pytest.raises(FactcliError, match="has no rows"):
         read_table(tmp_path / "blank.txt")
+
+
+def test_ids_of_data_sets() -> None:
+    assert parse_id("owner/data.v2") == ("owner/data.v2", None)
+    assert parse_id("owner/data:plain text") == ("owner/data", "plain text")
+    assert [parse_id(t) for t in ("data", "a/b/c", "a/b:", "a/b:c/d", "C:\\x", "")] == [None] * 6

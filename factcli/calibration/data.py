@@ -80,7 +80,11 @@ def _task(options: CalibrationOptions, config: PretrainedConfig, labelled: bool)
     if options.data in list(GLUE):
         return GLUE[options.data]
     data = _source(options.data)
-    table = data.expanduser() if isinstance(data, Path) else read_hub(*data, "train", options.revision, _KINDS)
+    table = (
+        data.expanduser()
+        if isinstance(data, Path)
+        else read_hub(*data, "train", options.revision, "connect, or give a file")
+    )
     label = options.label_column if labelled else None
     names = model_labels(config) if labelled and not unnamed(model_labels(config)) else ()
     number = head_size(config) == 1

@@ -19,7 +19,7 @@ def command(
     data_revision: o.DataRevisionOption = None,
     train: Annotated[
         str | None,
-        typer.Option("--train", help="Your training file: csv, tsv, jsonl or parquet.", rich_help_panel=o.DATA),
+        typer.Option("--train", help="Your training file: csv, tsv, JSON, parquet or arrow.", rich_help_panel=o.DATA),
     ] = None,
     validation: o.ValidationOption = None,
     text_column: o.TextColumnOption = None,

@@ -67,7 +67,11 @@ MultipleOption = Annotated[int | None, typer.Option("--rank-multiple", help="Ran
 CALIBRATION = "Calibration (for a criterion that looks at data)"
 CalibrationOption = Annotated[
     str | None,
-    typer.Option("--calibration", help="A GLUE task, a file of texts or a Hub data set.", rich_help_panel=CALIBRATION),
+    typer.Option(
+        "--calibration",
+        help="A GLUE task, a file of texts or a Hub data set: owner/name[:configuration].",
+        rich_help_panel=CALIBRATION,
+    ),
 ]
 SamplesOption = Annotated[
     int | None, typer.Option("--calibration-samples", help="Examples used; default 512.", rich_help_panel=CALIBRATION)
@@ -128,7 +132,7 @@ DataRevisionOption = Annotated[
 ]
 ValidationOption = Annotated[
     str | None,
-    typer.Option("--validation", help="Your validation file: csv, tsv, jsonl or parquet.", rich_help_panel=DATA),
+    typer.Option("--validation", help="Your validation file: csv, tsv, JSON, parquet or arrow.", rich_help_panel=DATA),
 ]
 TextColumnOption = Annotated[
     list[str] | None, typer.Option("--text-column", help="Column of texts; twice for pairs.", rich_help_panel=DATA)

@@ -140,7 +140,8 @@ def _row_after(before: str, usual: str) -> str:
 
 
 def _shown(row: list[str]) -> str:
-    return " | ".join(field if len(field) <= 30 else f"{field[:27]}..." for field in row[:4])
+    flat = [" ".join(field.split()) for field in row[:4]]
+    return " | ".join(field if len(field) <= 30 else f"{field[:27]}..." for field in flat)
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def class_names(labels: LabelColumn, nameable: bool = True) -> tuple[str, ...]:
         _check_texts(labels, rows)
     for name in UNLABELED:
         if name in rows and not rows.keys() <= {"-1", "1"}:
-            known = ",".join(sort_names(list(rows))[:5])
+            known = listed(sort_names(list(rows)), 5).replace(", ", ",")
             unless = f" (or, if it is a class, give --label-names={known})" if nameable else ""
             raise FactcliError(f"{_where(labels, rows[name])} the label {name}, no label: leave such rows out{unless}.")
     if rows.keys() == {"-1"}:

@@ -29,7 +29,7 @@ class Table:
 
     where: str
     names: tuple[str, ...]
-    columns: tuple[Sequence[Any], ...]
+    columns: tuple[Sequence[Any], ...] = field(repr=False)
     rows: int
     typed: bool = True
     classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -71,7 +71,8 @@ class Table:
 
 def listed(names: Sequence[str], most: int = 12) -> str:
     """Names in a sentence: the first ones, and how many more there are."""
-    cut = [n if len(n) <= 40 else f"{n[:37]}..." for n in names[:most]]
+    flat = [" ".join(name.split()) for name in names[:most]]
+    cut = [n if len(n) <= 40 else f"{n[:37]}..." for n in flat]
     return ", ".join(cut) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
@@ -137,4 +138,4 @@ def _read(path: Path) -> Table:
         return Table(where, keys, values, count)
     lines = io.StringIO(decode(data, where, line_after), newline=None)
     texts = [line.strip() for line in lines if line.strip()]
-    return Table(where, ("text",), (texts,), len(texts), typed=False)
+    return Table(where, ("text",), (texts,), len(texts))

@@ -105,10 +105,13 @@ def user_task(
 
     Raises FactcliError for what the files lack, UsageError for text columns that cannot be.
     """
+    text_columns = (text_columns,) if isinstance(text_columns, str) else text_columns
     if len(text_columns) > 2:
         raise UsageError("Give --text-column once, or twice for sentence pairs.")
     if len(set(text_columns)) < len(text_columns) or (label_column in text_columns):
         raise UsageError("Give a column for each --text-column, and another one for --label-column.")
+    if numbered and (len(set(labels)) < len(labels) or not all(labels)):
+        raise UsageError(f"--label-names {','.join(labels)} gives a label twice, or an empty one: name each once.")
     given = {split: file if isinstance(file, Table) else Path(file) for split, file in files.items()}
     paths = {split: file for split, file in given.items() if isinstance(file, Path)}
     split = "train" if "train" in given else next(iter(given))
@@ -120,6 +123,8 @@ def user_task(
     found = read_labels(table, table.find(label_column, "--label-column", say=False))
     is_regression = found.fractions if regression is None else regression
     if is_regression:
+        if numbered:
+            raise UsageError(f"--label-names is for classes, but {table.where} has numbers as labels: leave it out.")
         if found.lists:
             raise FactcliError(f"{table.where} has lists in column {label_column!r}, not numbers: write one a row.")
         return Task(name, columns, (), ("pearson", "spearman"), label_column, REGRESSION, files=given, paths=paths)
@@ -163,29 +168,18 @@ def load_split(
             raise UsageError(f"--limit {limit} is below 1.")
         table = table.head(limit)
     found = [table.find(name, "--text-column") for name in task.columns]
+    if len(set(found)) < len(found):
+        raise UsageError(f"Column {found[0]!r} of {table.where} is given twice: choose another second --text-column.")
     texts = [_texts(table, name) for name in found]
     columns: dict[str, list[Any]] = {}
     if task.label is not None:
-        columns[LABEL] = _labels(task, table)
-    kept = list(range(table.rows))
-    if task.files:
-        together = enumerate(zip(*texts, strict=True))
-        blank = [row for row, entries in together if not any((text or "").strip() for text in entries)]
-        if blank and not (skip_blank and len(blank) < table.rows):
-            raise FactcliError(_without_text(table, found[0], blank))
-        if blank:
-            note(f"{len(blank)} rows of {table.where} have no text and are left out.")
-            kept = sorted(set(kept) - set(blank))
-    for canonical, name, entries in zip((TEXT, PAIR), found, texts, strict=False):
-        absent = [row for row in kept if entries[row] is None]
-        if absent and not skip_blank:
-            raise FactcliError(_without_text(table, name, absent))
-        empty = [row for row in kept if not (entries[row] or "").strip()]
-        if empty and task.files:
-            note(f"{_rows(table, empty)} an empty text in column {name!r}.")
-        columns[canonical] = [text or "" for text in entries]
-    ordered = [c for c in (TEXT, PAIR, LABEL) if c in columns]
-    return Dataset.from_dict({c: [columns[c][row] for row in kept] for c in ordered})
+        columns[LABEL] = _labels(task, table, found)
+    columns |= dict(zip((TEXT, PAIR), texts, strict=False))
+    kept = _rows_with_text(table, dict(zip(found, texts, strict=True)), skip_blank, bool(task.files))
+    rows = {name: [values[row] for row in kept] for name, values in columns.items()}
+    return Dataset.from_dict(
+        {c: rows[c] if c == LABEL else [text or "" for text in rows[c]] for c in (TEXT, PAIR, LABEL) if c in rows}
+    )
 
 
 def split_files(task: Task, split: str, data_dir: str | Path) -> list[Path]:
@@ -266,6 +260,26 @@ def _texts(table: Table, name: str) -> list[str | None]:
     return values
 
 
+def _rows_with_text(table: Table, texts: dict[str, list[str | None]], skip: bool, whole: bool) -> list[int]:
+    """The rows, from 0, that have text; the others are refused, or left out where `skip` says so. With `whole` a row
+    needs a text that is not blank, one of a pair's two at least; without (GLUE's published data) one that is there."""
+    together = enumerate(zip(*texts.values(), strict=True))
+    blank = [row for row, entries in together if whole and not any((text or "").strip() for text in entries)]
+    if blank and not (skip and len(blank) < table.rows):
+        raise FactcliError(_without_text(table, next(iter(texts)), blank))
+    if blank:
+        note(f"{len(blank)} rows of {table.where} have no text and are left out.")
+    kept = sorted(set(range(table.rows)) - set(blank))
+    for name, values in texts.items():
+        absent = [row for row in kept if values[row] is None]
+        if absent and not skip:
+            raise FactcliError(_without_text(table, name, absent))
+        empty = [row for row in kept if whole and not (values[row] or "").strip()]
+        if empty:
+            note(f"{_rows(table, empty)} an empty text in column {name!r}.")
+    return kept
+
+
 def _rows(table: Table, rows: list[int]) -> str:
     return rows_have([row + 1 for row in rows]).format(table.where)
 
@@ -274,9 +288,12 @@ def _without_text(table: Table, name: str, rows: list[int]) -> str:
     return f"{_rows(table, rows)} no text in column {name!r}: fill it in or leave such rows out."
 
 
-def _labels(task: Task, table: Table) -> list[Any]:
+def _labels(task: Task, table: Table, text_columns: list[str]) -> list[Any]:
     assert task.label is not None
-    found = read_labels(table, table.find(task.label, "--label-column"))
+    column = table.find(task.label, "--label-column")
+    if column in text_columns:
+        raise UsageError(f"Column {column!r} of {table.where} holds texts: choose another one with --label-column.")
+    found = read_labels(table, column)
     if task.regression:
         return numbers(found)
     if found.lists != task.multi_label:

@@ -4,7 +4,7 @@ import ast
 import re
 from typing import TYPE_CHECKING
 
-from huggingface_hub import HfApi, errors
+from huggingface_hub import HfApi
 
 from ..errors import FactcliError
 from .failures import CLIENT_FAILURES, http_status
@@ -34,7 +34,6 @@ def _sentence(
     error: Exception, repo_id: str, name: str | None, split: str, revision: str | None, otherwise: str
 ) -> str:
     said = " ".join(str(error).split())
-    causes = _causes(error)
     which = f"{repo_id}:{name}" if name else repo_id
     if "Config name is missing" in said:
         return f"{repo_id} has several configurations: take one of {_listed(said)}, as {repo_id}:NAME."
@@ -44,28 +43,23 @@ def _sentence(
         return f"{which} has no split {split!r}: it has {_listed(said)}."
     if "scripts are no longer supported" in said:
         return f"{repo_id} needs code of its own, which is not run: take a data set of plain files, or give a file."
-    if any(isinstance(e, errors.GatedRepoError) for e in causes) or "gated dataset" in said:
+    if "gated dataset" in said:
         return f"{repo_id} is gated: accept its terms on its page, then set HF_TOKEN to a token that may read it."
-    if any(isinstance(e, errors.RevisionNotFoundError) for e in causes):
+    if re.match("Revision .* doesn't exist", said):
         return f"{repo_id} has no revision {revision!r}: choose another --data-revision."
-    missing = any(isinstance(e, errors.RepositoryNotFoundError) for e in causes) or http_status(error) in (401, 404)
-    if missing:
+    if "cannot be accessed" in said or http_status(error) in (401, 404):
         return f"{repo_id} is no data set on the Hub, or is private: check the name, or set HF_TOKEN."
-    if isinstance(error, OSError | RuntimeError | ValueError) and not http_status(error) and _is_away(causes, said):
+    if not http_status(error) and _is_away(error, said):
         return f"{which} is neither in the local cache nor to be reached: {otherwise}."
     return f"{which} cannot be read from the Hub ({said[:150]}): {otherwise}."
 
 
-def _causes(error: BaseException | None) -> list[BaseException]:
-    found: list[BaseException] = []
-    while error is not None and error not in found:
-        found.append(error)
+def _is_away(error: BaseException | None, said: str) -> bool:
+    while error is not None:
+        if isinstance(error, CLIENT_FAILURES[:4]):  # a line that is cut, or none
+            return True
         error = error.__cause__ or error.__context__
-    return found
-
-
-def _is_away(causes: list[BaseException], said: str) -> bool:
-    return "find cache" in said or "on the Hub" in said or any(isinstance(e, CLIENT_FAILURES[:4]) for e in causes)
+    return "find cache" in said or "reach" in said
 
 
 def _listed(said: str) -> str:
