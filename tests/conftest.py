@@ -53,10 +53,15 @@ def world(tmp_path_factory: pytest.TempPathFactory, cache: None) -> dict[str, st
 
 
 @pytest.fixture(scope="session")
-def stranger(tmp_path_factory: pytest.TempPathFactory, world: dict[str, str]) -> Iterator[Run]:
-    """Runs a Python script in an interpreter that has torch and transformers, and cannot import factcli."""
-    folder = tmp_path_factory.mktemp("stranger") / "env"
-    with Python(bare.make(folder), world, folder, LIBRARIES) as python:
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The executable of an interpreter that has torch and transformers, and cannot import factcli."""
+    return bare.make(tmp_path_factory.mktemp("stranger") / "env")
+
+
+@pytest.fixture(scope="session")
+def stranger(bare_python: Path, world: dict[str, str]) -> Iterator[Run]:
+    """Runs a Python script in that interpreter."""
+    with Python(bare_python, world, bare_python.parent, LIBRARIES) as python:
         probe = python.run("-c", "import importlib.util as u, transformers; assert u.find_spec('factcli') is None")
         assert probe.returncode == 0, probe.stderr
         yield python.run

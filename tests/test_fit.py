@@ -6,6 +6,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import transformers as t
@@ -353,10 +355,14 @@ def test_a_batch_is_padded_as_the_model_needs() -> None:
 
 def test_texts_without_tokens(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = save(tmp_path / "m", make_model("gpt2", pad_token_id=None), make_tokenizer())
-    data = write_csv(tmp_path / "d.csv", [("", "0"), ("w1 w2", "1"), ("", "1"), ("w3 w4", "0"), ("w" * 10**6, "1")])
+    (tmp_path / "glue" / "sst2").mkdir(parents=True)
+    table = pa.table({"sentence": ["", "w1 w2", "", "w3 w4", "w" * 10**6], "label": [0, 1, 1, 0, 1]})
+    for split in ("train", "validation"):
+        pq.write_table(table, tmp_path / "glue" / "sst2" / f"{split}.parquet")
+    glue: dict[str, Any] = {"task": "sst2", "data_dir": tmp_path / "glue"}
     with caplog.at_level(logging.WARNING, "factcli"):
-        assert factcli.evaluate(str(folder), validation=data)[0]["examples"] == 5
-        factcli.finetune(str(folder), tmp_path / "out", train=data, validation=data, max_steps=1, batch_size=5)
+        assert factcli.evaluate(str(folder), **glue)[0]["examples"] == 5
+        factcli.finetune(str(folder), tmp_path / "out", max_steps=1, batch_size=5, **glue)
     assert sum("2 texts have no token and are read as '[SEP]'" in m for m in caplog.messages) == 3
 
 

@@ -14,9 +14,10 @@ from transformers import AutoModelForSequenceClassification
 import factcli
 from factcli.remote_code import foreign_code
 
-from .conftest import Run
+from .conftest import LIBRARIES
 from .hub import HubServer
 from .hub_client import HubClient, Refused
+from .processes import Python
 from .training_helpers import rows, save_model, write_glue
 
 LOAD = """
@@ -57,27 +58,31 @@ def logits(folder: Path) -> list[float]:
     return found
 
 
-def test_convert_push_and_load_without_factcli(hub: HubServer, tmp_path: Path, factcli: Run, stranger: Run) -> None:
-    """Two commits of a private repository; each loads as what it was, in a process that has no factcli and no cache."""
-    commits = []
+def test_convert_push_and_load_without_factcli(
+    hub: HubServer, online: Python, bare_python: Path, world: dict[str, str], tmp_path: Path
+) -> None:
+    """Two commits of a private repository; each loads as what it was, in a process that has no factcli, and from a
+    cache that was empty; without a token neither does."""
+    commits, token = [], {"HF_TOKEN": hub.users.tokens["owner"]}
     for method in ("low-rank", "monarch"):
-        done = factcli(
-            "convert", "someone/dense", "--method", method, "--keep", "0.5", "-o", tmp_path / method,
-            *(["--blocks", "2"] if method == "monarch" else []), "--push-to-hub",
-            "--hub-model-id", "someone/both", "--private", "--json", **hub.env_as("owner"),
+        done = online.run(
+            "-m", "factcli", "convert", "someone/dense", "--method", method, "--keep", "0.5", "-o", tmp_path / method,
+            *(["--blocks", "2"] if method == "monarch" else []), "--push-to-hub", "--hub-model-id", "someone/both",
+            "--private", "--json", **token,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         pushed = json.loads(done.stdout)["pushed"]
         assert pushed["repo_id"] == "someone/both"
         commits.append(pushed["commit"])
-    for method, commit in zip(("low-rank", "monarch"), commits, strict=True):
-        env = hub.env_as("owner") | {"HF_HOME": str(tmp_path / f"home-{method}")}
-        done = stranger("-c", LOAD, "someone/both", commit, **env)
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout) == logits(tmp_path / method)
-    refused = stranger("-c", LOAD, "someone/both", commits[0], **hub.env | {"HF_HOME": str(tmp_path / "home")})
-    assert refused.returncode != 0
-    assert "someone/both" in refused.stderr
+    env = world | hub.env | {"HF_HOME": str(tmp_path / "home")}
+    with Python(bare_python, env, tmp_path, LIBRARIES) as elsewhere:
+        refused = elsewhere.run("-c", LOAD, "someone/both", commits[0])
+        assert refused.returncode != 0
+        assert "someone/both" in refused.stderr
+        for method, commit in zip(("low-rank", "monarch"), commits, strict=True):
+            done = elsewhere.run("-c", LOAD, "someone/both", commit, **token)
+            assert done.returncode == 0, done.stderr
+            assert json.loads(done.stdout) == logits(tmp_path / method)
 
 
 def test_the_recipe_repeats_the_conversion(hub: HubServer, owner: HubClient, dense: Path, tmp_path: Path) -> None:
@@ -205,17 +210,20 @@ def test_damaged_bytes_are_found_and_fetched_again(hub: HubServer, owner: HubCli
     owner.call("convert", "someone/damaged", None, keep=0.5, allocation="global", dry_run=True)
 
 
-def test_a_download_that_finds_no_room(hub: HubServer, tmp_path: Path, world: dict[str, str], factcli: Run) -> None:
-    """A limit on the size of files stands for a full disk."""
-    import resource
-    import subprocess
-    import sys
+FULL = """
+import resource, sys
+from factcli.cli import main
 
-    done = subprocess.run(
-        [sys.executable, "-m", "factcli", "convert", "someone/dense", "--keep", "0.5", "-o", str(tmp_path / "out")],
-        env=world | hub.env | {"HF_HOME": str(tmp_path / "home")}, capture_output=True, text=True, timeout=300,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
-    )  # fmt: skip
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+sys.argv[0] = "factcli"
+main()
+"""
+
+
+def test_a_download_that_finds_no_room(hub: HubServer, online: Python, dense: Path, tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk."""
+    hub.add_repo("someone/large", dense)
+    done = online.run("-c", FULL, "convert", "someone/large", "--keep", "0.5", "-o", tmp_path / "out")
     assert done.returncode == 1
     assert "is full: free some space, or set HF_HOME" in done.stderr
     assert not (tmp_path / "out").exists()

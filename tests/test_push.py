@@ -144,8 +144,8 @@ def test_rights_are_asked_before_the_work(
     hub.add_repo("someone/public", small)
     token = hub.users.tokens.get(str(who), "hf_wrongwrongwrongwrong")
     done = online.run(
-        "-m", "factcli", "convert", small.with_name("dense"), "--keep", "0.5", "-o", tmp_path / "out", "--push-to-hub", "--private",
-        "--hub-model-id", repo_id, **({"HF_TOKEN": token} if who else {}),
+        "-m", "factcli", "convert", small.with_name("dense"), "--keep", "0.5", "-o", tmp_path / "out", "--push-to-hub",
+        "--private", "--hub-model-id", repo_id, **({"HF_TOKEN": token} if who else {}),
     )  # fmt: skip
     assert done.returncode == 1
     assert said in done.stderr
