@@ -24,7 +24,7 @@ from .data.labels import (
     outputs_of_classes,
     unnamed,
 )
-from .data.tables import read_table
+from .data.tables import Table, read_table
 from .data.tasks import GLUE, PAIR, TEXT, Task, data_commit, load_split, user_task
 from .errors import FactcliError, UsageError
 from .memory import memory_advice
@@ -209,7 +209,8 @@ def file_task(
     if count == 1:
         return user_task(files, text_column, label_column, regression=True, numbered=bool(label_names))
     if label_names:
-        return user_task(files, text_column, label_column, names, numbered=True)
+        task = user_task(files, text_column, label_column, list(label_names), numbered=True)
+        return task if _has_ids(task) else replace(task, labels=tuple(names))
     names = names or model_labels(source.config)
     if not unnamed(names):
         advice = (
@@ -219,6 +220,15 @@ def file_task(
         return user_task(files, text_column, label_column, names, advice=advice)
     task = user_task(files, text_column, label_column)
     return replace(task, labels=by_output(task, source.config))
+
+
+def _has_ids(task: Task) -> bool:
+    """Whether the labels of a user's table are ids, which count in the order that the user gives, or may be."""
+    table = task.files["validation"]
+    if task.multi_label or task.label is None or not isinstance(table, Table):
+        return True
+    found = {str(value).strip() for value in table.values(table.find(task.label, "--label-column", say=False))}
+    return any(name[:1].isdigit() for name in found - set(task.labels))
 
 
 def is_text_to_text(source: Source) -> bool:

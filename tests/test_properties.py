@@ -109,8 +109,8 @@ class Table:
 
 ODD_TEXTS = (
     "NA", "null", "None", "nan", "true", "1", "1.0", "-1", "0012", "1e5", "2024-01-01", 'say "no"', '"', "it's", "a,b",
-    "a;b", "a\tb", "a|b", "two\nlines", "two\r\nlines", "naïve ☃", "日本語", "a\u2028b", "a\x0cb", "a\x85b", "=1+1", "#",
-    "[1, 2]", "{}", "\\", "\\n", "\ufeffx",
+    "a;b", "a\tb", "a|b", "two\nlines", "two\r\nlines", "naïve ☃", "日本語", "a\u2028b", "a\x0cb", "a\x85b", "=1+1",
+    "#", "[1, 2]", "{}", "\\", "\\n", "\ufeffx",
 )  # fmt: skip
 LETTERS = st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs"))
 PLAIN_TEXTS = st.lists(st.sampled_from([f"w{i}" for i in range(90)]), min_size=1, max_size=5).map(" ".join)
@@ -322,8 +322,9 @@ def test_tables_are_read_as_they_were_written(table: Table, folder: Path) -> Non
     try:
         task = user_task({"validation": file}, [text], label)
         data = load_split(task, "validation")
-    except FactcliError as error:
-        assert not table.plain, error
+    except FactcliError:
+        if table.plain:
+            raise
         event("refused")
         return
     event(f"read: {table.name}")
@@ -352,8 +353,9 @@ def test_texts_are_lines(content: list[str], end: str, mark: bool, folder: Path)
         expected = [line.strip() for line in lines if line.strip()]
     try:
         found = list(load_split(user_task({"train": file}, (), None), "train")["text"])
-    except FactcliError as error:
-        assert not expected, error
+    except FactcliError:
+        if expected:
+            raise
         return
     assert found == expected
 
@@ -371,7 +373,8 @@ def test_any_bytes_are_a_table_or_a_sentence(data: bytes, suffix: str, folder: P
             task = user_task({"train": file}, (), column)
             assert len(load_split(task, "train")) > 0
         except FactcliError as error:
-            assert "\n" not in str(error)
+            if "\n" in str(error):
+                raise
 
 
 # --- eval
@@ -469,8 +472,10 @@ ODD_KEYS: dict[str, st.SearchStrategy[Any]] = {
 WIDTHS = st.sampled_from([8, 12, 16, 24, 32])
 SIZES = {
     "hidden_size": WIDTHS, "intermediate_size": WIDTHS, "num_hidden_layers": st.integers(1, 3), "dim": WIDTHS,
-    "hidden_dim": WIDTHS, "n_layers": st.integers(1, 3), "d_model": WIDTHS, "d_ff": WIDTHS, "num_layers": st.integers(1, 3),
-    "n_embd": WIDTHS, "n_layer": st.integers(1, 3), "encoder_layers": st.integers(1, 3), "decoder_layers": st.integers(1, 3),
+    "hidden_dim": WIDTHS, "n_layers": st.integers(1, 3), "d_model": WIDTHS, "d_ff": WIDTHS,
+    "num_layers": st.integers(1, 3),
+    "n_embd": WIDTHS, "n_layer": st.integers(1, 3), "encoder_layers": st.integers(1, 3),
+    "decoder_layers": st.integers(1, 3),
     "encoder_ffn_dim": WIDTHS, "vocab_size": st.sampled_from([40, 99, 1000]), "embedding_size": WIDTHS,
 }  # fmt: skip
 
@@ -505,21 +510,23 @@ PLANNING = options(
     {"method": "low-rank block-low-rank monarch", "blocks": "1 2 4", "rank-multiple": "1 2 4", "criterion": "frobenius",
      "allocation": "uniform", "exclude": "query layer.0 q_proj", "dtype": "float32 bfloat16", "seed": "0 7",
      "device": "cpu", "force-rank": ""},
-    {"method": "monarh ", "blocks": f"3 64 {NO_COUNT}", "rank-multiple": f"64 {NO_COUNT}", "criterion": "kfac sparsity x",
+    {"method": "monarh ", "blocks": f"3 64 {NO_COUNT}", "rank-multiple": f"64 {NO_COUNT}",
+     "criterion": "kfac sparsity x",
      "allocation": "global x", "include": "( nothing . query|key|q", "exclude": "[ .", "dtype": "int8", "seed": "-1 x",
      "device": "toaster", "solver": "cg x", "sparsity": "l1 x", "compensation": "none sequential x",
-     "calibration-samples": f"8 {NO_COUNT}", "max-length": f"8 {NO_COUNT}", "fisher": "empirical x", "revision": "main"},
+     "calibration-samples": f"8 {NO_COUNT}", "max-length": f"8 {NO_COUNT}", "fisher": "empirical x",
+     "revision": "main"},
 )  # fmt: skip
 SHARES = st.floats(0.2, 0.95).map(lambda x: {"keep": f"{x:.3f}"})
 BUDGETS = st.one_of(
     SHARES,
     SHARES,
-    st.sampled_from("1 2 5".split()).map(lambda x: {"rank": x}),
-    st.sampled_from("12k 30_000 1e4 80k".split()).map(lambda x: {"params": x}),
+    st.sampled_from(["1", "2", "5"]).map(lambda x: {"rank": x}),
+    st.sampled_from(["12k", "30_000", "1e4", "80k"]).map(lambda x: {"params": x}),
     st.one_of(
-        st.sampled_from("0 1 -0.5 nan inf 1e-9 half 0.99999".split()).map(lambda x: {"keep": x}),
-        st.sampled_from("500 0 -1 x".split()).map(lambda x: {"rank": x}),
-        st.sampled_from("1k 44M 0 x -5 nan 1e999".split()).map(lambda x: {"params": x}),
+        st.sampled_from(["0", "1", "-0.5", "nan", "inf", "1e-9", "half", "0.99999"]).map(lambda x: {"keep": x}),
+        st.sampled_from(["500", "0", "-1", "x"]).map(lambda x: {"rank": x}),
+        st.sampled_from(["1k", "44M", "0", "x", "-5", "nan", "1e999"]).map(lambda x: {"params": x}),
         st.sampled_from([{"keep": "0.5", "rank": "2"}, {}]),
     ),
 )
@@ -567,8 +574,10 @@ def count_parameters(place: Path, config: dict[str, Any]) -> int:
 
 
 CALIBRATING = options(
-    {"criterion": "activation kfac fisher fisher-rows", "allocation": "uniform global", "calibration-samples": "1 2 7 64",
-     "max-length": "8 16 64", "seed": "0 7", "fisher": "sampled empirical", "method": "low-rank monarch", "blocks": "2 4",
+    {"criterion": "activation kfac fisher fisher-rows", "allocation": "uniform global",
+     "calibration-samples": "1 2 7 64",
+     "max-length": "8 16 64", "seed": "0 7", "fisher": "sampled empirical", "method": "low-rank monarch",
+     "blocks": "2 4",
      "rank-multiple": "1 2", "compensation": "none sequential"},
     {"criterion": "frobenius sparsity", "calibration-samples": NO_COUNT, "max-length": f"1 2 {NO_COUNT}", "blocks": "3",
      "fisher": "x", "solver": "cg adam-sgd", "data-revision": "main", "limit": "3"},
