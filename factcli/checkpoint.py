@@ -135,7 +135,7 @@ def write_model(
             model_class = factorized_class(model_class)
     raw.pop("transformers_weights", None)  # the name of the source's file
     _say_what_differs(source, loaded)
-    config = _config_class(source, plan).from_dict(raw | {"dtype": dtype})
+    config = _config_class(source, plan is not None).from_dict(raw | {"dtype": dtype})
     state = loaded.model.state_dict()
     dtypes = stored_dtypes(model_class, config, state, getattr(torch, dtype))
     large = beyond(state, dtypes)
@@ -143,7 +143,7 @@ def write_model(
         wanted, dtype = dtype, "float32"
         dtypes = stored_dtypes(model_class, config, state, torch.float32)
     cast(loaded.model, dtypes)
-    write_small_files(work, source, plan, with_dtype(raw, dtype))
+    write_small_files(work, source, with_dtype(raw, dtype))
     write_weights(work, loaded)
     for file in remote_code.FILES if plan is not None else ():
         shutil.copyfile(file, work / file.name)
@@ -180,8 +180,8 @@ def _first(names: Iterable[str]) -> str:
     return first + (f" and {len(others)} more" if others else "")
 
 
-def _config_class(source: Source, plan: Plan | None) -> Any:
-    if plan is None or source.factorized:
+def _config_class(source: Source, factorized: bool) -> Any:
+    if source.factorized or not factorized:
         return type(source.config)
     return getattr(configuration_factorized, PREFIX + source.native_config_class.__name__)
 
@@ -196,12 +196,12 @@ def write_weights(work: Path, loaded: Loaded) -> None:
         file.chmod(mode)  # safetensors writes for the owner alone
 
 
-def write_small_files(work: Path, source: Source, plan: Plan | None, config: dict[str, Any]) -> None:
+def write_small_files(work: Path, source: Source, config: dict[str, Any]) -> None:
     """All of a model made from `source` but weights, code and what is said of it; `config` is its config.json."""
     copy_small_files(source, work)
     write_json(work / "config.json", config)
-    if plan is not None:
-        ours = _config_class(source, plan).from_dict(copy.deepcopy(config))
+    if "factorization" in config:
+        ours = _config_class(source, True).from_dict(copy.deepcopy(config))
         tokenizers.settle(source.path, source.config, work, ours, source.trusted)
 
 

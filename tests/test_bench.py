@@ -301,7 +301,7 @@ def test_bad_input(made: Path, tmp_path: Path) -> None:
         (dense, {"baseline": str(tmp_path / "broken")}, 1, "has no weights"),
         ([dense, dense], {}, 2, "given twice"),
         ([], {}, 2, "at least one model"),
-        (dense, {"plot": tmp_path / "pareto.jpg"}, 1, "must end in .png, .svg"),
+        (dense, {"plot": tmp_path / "pareto.jpg"}, 2, "must end in .png, .svg"),
         (dense, {"plot": tmp_path / "none" / "pareto.png"}, 1, "is not a directory"),
     ):  # fmt: skip
         with pytest.raises(factcli.FactcliError) as caught:

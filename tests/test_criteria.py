@@ -209,7 +209,7 @@ def test_without_data(name: str, world_of: Path) -> None:
     ("options", "said"),
     [
         ({"fisher": "true"}, "--fisher 'true' is unknown"),
-        ({"solver": "newton"}, "Unknown solver 'newton'"),
+        ({"criterion": "fisher", "solver": "newton"}, "Unknown solver 'newton'"),
         ({"calibration_samples": -1}, "--calibration-samples -1 is below 1"),
         ({"rank_multiple": -8}, "--rank-multiple -8 is below 1"),
         ({"keep": None, "rank": 4, "allocation": "global"}, "--rank is one rank for all"),

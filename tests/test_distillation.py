@@ -23,7 +23,7 @@ from factcli.training.distillation import (
 from factcli.training.schedules import schedules
 from factcli.training.settings import make_settings
 
-from .training_helpers import same, save_model, stage_steps, write_glue
+from .training_helpers import rows, same, save_model, stage_steps, write_csv, write_glue
 
 FAST: dict[str, Any] = {"batch_size": 16, "learning_rate": 4e-3, "save_steps": 0, "device": "cpu"}
 HEAD = "BertForSequenceClassification"
@@ -214,9 +214,12 @@ def test_a_tokenizer_that_differs_elsewhere(kind: str, place: Path, tmp_path: Pa
         (other / "tokenizer_config.json").write_text(
             json.dumps(config | {"model_input_names": ["input_ids", "token_type_ids", "attention_mask"]})
         )
-    with pytest.raises(factcli.FactcliError, match="another tokenizer than"):
+    pairs = write_csv(tmp_path / "pairs.csv", [(text, "w1 w2", label) for text, label in rows(16, 1)],
+                      ("text", "text_pair", "label"))  # fmt: skip
+    said = {"vocabulary": "another tokenizer than", "inputs": "other token types than"}[kind]
+    with pytest.raises(factcli.FactcliError, match=said):
         factcli.finetune(
-            str(place / "base"), tmp_path / "out", task="sst2", data_dir=place / "glue", keep=0.5, max_steps=1,
+            str(place / "base"), tmp_path / "out", train=pairs, validation=pairs, keep=0.5, max_steps=1,
             teacher=str(other), **FAST,
         )  # fmt: skip
 

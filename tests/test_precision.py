@@ -69,7 +69,14 @@ def test_convert(kind: str, sources: Path, tmp_path: Path) -> None:
     for number, (dtype, asked) in enumerate(CONVERSIONS):
         out = tmp_path / f"{dtype}-{asked}"
         method = ("low-rank", "monarch")[number % 2]
-        result = convert(str(source(sources, kind, dtype)), out, method=method, blocks=2, keep=0.5, dtype=asked)
+        result = convert(
+            str(source(sources, kind, dtype)),
+            out,
+            method=method,
+            blocks=None if method == "low-rank" else 2,
+            keep=0.5,
+            dtype=asked,
+        )
         check_saved(out, kind, {"bf16": "bfloat16", None: dtype}.get(asked, asked))
         markers = [m.weight for m in load(out).modules() if isinstance(m, FactorizedLinear)]
         assert result["bytes"]["after"] == sum(t.nbytes for t in [*weights(out).values()]) - sum(

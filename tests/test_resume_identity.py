@@ -97,7 +97,7 @@ def edit(file: Path, old: str, new: str) -> None:
         (mixing, None, {"limit": 8}, "--limit (not given then, 8 now), the training data"),
         (mixing, None, {"max_steps": 5}, "--max-steps (2 then, 5 now)"),
         (mixing, None, {"seed": 1}, "the seed (0 then, 1 now)"),
-        (mixing, None, {"max_length": 8}, "--max-length (128 then, 8 now), the training data"),
+        (mixing, None, {"max_length": 8}, "--max-length (64 then, 8 now), the training data"),
         (mixing, None, {"precision": "bfloat16"}, "--precision (float32 then, bfloat16 now)"),
         (mixing, None, {"hidden_weight": 0.0}, "--hidden-weight (1.0 then, 0.0 now)"),
         (factorizing, lambda p: change(p / "dense"), {}, "the model"),

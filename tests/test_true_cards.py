@@ -157,7 +157,7 @@ def test_a_factorized_model_without_a_recipe(here: Path) -> None:
     Path("small/factcli_recipe.yaml").unlink()
     factcli.finetune("small", "out", task="sst2", data_dir="GLUE", **FAST)
     recipe = yaml.safe_load(Path("out/factcli_recipe.yaml").read_text())
-    assert set(recipe) == {"training", "made_with"}
+    assert set(recipe) == {"training", "trained_on", "made_with"}
     card = Path("out/README.md").read_text()
     assert "Monarch products, as they were before" in card
     assert "frobenius" not in card

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import FactcliError, UsageError
 from ..hub.data import commit_of
 from ..notes import note
+from ..options import without_effect
 from ..registry import Registry
 from .hub_sets import read_hub
 from .label_columns import check_labelled, class_names, ids, numbers, read_labels, vectors
@@ -124,7 +125,7 @@ def user_task(
     is_regression = found.fractions if regression is None else regression
     if is_regression:
         if numbered:
-            raise UsageError(f"--label-names is for classes, but {table.where} has numbers as labels: leave it out.")
+            raise without_effect("--label-names", f"on numbers, which {table.where} has as labels")
         if found.lists:
             raise FactcliError(f"{table.where} has lists in column {label_column!r}, not numbers: write one a row.")
         return Task(name, columns, (), ("pearson", "spearman"), label_column, REGRESSION, files=given, paths=paths)
