@@ -272,8 +272,8 @@ def test_the_recipe_of_the_paper(base: Path, glue: Path, tmp_path: Path) -> None
     assert (settings.batch_size, settings.epochs, settings.max_length) == (32, 5, 128)
     assert settings.learning_rate == "search"
     result = factcli.finetune(
-        str(base), tmp_path / "out", config=recipe, task="sst2", data_dir=glue, keep=0.5, stage_steps=2, max_steps=2, max_length=32,
-        learning_rate=1e-3, save_steps=0,
+        str(base), tmp_path / "out", config=recipe, task="sst2", data_dir=glue, keep=0.5, stage_steps=2, max_steps=2,
+        max_length=32, learning_rate=1e-3, save_steps=0,
     )  # fmt: skip
     assert result["schedule"] == "staged"
     assert result["steps"] == 4
