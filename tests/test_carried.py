@@ -224,6 +224,7 @@ def test_links_that_stay_are_followed(bert: Path, tmp_path: Path, caplog: pytest
     (bert / "loop").symlink_to(bert)
     (bert / "round").symlink_to("round")
     (bert / "notes.md").symlink_to(tmp_path)
+    (bert / "LICENSE").symlink_to("/etc/hostname")
     (tmp_path / "link").symlink_to(bert)
     convert(str(tmp_path / "link"), tmp_path / "out", keep=0.5)
     assert below(tmp_path / "out") == OURS | {"vocab.txt", "tokenizer_config.json"}

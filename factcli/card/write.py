@@ -88,7 +88,7 @@ The revision pins weights and code: take a commit from this repository's history
 
 `trust_remote_code=True` runs the two Python files that factcli put here. `configuration_factorized.py` names the
 configuration classes; `modeling_factorized.py` builds the native transformers model, then replaces the linear layers
-that `config.json` lists by products of two factors. They import torch and transformers only, open no file, use no
+that `config.json` lists by products of two factors. These two import torch and transformers only, open no file, use no
 network and start no process. The weights are safetensors.
 {_own_code(source)}
 ## Limits

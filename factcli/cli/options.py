@@ -13,7 +13,7 @@ OutputOption = Annotated[str | None, typer.Option("--output", "-o", help="Direct
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 ConfigOption = Annotated[str | None, typer.Option("--config", "-c", help="A recipe (YAML); options win over it.")]
 RevisionOption = Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit on the Hub.")]
-TrustOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code of the source's repository.")]
+TrustOption = Annotated[bool, typer.Option("--trust-remote-code", help="Run code of the source, and take it along.")]
 DtypeOption = Annotated[
     str | None, typer.Option("--dtype", help="float32, float16 or bfloat16 to save in; default: the source's.")
 ]

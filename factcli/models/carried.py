@@ -47,6 +47,7 @@ _OF_PROCESSORS = {"Wav2Vec2ProcessorWithLM": ("alphabet.json", "language_model/*
 _MODEL = ("generation_config.json",)
 _SENTENCES = ("modules.json", "config_sentence_transformers.json", "router_config.json", "sentence_*_config.json")
 _LICENSE = re.compile("(licen[cs]e|notice|copying|copyright|(acceptable_)?use_policy|third[-_]party)", re.IGNORECASE)
+_LICENSE_WHY = "the license"
 # Left out without a word: weights of the source in whatever format, its card, what a training or git leaves behind.
 _EXPECTED = (
     "config.json", *OURS, WEIGHTS, "model-*.safetensors", "*.safetensors.index.json", "pytorch_model*.bin*",
@@ -105,7 +106,12 @@ def survey(name: str, names: Collection[str], read: Callable[[str], str], truste
 
 def survey_directory(folder: Path, name: str, trusted: bool) -> Survey:
     """The survey of a directory. Raises FactcliError as `survey`, and for a file that is read and lies outside."""
-    return survey(name, names_in(folder), lambda file: read_text(folder, file, name), trusted)
+    found = survey(name, names_in(folder), lambda file: read_text(folder, file, name), trusted)
+    linked = [n for n, why in found.files.items() if why == _LICENSE_WHY and not within(folder, n)]
+    for license_ in linked:  # that of a whole collection, perhaps: no loader stops for want of it
+        del found.files[license_]
+    found.left = sorted([*found.left, *linked])
+    return found
 
 
 def check(found: Survey, folder: Path) -> None:
@@ -193,7 +199,7 @@ class _Surveyor:
         self.modules()
         for name in self.names:
             if "/" not in name and _LICENSE.match(name):
-                self.take(name, "the license")
+                self.take(name, _LICENSE_WHY)
         for reference in pipelines(config):
             self.reference(reference, stand_in=True)
         if "custom_generate/generate.py" in self.names:
