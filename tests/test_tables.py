@@ -193,6 +193,17 @@ def test_blank_lines_are_skipped_and_empty_rows_at_the_end_said(
     assert caplog.messages == [f"{tmp_path / 'd.csv'} ends with 2 rows of empty fields, which are left out."]
 
 
+def test_quotes_that_may_be_meant_otherwise_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "d.csv"
+    file.write_text('text,label\na,1\n"sad film,0\nbad plot",0\n')
+    assert read(file)[0] == ["a", "sad film,0\nbad plot"]
+    assert f"Row 2 of {file} goes over several lines" in caplog.text
+    caplog.clear()
+    file.write_text('text,label\na,1\n"sad film\nbad plot",0\n')
+    assert read(file)[0] == ["a", "sad film\nbad plot"]
+    assert not caplog.messages
+
+
 def test_columns_are_found_whatever_their_case_and_spaces(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "d.csv"
     file.write_text(" Text ,LABEL\na,1\nb,0\n")

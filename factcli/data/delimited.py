@@ -47,6 +47,12 @@ def read_delimited(data: bytes, where: str, usual: str) -> tuple[tuple[str, ...]
             what = f"{len(row)} field{'s' * (len(row) != 1)} ({_shown(row)}), the row of column names has {len(names)}"
             do = f"put texts that hold {DELIMITERS[delimiter]} in quotes" if len(row) > len(names) else "fill it up"
             raise FactcliError(f"Row {number} of {where} has {what}: {do}.")
+    spread = [number for number, row in enumerate(rows, 1) if any("\n" in field or "\r" in field for field in row)]
+    if spread and delimiter != "\t" and _is_raw(text, delimiter, len(names)):
+        note(
+            f"Row {spread[0]} of {where} goes over several lines, between quotes; should these quotes be part of the "
+            "texts, write them twice, or the file as tsv."
+        )
     last = len(rows)
     while last and not any(field.strip() for field in rows[last - 1]) and len(names) > 1:
         last -= 1
@@ -104,6 +110,12 @@ def _sample(text: str, delimiter: str, quoted: bool) -> Rows:
         return _filled(islice(_records(text, delimiter, quoted), _SAMPLE))
     except _Broken:
         return []
+
+
+def _is_raw(text: str, delimiter: str, columns: int) -> bool:
+    """True where the lines are rows too, with quotes as ordinary characters."""
+    with _long_fields():
+        return {len(row) for row in _filled(_records(text, delimiter, False))} == {columns}
 
 
 def _tabbed(text: str) -> Rows:
