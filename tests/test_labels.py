@@ -98,7 +98,7 @@ def test_names_and_columns_that_cannot_be(tmp_path: Path) -> None:
     for options, said in (
         ({"labels": ["a", "a"], "numbered": True}, "gives a label twice"),
         ({"labels": ["a", ""], "numbered": True}, "or an empty one"),
-        ({"labels": ["a", "b"], "numbered": True}, "--label-names is for classes"),
+        ({"labels": ["a", "b"], "numbered": True}, "--label-names has no effect"),
         ({"text_columns": ["Text", "text"]}, "is given twice"),
         ({"label_column": "TEXT", "labels": ["t", "u"]}, "holds texts: choose another one with --label-column"),
     ):

@@ -122,7 +122,7 @@ def user_task(
     is_regression = found.fractions if regression is None else regression
     if is_regression:
         if numbered:
-            raise UsageError(f"--label-names is for classes, but {table.where} has numbers as labels: leave it out.")
+            raise UsageError(f"--label-names has no effect on {table.where}, whose labels are numbers: leave it out.")
         if found.lists:
             raise FactcliError(f"{table.where} has lists in column {label_column!r}, not numbers: write one a row.")
         return Task(name, columns, (), ("pearson", "spearman"), label_column, REGRESSION, files=given)
