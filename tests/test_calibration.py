@@ -120,7 +120,7 @@ def test_statistics_are_those_of_single_examples(kind: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("kind", "head"), HEADS, ids=[f"{k}-{h or 'base'}" for k, h in HEADS])
 def test_batches_and_order_do_not_matter(kind: str, head: str | None, tmp_path: Path) -> None:
-    model, data = tiny.make(kind, head), examples(48)
+    model, data = tiny.make(kind, head), examples(20)
     tok = tokenizer(tmp_path)
     tok.add_special_tokens({"mask_token": "[UNK]"})
     one = run(model, tok, data, batch_tokens=1)
