@@ -14,7 +14,7 @@ demo-publish: $(DEMO)
 	$(BIN)/python -m demo.publish
 
 test: $(READY) $(TRANSFORMERS_4)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .
