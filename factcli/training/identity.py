@@ -17,7 +17,7 @@ def identity(job: Job) -> dict[str, Any]:
     models = {name: getattr(settings, name) for name in ("teacher", "mixed_with")}
     return {
         "training": {k: v for k, v in settings.to_dict(job.task.regression).items() if k != "seed"},
-        "recipe": recipe.to_dict() if recipe else {},
+        "recipe": {k: v for k, v in recipe.to_dict().items() if k != "dtype"} if recipe else {},  # of what is saved
         "source": digest_of_model(job.source),
         "the training data": digest_of_features(job.train),
         "the validation data": digest_of_values(validation),

@@ -32,7 +32,6 @@ _OF_MIXING = ("mixed_start", "mixed_until", "consistency")
 _OF_PRUNING = ("prune", "density", "prune_scope", "prune_warmup", "prune_cooldown", "prune_share", "prune_include",
                "prune_exclude")  # fmt: skip
 _GONE = ("model", "output", "validation", "losses")  # of the first phase, whose folder is removed
-_GONE = ("model", "output", "validation", "losses")  # of the first phase, whose folder is removed
 TOOK = "factorized.json"  # seconds of the second phase
 
 
