@@ -332,7 +332,7 @@ def load_model(
             None if given else source.path, config=source.config, dtype=wanted, local_files_only=True,
             ignore_mismatched_sizes=True, output_loading_info=True, **given,
         )  # fmt: skip
-    except (RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # files are refused by whatever reads them, in ways of its own
         raise FactcliError(f"{source.name} cannot be loaded as {model_class.__name__}: {_line(error)}") from error
     model, info = loaded
     absent, unused = _fitting(source, model, info)
@@ -358,7 +358,7 @@ def load_meta(source: Source, dtype: torch.dtype | None = None) -> Loaded:
         state = source.weights.on_meta() if source.weights else bare_model(source).state_dict()
     try:
         model, info = load_on_meta(source.model_class, source.config, state, wanted)
-    except (RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # files are refused by whatever reads them, in ways of its own
         line = _line(error)
         raise FactcliError(f"{source.name} cannot be loaded as {source.model_class.__name__}: {line}") from error
     if source.weights is None:

@@ -207,7 +207,7 @@ class _Surveyor:
             if self.trusted:
                 self.take("custom_generate/requirements.txt", "the code of generate")
         self.spoken |= {r.file for r in references(config, of_models=True)}
-        unnamed = self.names - self.found.files.keys() - self.spoken
+        unnamed = self.names - self.found.files.keys() - self.spoken - weight_names(self.names, self.read)
         self.found.left = sorted(n for n in unnamed if not any(fnmatch(n, p) for p in _EXPECTED))
         return self.found
 

@@ -163,10 +163,13 @@ def _files(path: Path, name: str, named: Any, listing: Iterable[str]) -> list[Pa
 
 def _shards(index: Path, name: str) -> list[Path]:
     try:
-        found = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        values = json.loads(index.read_text(encoding="utf-8"))
+        found = values["weight_map"].values()
         files = [index.parent / _inside(str(file), index) for file in sorted(set(found))]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FactcliError(f"{index} cannot be read: fetch the model again.") from error
+    if not isinstance(values.get("metadata"), dict):
+        raise FactcliError(f'{index} has no "metadata", which transformers wants to see: write "metadata": {{}} there.')
     lost = [f.name for f in files if not f.is_file()]
     if lost or not files:
         what = f"{lost[0]} is missing" if lost else "the index names no file"
