@@ -200,7 +200,7 @@ def delimited(draw: st.DrawFn, classes: Sequence[str] | None = None) -> Table:
         *([_reading(content, delimiter, text, label, csv.QUOTE_MINIMAL)] if raw and not plain else []),
     ]
     return Table(
-        name, gzip.compress(data) if compressed else data, readings[0], plain, (text, label), tuple(readings[1:])
+        name, gzip.compress(data, mtime=0) if compressed else data, readings[0], plain, (text, label), tuple(readings[1:])
     )
 
 
@@ -255,7 +255,7 @@ def records(draw: st.DrawFn, classes: Sequence[str] | None = None) -> Table:
         content = "\n".join(written) + "\n"
     data = content.encode("utf-8")
     found = [(_word(row.get("text")), _word(row.get("label"))) for row in rows]
-    return Table(name, gzip.compress(data) if name.endswith(".gz") else data, found, plain)
+    return Table(name, gzip.compress(data, mtime=0) if name.endswith(".gz") else data, found, plain)
 
 
 def _word(value: Any) -> str | None:
