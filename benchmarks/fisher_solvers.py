@@ -10,9 +10,9 @@ import argparse
 import time
 
 from factcli.calibration.measure import measure
+from factcli.compress.structures.elementwise import error, normalized, solvers, start
 from factcli.recipe import Recipe
 from factcli.source import find_source, load_model
-from factcli.structures.elementwise import error, normalized, solvers, start
 from factcli.targets import find_targets, matrix
 
 

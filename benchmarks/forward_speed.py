@@ -31,11 +31,11 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 import factcli
-from factcli.plan import Budget, make_plan
+from factcli.compress.plan import Budget, make_plan
+from factcli.compress.structures import structures
 from factcli.remote_code.configuration_factorized import FORMAT_VERSION, FactorizedBertConfig
 from factcli.remote_code.modeling_factorized import FactorizedBertModel, build_layer
 from factcli.source import count_parameters
-from factcli.structures import structures
 from factcli.targets import find_targets
 
 SHAPES = ((768, 768), (3072, 768), (768, 3072))  # (out, in): attention, up, down

@@ -13,8 +13,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
 from . import remote_code
+from .compress.plan import Plan
 from .errors import FactcliError
-from .plan import Plan
 from .remote_code import modeling_factorized
 from .remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
 from .source import Loaded, Source, factorized_class, find_source

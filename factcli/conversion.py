@@ -7,22 +7,22 @@ from typing import Any
 
 import torch
 
-from .allocations import allocations
 from .calibration.data import hub_data
 from .calibration.measure import Measured, measure, needs_weights, options_of
 from .card.write import make_card
 from .checkpoint import auto_class, write_export
-from .criteria import criteria
+from .compress.allocations import allocations
+from .compress.criteria import criteria
+from .compress.factorize import Progress, factorize
+from .compress.plan import Plan, format_count, make_plan
+from .compress.structures import structures
+from .compress.structures.elementwise import solvers
 from .directory import check_output, new_directory
 from .errors import FactcliError, UsageError
-from .factorization import Progress, factorize
 from .hub.publish import Publishing
-from .plan import Plan, format_count, make_plan
 from .provenance import made_with
 from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe, source_of_recipe
 from .source import Loaded, Source, count_parameters, find_source, load_meta, load_model
-from .structures import structures
-from .structures.elementwise import solvers
 from .targets import find_targets
 
 

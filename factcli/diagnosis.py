@@ -12,13 +12,13 @@ from .calibration.data import CalibrationOptions
 from .calibration.gather import Calibration, Progress
 from .calibration.measure import Measured, calibrate
 from .calibration.statistics import Kind
+from .compress.criteria import criteria
+from .compress.norms import KroneckerMetric
+from .compress.structures import structures
+from .compress.structures.projection import gains, project
 from .conversion import pick_device
-from .criteria import criteria
 from .errors import FactcliError
-from .metric import KroneckerMetric
 from .source import find_source, load_model
-from .structures import structures
-from .structures.projection import gains, project
 from .targets import Target, find_targets, matrix
 
 KEEPS = (0.1, 0.25, 0.4, 0.6)

@@ -8,10 +8,10 @@ from typing import Any
 import yaml
 
 from .calibration.statistics import FISHER, Kind
-from .criteria import criteria
+from .compress.criteria import criteria
+from .compress.plan import Budget, parse_count
+from .compress.structures import structures
 from .errors import FactcliError, UsageError
-from .plan import Budget, parse_count
-from .structures import structures
 
 FILE_NAME = "factcli_recipe.yaml"
 QUIET_KEYS = ("solver", "sparsity", "rank_multiple")  # not written where they have their defaults

@@ -5,8 +5,8 @@ from itertools import product
 import pytest
 import torch
 
-from factcli.allocations import Request, allocations
-from factcli.structures import structures
+from factcli.compress.allocations import Request, allocations
+from factcli.compress.structures import structures
 from factcli.targets import Target
 
 SHAPES = [(8, 8), (12, 8), (8, 16)]

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from factcli import convert, load
 from factcli.checkpoint import auto_map, sample_inputs
-from factcli.structures import structures
+from factcli.compress.structures import structures
 
 from . import tiny
 from .conftest import Run

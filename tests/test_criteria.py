@@ -9,15 +9,15 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from factcli import convert, load
-from factcli.allocations import allocations
 from factcli.calibration.measure import measure
-from factcli.criteria import criteria
+from factcli.compress.allocations import allocations
+from factcli.compress.criteria import criteria
+from factcli.compress.norms import ElementwiseMetric, KroneckerMetric
+from factcli.compress.structures import structures
+from factcli.compress.structures.projection import gains
 from factcli.errors import FactcliError, UsageError
-from factcli.metric import ElementwiseMetric, KroneckerMetric
 from factcli.recipe import Recipe
 from factcli.source import find_source, load_model
-from factcli.structures import structures
-from factcli.structures.projection import gains
 from factcli.targets import find_targets, matrix
 
 from .training_helpers import rows, save_model, write_csv, write_glue

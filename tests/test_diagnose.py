@@ -10,7 +10,7 @@ import torch
 
 from factcli import diagnose
 from factcli.calibration.measure import measure
-from factcli.criteria import criteria
+from factcli.compress.criteria import criteria
 from factcli.errors import FactcliError
 from factcli.recipe import Recipe
 from factcli.source import find_source, load_model

@@ -7,13 +7,13 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from factcli.metric import FROBENIUS, ElementwiseMetric, KroneckerMetric, Metric
-from factcli.structures import Structure, structures
-from factcli.structures.alternating import descend
-from factcli.structures.elementwise import error as weighted_error
-from factcli.structures.elementwise import normalized, solvers, start
-from factcli.structures.kronecker import weighted_svd
-from factcli.structures.projection import gains, project
+from factcli.compress.norms import FROBENIUS, ElementwiseMetric, KroneckerMetric, Metric
+from factcli.compress.structures import Structure, structures
+from factcli.compress.structures.alternating import descend
+from factcli.compress.structures.elementwise import error as weighted_error
+from factcli.compress.structures.elementwise import normalized, solvers, start
+from factcli.compress.structures.kronecker import weighted_svd
+from factcli.compress.structures.projection import gains, project
 
 ALL = pytest.mark.parametrize("structure", [structures[name] for name in structures], ids=list(structures))
 SHAPES = pytest.mark.parametrize("shape", [(8, 12), (12, 8), (8, 8)])

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import factcli
-from factcli.criteria.sparsity import VARIANTS, Sparsity
+from factcli.compress.criteria.sparsity import VARIANTS, Sparsity
 from factcli.remote_code.modeling_factorized import LowRankLinear
 from factcli.targets import Target
 from factcli.training.mixed import MixedRank, consistency_loss

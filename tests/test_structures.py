@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from factcli.linalg import balance, truncated_svd
+from factcli.compress.linalg import balance, truncated_svd
+from factcli.compress.structures import Factors, Structure, structures
+from factcli.compress.structures.projection import project
 from factcli.remote_code.modeling_factorized import TOKENS, BlockLinear
-from factcli.structures import Factors, Structure, structures
-from factcli.structures.projection import project
 
 SHAPES = [(12, 20), (20, 12), (24, 24), (8, 64)]
 ALL = pytest.mark.parametrize("structure", [structures[name] for name in structures], ids=list(structures))

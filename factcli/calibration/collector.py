@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from ..compress.linalg import column_sums, gram
 from ..errors import FactcliError
-from ..linalg import column_sums, gram
 from .statistics import Kind, Statistics
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..linalg import column_sums, gram
+from ..compress.linalg import column_sums, gram
 
 ANCHOR = 0.5  # weight of the dense model's outputs against what the dense matrix makes of the inputs as they are
 RIDGE = 0.02  # of the mean variance

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ..allocations import Gains, allocations
-from ..criteria import Criterion, criteria
+from ..compress.allocations import Gains, allocations
+from ..compress.criteria import Criterion, criteria
+from ..compress.norms import Metric
+from ..compress.structures import Structure
+from ..compress.structures.projection import gains
 from ..errors import UsageError
-from ..metric import Metric
 from ..prediction import load_tokenizer
 from ..recipe import Recipe
 from ..source import Loaded, Source
-from ..structures import Structure
-from ..structures.projection import gains
 from ..targets import Target, find_targets, matrix
 from . import cache
 from .data import CalibrationOptions, load_examples

@@ -5,11 +5,11 @@ from typing import Any
 import yaml
 
 from .. import __version__
-from ..criteria import criteria
-from ..plan import Plan, format_count
+from ..compress.criteria import criteria
+from ..compress.plan import Plan, format_count
+from ..compress.structures import structures
 from ..recipe import FILE_NAME, Recipe
 from ..source import Source
-from ..structures import structures
 from .text import BEGIN, END, RESULTS, SPEED, carried, join_card, split_card
 
 NAME = "PATH_OR_ID"  # in an export, until it is published under a name

@@ -9,7 +9,7 @@ from ..calibration.gather import gather
 from ..calibration.losses import Example
 from ..calibration.measure import Measured, criterion_of, options_of
 from ..calibration.statistics import Kind
-from ..plan import Layer
+from ..compress.plan import Layer
 from ..source import Loaded
 from ..targets import Target, find_targets
 from .job import Job

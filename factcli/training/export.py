@@ -9,9 +9,9 @@ import torch
 from ..card.results import update_results
 from ..card.write import dense_card, make_card
 from ..checkpoint import auto_class, copy_small_files, write_export, write_json, write_weights
+from ..compress.plan import Plan
 from ..directory import new_directory
 from ..errors import FactcliError
-from ..plan import Plan
 from ..provenance import made_with
 from ..recipe import FILE_NAME, dump_recipe
 from ..source import Loaded, count_parameters

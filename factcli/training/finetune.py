@@ -7,17 +7,17 @@ from typing import Any
 
 import torch
 
-from ..allocations import allocations
 from ..calibration.measure import Measured, criterion_of
+from ..compress.allocations import allocations
+from ..compress.criteria import criteria
+from ..compress.plan import Budget
+from ..compress.structures import structures
 from ..conversion import pick_device, plan_for
-from ..criteria import criteria
 from ..directory import check_output
 from ..errors import UsageError
 from ..hub.publish import Publishing
-from ..plan import Budget
 from ..recipe import Recipe, make_recipe, read_recipe
 from ..source import Source, find_source, load_meta
-from ..structures import structures
 from ..targets import find_targets
 from ..tasks import GLUE, Task, data_commit, load_split, user_task
 from .calibrating import has_new_head, measured_now

@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from ..compress.plan import Layer, Plan
 from ..errors import FactcliError, UsageError
 from ..labels import model_labels, named_order, outputs_of_classes, unnamed
-from ..plan import Layer, Plan
 from ..prediction import Features, encode, labels_of, load_tokenizer, prompts
 from ..recipe import FILE_NAME, Recipe, make_recipe
 from ..remote_code import configuration_factorized

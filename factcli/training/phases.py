@@ -8,8 +8,8 @@ from typing import Any
 
 from ..card.results import write_whole
 from ..checkpoint import write_json
+from ..compress.criteria import criteria
 from ..conversion import check_feasible, convert
-from ..criteria import criteria
 from ..provenance import made_with
 from ..recipe import FILE_NAME, dump_recipe
 from .checkpoints import clear, folder_of, open_folder

@@ -17,8 +17,8 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from .. import remote_code
 from ..checkpoint import auto_map, write_json
+from ..compress.factorize import factorize
 from ..errors import FactcliError, UsageError
-from ..factorization import factorize
 from ..targets import matrix
 from .calibrating import measured_now
 from .distillation import Teacher, distillation_loss

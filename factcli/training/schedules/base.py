@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ...plan import Layer
+from ...compress.plan import Layer
 from ...registry import Registry
 
 ORDERS = ("high-to-low", "low-to-high")

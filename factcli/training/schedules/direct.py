@@ -1,6 +1,6 @@
 """Direct: all at once, then train."""
 
-from ...plan import Layer
+from ...compress.plan import Layer
 from .base import Schedule, Stage, StageOptions, schedules
 
 

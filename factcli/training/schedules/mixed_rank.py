@@ -1,6 +1,6 @@
 """Mixed-rank: all at once, and the matrices help out until the factors stand alone."""
 
-from ...plan import Layer
+from ...compress.plan import Layer
 from .base import Schedule, Stage, StageOptions, schedules
 
 

@@ -1,7 +1,7 @@
 """Staged: a transformer block at a time, with training in between."""
 
+from ...compress.plan import Layer
 from ...errors import UsageError
-from ...plan import Layer
 from .base import ORDERS, Schedule, Stage, StageOptions, schedules
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..linalg import balance, truncated_svd
-from ..metric import FROBENIUS, ElementwiseMetric, KroneckerMetric, Metric
+from ..norms import FROBENIUS, ElementwiseMetric, KroneckerMetric, Metric
 from .alternating import descend
 from .base import Factors, Structure
 from .elementwise import fit, row_and_column

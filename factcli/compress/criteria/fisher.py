@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from ..calibration.statistics import Kind, Statistics
-from ..metric import ElementwiseMetric, Metric
-from ..targets import Target
+from ...calibration.statistics import Kind, Statistics
+from ...targets import Target
+from ..norms import ElementwiseMetric, Metric
 from .base import Criterion, criteria
 from .fisher_rows import floored
 

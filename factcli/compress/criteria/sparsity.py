@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from ..calibration.statistics import Statistics
-from ..errors import UsageError
-from ..metric import FROBENIUS, ElementwiseMetric, KroneckerMetric, Metric
-from ..targets import Target
+from ...calibration.statistics import Statistics
+from ...errors import UsageError
+from ...targets import Target
+from ..norms import FROBENIUS, ElementwiseMetric, KroneckerMetric, Metric
 from .base import Criterion, criteria
 from .fisher_rows import floored
 

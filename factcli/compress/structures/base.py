@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..registry import Registry
-from ..remote_code.modeling_factorized import build_layer
+from ...registry import Registry
+from ...remote_code.modeling_factorized import build_layer
 
 
 @dataclass(frozen=True)

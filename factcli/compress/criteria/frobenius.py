@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from ..calibration.statistics import Statistics
-from ..metric import FROBENIUS, Metric
-from ..targets import Target
+from ...calibration.statistics import Statistics
+from ...targets import Target
+from ..norms import FROBENIUS, Metric
 from .base import Criterion, criteria
 
 

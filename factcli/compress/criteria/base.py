@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from ..calibration.statistics import Kind, Statistics
-from ..metric import Metric
-from ..registry import Registry
-from ..targets import Target
+from ...calibration.statistics import Kind, Statistics
+from ...registry import Registry
+from ...targets import Target
+from ..norms import Metric
 
 
 class Criterion:

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from .calibration.drift import Drift, compensated
-from .calibration.lockstep import Lockstep
-from .calibration.measure import Measured, criterion_of
-from .metric import FROBENIUS, KroneckerMetric
+from ..calibration.drift import Drift, compensated
+from ..calibration.lockstep import Lockstep
+from ..calibration.measure import Measured, criterion_of
+from ..recipe import Recipe
+from ..targets import Target, matrix
+from .norms import FROBENIUS, KroneckerMetric
 from .plan import Layer
-from .recipe import Recipe
 from .structures import structures
 from .structures.projection import project
-from .targets import Target, matrix
 
 Progress = Callable[[int, int, str], None]
 

@@ -19,8 +19,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ...registry import Registry
 from ..linalg import balance, solve_symmetric
-from ..registry import Registry
 from .kronecker import weighted_svd
 
 Solver = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from ..calibration.statistics import Kind, Statistics
-from ..metric import KroneckerMetric, Metric
-from ..targets import Target
+from ...calibration.statistics import Kind, Statistics
+from ...targets import Target
+from ..norms import KroneckerMetric, Metric
 from .base import Criterion, criteria
 
 FLOOR = 1e-4  # of the mean weight: what hardly matters in the sample may still matter

@@ -5,10 +5,10 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..errors import FactcliError, UsageError
+from ..targets import Target
 from .allocations import Gains, Request, allocations
-from .errors import FactcliError, UsageError
 from .structures import Structure
-from .targets import Target
 
 
 @dataclass(frozen=True)

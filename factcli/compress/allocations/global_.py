@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 
-from ..targets import Target
+from ...targets import Target
 from .base import Allocation, Request, allocations
 
 DENSE = None

@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from ..calibration.statistics import Kind, Statistics
-from ..metric import KroneckerMetric, Metric
-from ..targets import Target
+from ...calibration.statistics import Kind, Statistics
+from ...targets import Target
+from ..norms import KroneckerMetric, Metric
 from .base import Criterion, criteria, inputs, shrink
 
 SHRINK_INPUTS = 0.02

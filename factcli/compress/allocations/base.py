@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..registry import Registry
+from ...registry import Registry
+from ...targets import Target
 from ..structures import Structure
-from ..targets import Target
 
 Gains = Callable[[Target], Tensor]
 
