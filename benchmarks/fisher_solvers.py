@@ -11,7 +11,7 @@ import time
 
 from factcli.calibration.measure import measure
 from factcli.compress.structures.elementwise import error, normalized, solvers, start
-from factcli.recipe import Recipe
+from factcli.recipe.old_recipe import Recipe
 from factcli.source import find_source, load_model
 from factcli.targets import find_targets, matrix
 

@@ -21,7 +21,7 @@ from .directory import check_output, new_directory
 from .errors import FactcliError, UsageError
 from .hub.publish import Publishing
 from .provenance import made_with
-from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe, source_of_recipe
+from .recipe.old_recipe import FILE_NAME, Recipe, dump_recipe, make_recipe, source_of_recipe
 from .source import Loaded, Source, count_parameters, find_source, load_meta, load_model
 from .targets import find_targets
 

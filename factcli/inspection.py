@@ -7,7 +7,7 @@ import yaml
 from safetensors import safe_open
 
 from .errors import FactcliError
-from .recipe import FILE_NAME
+from .recipe.old_recipe import FILE_NAME
 from .source import locate, read_config, weight_files
 
 

@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from . import __version__
-from .recipe import Recipe
+from .recipe.old_recipe import Recipe
 from .source import Source
 
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{8,}")

@@ -18,7 +18,7 @@ from factcli.calibration.measure import calibrate, measure
 from factcli.calibration.statistics import FISHER
 from factcli.errors import FactcliError, UsageError
 from factcli.prediction import load_tokenizer
-from factcli.recipe import Recipe
+from factcli.recipe.old_recipe import Recipe
 from factcli.source import find_source, load_model
 from factcli.targets import find_targets, matrix
 

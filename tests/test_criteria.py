@@ -16,7 +16,7 @@ from factcli.compress.norms import ElementwiseMetric, KroneckerMetric
 from factcli.compress.structures import structures
 from factcli.compress.structures.projection import gains
 from factcli.errors import FactcliError, UsageError
-from factcli.recipe import Recipe
+from factcli.recipe.old_recipe import Recipe
 from factcli.source import find_source, load_model
 from factcli.targets import find_targets, matrix
 

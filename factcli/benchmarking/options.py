@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..errors import FactcliError, UsageError
-from ..recipe import DTYPES
+from ..recipe.old_recipe import DTYPES
 from .timing import VARIANTS, Cell, Schedule, paper_schedule
 
 PROTOCOLS = ("rounds", "paper")

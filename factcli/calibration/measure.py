@@ -16,7 +16,7 @@ from ..compress.structures import Structure
 from ..compress.structures.projection import gains
 from ..errors import UsageError
 from ..prediction import load_tokenizer
-from ..recipe import Recipe
+from ..recipe.old_recipe import Recipe
 from ..source import Loaded, Source
 from ..targets import Target, find_targets, matrix
 from . import cache

@@ -8,7 +8,7 @@ from .. import __version__
 from ..compress.criteria import criteria
 from ..compress.plan import Plan, format_count
 from ..compress.structures import structures
-from ..recipe import FILE_NAME, Recipe
+from ..recipe.old_recipe import FILE_NAME, Recipe
 from ..source import Source
 from .text import BEGIN, END, RESULTS, SPEED, carried, join_card, split_card
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from ..calibration.drift import Drift, compensated
 from ..calibration.lockstep import Lockstep
 from ..calibration.measure import Measured, criterion_of
-from ..recipe import Recipe
+from ..recipe.old_recipe import Recipe
 from ..targets import Target, matrix
 from .norms import FROBENIUS, KroneckerMetric
 from .plan import Layer

@@ -13,7 +13,7 @@ from ..compress.plan import Plan
 from ..directory import new_directory
 from ..errors import FactcliError
 from ..provenance import made_with
-from ..recipe import FILE_NAME, dump_recipe
+from ..recipe.old_recipe import FILE_NAME, dump_recipe
 from ..source import Loaded, count_parameters
 from ..tasks import HUB_ID
 from .job import Job

@@ -16,7 +16,7 @@ from ..conversion import pick_device, plan_for
 from ..directory import check_output
 from ..errors import UsageError
 from ..hub.publish import Publishing
-from ..recipe import Recipe, make_recipe, read_recipe
+from ..recipe.old_recipe import Recipe, make_recipe, read_recipe
 from ..source import Source, find_source, load_meta
 from ..targets import find_targets
 from ..tasks import GLUE, Task, data_commit, load_split, user_task

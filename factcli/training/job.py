@@ -14,7 +14,7 @@ from ..compress.plan import Layer, Plan
 from ..errors import FactcliError, UsageError
 from ..labels import model_labels, named_order, outputs_of_classes, unnamed
 from ..prediction import Features, encode, labels_of, load_tokenizer, prompts
-from ..recipe import FILE_NAME, Recipe, make_recipe
+from ..recipe.old_recipe import FILE_NAME, Recipe, make_recipe
 from ..remote_code import configuration_factorized
 from ..remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
 from ..source import Loaded, Source, factorized_class, load_model, native_head

@@ -11,7 +11,7 @@ from ..checkpoint import write_json
 from ..compress.criteria import criteria
 from ..conversion import check_feasible, convert
 from ..provenance import made_with
-from ..recipe import FILE_NAME, dump_recipe
+from ..recipe.old_recipe import FILE_NAME, dump_recipe
 from .checkpoints import clear, folder_of, open_folder
 from .export import RESULTS
 from .job import Job

@@ -7,11 +7,11 @@ from typing import Any
 
 import yaml
 
-from .calibration.statistics import FISHER, Kind
-from .compress.criteria import criteria
-from .compress.plan import Budget, parse_count
-from .compress.structures import structures
-from .errors import FactcliError, UsageError
+from ..calibration.statistics import FISHER, Kind
+from ..compress.criteria import criteria
+from ..compress.plan import Budget, parse_count
+from ..compress.structures import structures
+from ..errors import FactcliError, UsageError
 
 FILE_NAME = "factcli_recipe.yaml"
 QUIET_KEYS = ("solver", "sparsity", "rank_multiple")  # not written where they have their defaults
