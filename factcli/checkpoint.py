@@ -17,7 +17,7 @@ from .compress.plan import Plan
 from .errors import FactcliError
 from .remote_code import modeling_factorized
 from .remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
-from .source import Loaded, Source, factorized_class, find_source
+from .source import Loaded, Source, factorized_class, find_source, layer_file_of
 
 _SMALL = {".json", ".txt", ".model", ".jinja", ".vocab", ".tiktoken", ".spm", ".merges", ".bpe"}
 # Ours to write, or about the weights of the source alone.
@@ -34,7 +34,7 @@ _SKIPPED_DIRECTORIES = {"onnx", "openvino", "coreml", ".git", ".cache", "__pycac
 MAX_SHARD_SIZE = "5GB"
 
 
-def auto_map(config_class: type[PretrainedConfig]) -> dict[str, str]:
+def auto_map(config_class: type[PretrainedConfig], layer_file: Path = remote_code.MODELING) -> dict[str, str]:
     """AutoConfig, AutoModel and every head of a native architecture -> `module.Class` in the exported files."""
     entries = {"AutoConfig": f"configuration_factorized.{PREFIX}{config_class.__name__}"}
     for name in sorted(dir(transformers)):
@@ -43,7 +43,7 @@ def auto_map(config_class: type[PretrainedConfig]) -> dict[str, str]:
         found = auto._model_mapping._model_mapping.get(config_class.model_type)
         native = found[0] if isinstance(found, (list, tuple)) else found
         if native and hasattr(transformers, native):
-            entries[name] = f"modeling_factorized.{PREFIX}{native}"
+            entries[name] = f"{layer_file.stem}.{PREFIX}{native}"
     return entries
 
 
@@ -63,7 +63,7 @@ def export_config(
     return raw | {
         "model_type": f"factorized_{source.native_config_class.model_type}",
         "architectures": [PREFIX + model_class.__name__.removeprefix(PREFIX)],
-        "auto_map": auto_map(source.native_config_class),
+        "auto_map": auto_map(source.native_config_class, plan.layer_file),
         "factorization": {
             "format_version": FORMAT_VERSION,
             "layers": [layer.to_json() for layer in plan.layers],
@@ -96,11 +96,11 @@ def write_export(
     copy_small_files(source, work)
     write_json(work / "config.json", export_config(source, plan, type(loaded.model), changes))
     write_weights(work, loaded)
-    for file in remote_code.FILES:
+    for file in remote_code.files_with(plan.layer_file):
         shutil.copyfile(file, work / file.name)
     for name, text in texts.items():
         (work / name).write_text(text, encoding="utf-8")
-    verify(work, loaded)
+    verify(work, loaded, plan.layer_file)
 
 
 def write_weights(work: Path, loaded: Loaded) -> None:
@@ -146,7 +146,7 @@ def write_json(file: Path, values: dict[str, Any]) -> None:
     file.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def verify(work: Path, loaded: Loaded) -> None:
+def verify(work: Path, loaded: Loaded, layer_file: Path = remote_code.MODELING) -> None:
     """Reload what was written and compare: every tensor and, for models of text, every output, bit for bit.
 
     Raises FactcliError naming what differs.
@@ -155,7 +155,7 @@ def verify(work: Path, loaded: Loaded) -> None:
     model_class = (
         type(expected)
         if isinstance(expected, modeling_factorized.FactorizedModel)
-        else factorized_class(type(expected))
+        else factorized_class(type(expected), layer_file)
     )
     both: Any = model_class.from_pretrained(work, dtype="auto", local_files_only=True, output_loading_info=True)
     reloaded, info = both
@@ -224,7 +224,8 @@ def register(source: Source) -> None:
     """Make the Auto classes and pipelines of this process know a factorized architecture."""
     config_class = type(source.config)
     transformers.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+    code = remote_code.module(layer_file_of(source.raw))
     for auto, reference in auto_map(source.native_config_class).items():
         if auto != "AutoConfig":
-            head = getattr(modeling_factorized, reference.partition(".")[2])
+            head = getattr(code, reference.partition(".")[2])
             getattr(transformers, auto).register(config_class, head, exist_ok=True)

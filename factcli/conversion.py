@@ -8,15 +8,15 @@ from typing import Any
 import torch
 
 from .calibration.data import hub_data
-from .calibration.measure import Measured, measure, needs_weights, options_of
+from .calibration.measure import options_of
 from .card.write import make_card
 from .checkpoint import auto_class, write_export
 from .compress.allocations import allocations
 from .compress.criteria import criteria
 from .compress.factorize import Progress, factorize
+from .compress.measured import Measured, measure, needs_weights
 from .compress.plan import Plan, format_count, make_plan
 from .compress.structures import structures
-from .compress.structures.elementwise import solvers
 from .directory import check_output, new_directory
 from .errors import FactcliError, UsageError
 from .hub.publish import Publishing
@@ -38,7 +38,6 @@ def convert(
     blocks: int | None = None,
     force_rank: bool = False,
     criterion: str | None = None,
-    solver: str | None = None,
     sparsity: str | None = None,
     compensation: str | None = None,
     allocation: str | None = None,
@@ -75,7 +74,6 @@ def convert(
         calibration: What a criterion that looks at data reads: a GLUE task (its files below `data_dir`, or from the
             Hub), a file, or a data set on the Hub, at `data_revision`. `calibration_samples` rows of its training split
             are used.
-        solver: For criteria without a closed form (fisher): "cg" or "adam-sgd".
         sparsity: How the criterion of that name weighs: "l0", "l1", "l2" or "entries".
         compensation: "sequential" fits every matrix to the inputs that the factorized ones before it give (the default
             of criteria that weigh inputs), "none" to those of the dense model.
@@ -90,7 +88,7 @@ def convert(
         The result object of the command's --json: plan, totals and, unless `dry_run`, output, seconds and error (the
         relative Frobenius error over all targets, the square root of the summed squares). A criterion that needs data
         adds `calibration` (examples, tokens, seconds, cached, bytes) and `metric_error`, the same error in its own
-        metric; `notes` are sentences for the user.
+        norm; `notes` are sentences for the user.
 
     Raises:
         UsageError: Options that do not fit together.
@@ -101,7 +99,7 @@ def convert(
         config,
         {
             "method": method, "params": params, "keep": keep, "rank": rank, "blocks": blocks,
-            "force_rank": force_rank, "criterion": criterion, "solver": solver, "sparsity": sparsity,
+            "force_rank": force_rank, "criterion": criterion, "sparsity": sparsity,
             "compensation": compensation, "allocation": allocation,
             "rank_multiple": rank_multiple, "calibration": calibration, "calibration_samples": calibration_samples,
             "data_revision": data_revision,
@@ -111,8 +109,6 @@ def convert(
         },
     )  # fmt: skip
     _ = recipe.budget  # refused here if it is not exactly one
-    structures[recipe.method]
-    solvers[recipe.solver]
     looks = needs_weights(recipe)
     data = hub_data(options_of(recipe, data_dir)) if criteria[recipe.criterion].needs else None
     if data is not None:
@@ -149,13 +145,13 @@ def convert(
         "output": str(folder),
         "seconds": round(time.perf_counter() - started, 2),
         "error": errors.frobenius,
-        **({"metric_error": errors.metric} if measured and measured.calibration else {}),
+        **({"metric_error": errors.own} if measured and measured.calibration else {}),
         "pushed": pushed,
     }
 
 
 def _about(measured: Measured) -> dict[str, Any]:
-    """What the result says about the data and the metrics."""
+    """What the result says about the data and the norms."""
     calibration = measured.to_json()
     return ({"calibration": calibration} if calibration else {}) | ({"notes": measured.notes} if measured.notes else {})
 
@@ -168,25 +164,25 @@ def plan_for(
     device: torch.device | None = None,
 ) -> Plan:
     """The plan of a recipe for a source, from its configuration alone unless the allocation looks at the weights: then
-    with them in `loaded` and their metrics `measured`."""
+    with them in `loaded` and their norms `measured`."""
     meta = load_meta(source)
     targets = find_targets(meta.base_model, recipe.include, recipe.exclude)
-    structure = structures[recipe.method]
+    structure, allocation = structures[recipe.method].made(recipe), allocations[recipe.allocation].made(recipe)
     gains = None
-    if allocations[recipe.allocation].needs_gains:
+    if allocation.needs_gains:
         assert loaded is not None
         assert measured is not None
-        blocks = recipe.blocks if structure.uses_blocks else 1
-        gains = measured.gains(loaded.model, structure, blocks, device or torch.device("cpu"))
+        gains = measured.gains(loaded.model, structure, device or torch.device("cpu"))
     return make_plan(
-        targets, count_parameters(meta), structure, recipe.blocks, recipe.budget,
-        recipe.allocation, recipe.force_rank, recipe.rank_multiple, gains,
+        targets, count_parameters(meta), structure, recipe.budget, allocation, recipe.force_rank, recipe.rank_multiple,
+        gains,
     )  # fmt: skip
 
 
 def check_feasible(source: Source, recipe: Recipe) -> None:
     """Refuses, before anything is measured or trained, targets, blocks and budgets that no allocation can meet."""
-    plan_for(source, replace(recipe, allocation="uniform", rank_multiple=1))
+    plain = next(name for name in allocations if not allocations[name].needs_gains)
+    plan_for(source, replace(recipe, allocation=plain, rank_multiple=1))
 
 
 def describe(source: Source, recipe: Recipe, plan: Plan) -> dict[str, Any]:
@@ -200,7 +196,7 @@ def describe(source: Source, recipe: Recipe, plan: Plan) -> dict[str, Any]:
         "allocation": recipe.allocation,
         **plan.totals(),
         "bytes": {"before": before, "after": after},
-        "layers": [layer.to_json() for layer in plan.layers],
+        "layers": [layer.shown() for layer in plan.layers],
     }
 
 

@@ -1,11 +1,13 @@
 """inspect: what is in an export."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import yaml
 from safetensors import safe_open
 
+from .compress.plan import Layer
 from .errors import FactcliError
 from .recipe.old_recipe import FILE_NAME
 from .source import locate, read_config, weight_files
@@ -22,18 +24,17 @@ def inspect(model: str | Path, revision: str | None = None) -> dict[str, Any]:
     if "factorization" not in raw:
         raise FactcliError(f"{name} is not a factorized model: make one with 'factcli convert'.")
     files = weight_files(path, name)
-    layers = raw["factorization"]["layers"]
-    marks = tuple(f"{layer['name']}.weight" for layer in layers if layer["structure"] != "dense")
+    layers = [Layer.from_json(entry) for entry in raw["factorization"]["layers"]]
+    marks = tuple(f"{layer.name}.weight" for layer in layers if layer.structure != "dense")
     parameters = 0
     for file in files:
         with safe_open(file, "pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118
                 if name.endswith(marks):  # one element without a part in the product
                     continue
-                size = 1
-                for length in tensors.get_slice(name).get_shape():
-                    size *= length
-                parameters += size
+                tensor = tensors.get_slice(name)
+                if tensor.get_dtype().startswith(("F", "BF")):  # an order of inputs is no parameter
+                    parameters += math.prod(tensor.get_shape())
     recipe_file = path / FILE_NAME
     recipe = yaml.safe_load(recipe_file.read_text(encoding="utf-8")) if recipe_file.is_file() else {}
     return {
@@ -44,12 +45,12 @@ def inspect(model: str | Path, revision: str | None = None) -> dict[str, Any]:
         "format_version": raw["factorization"]["format_version"],
         "parameters": parameters,
         "targets": {
-            "before": sum(layer["shape"][0] * layer["shape"][1] for layer in layers),
-            "after": sum(layer["parameters"] for layer in layers),
+            "before": sum(layer.shape[0] * layer.shape[1] for layer in layers),
+            "after": sum(layer.parameters for layer in layers),
         },
         "bytes": sum(file.stat().st_size for file in files),
         "files": sorted(str(f.relative_to(path)) for f in path.rglob("*") if f.is_file()),
         "made_with": recipe.pop("made_with", {}),
         "recipe": recipe,
-        "layers": layers,
+        "layers": [layer.shown() for layer in layers],
     }

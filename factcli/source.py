@@ -17,7 +17,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from . import remote_code
 from .errors import FactcliError
 from .hub.download import fetch
-from .remote_code import configuration_factorized, modeling_factorized
+from .remote_code import configuration_factorized
 from .remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
 
 INDEX = "model.safetensors.index.json"
@@ -177,7 +177,12 @@ def _model_class(raw: dict[str, Any], config: PretrainedConfig, name: str) -> ty
         found = native_head(CONFIG_MAPPING[native_type(raw)], "AutoModel")
         if found is None:
             raise FactcliError(f"{name} has model_type {config.model_type!r}, which has no base model class.")
-    return factorized_class(found) if "factorization" in raw else found
+    return factorized_class(found, layer_file_of(raw)) if "factorization" in raw else found
+
+
+def layer_file_of(raw: dict[str, Any]) -> Path:
+    """The module of layers that the config.json of a factorized model names."""
+    return remote_code.named(str(raw.get("auto_map", {}).get("AutoModel")).partition(".")[0])
 
 
 def _foreign_class(raw: dict[str, Any], path: Path, name: str) -> type[PreTrainedModel]:
@@ -197,9 +202,9 @@ def native_head(config_class: type[PretrainedConfig], auto: str) -> type[PreTrai
     return head
 
 
-def factorized_class(native: type[PreTrainedModel]) -> type[PreTrainedModel]:
-    """Our subclass of a native model class."""
-    found: type[PreTrainedModel] = getattr(modeling_factorized, PREFIX + native.__name__)
+def factorized_class(native: type[PreTrainedModel], layer_file: Path = remote_code.MODELING) -> type[PreTrainedModel]:
+    """Our subclass of a native model class, for models whose layers `layer_file` has."""
+    found: type[PreTrainedModel] = getattr(remote_code.module(layer_file), PREFIX + native.__name__)
     return found
 
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ..compress.linalg import column_sums, gram
 from ..errors import FactcliError
 from .statistics import Kind, Statistics
+from .sums import column_sums, gram
 
 
 @dataclass(eq=False)

@@ -14,7 +14,6 @@ def command(
     blocks: o.BlocksOption = None,
     force_rank: o.ForceRankOption = False,
     criterion: o.CriterionOption = None,
-    solver: o.SolverOption = None,
     sparsity: o.SparsityOption = None,
     compensation: o.CompensationOption = None,
     allocation: o.AllocationOption = None,
@@ -52,7 +51,7 @@ def command(
     with console.progress("Factorizing", not (quiet or as_json or dry_run)) as progress:
         result = convert(
             model, output, config=config, method=method, params=params, keep=keep, rank=rank, blocks=blocks,
-            force_rank=force_rank, criterion=criterion, solver=solver, sparsity=sparsity,
+            force_rank=force_rank, criterion=criterion, sparsity=sparsity,
             compensation=compensation, allocation=allocation,
             rank_multiple=rank_multiple, calibration=calibration, calibration_samples=calibration_samples,
             data_revision=data_revision, max_length=max_length, fisher=fisher, text_column=text_column or (),

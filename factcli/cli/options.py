@@ -45,9 +45,6 @@ CriterionOption = Annotated[
         show_default=False,
     ),
 ]
-SolverOption = Annotated[
-    str | None, typer.Option("--solver", help="For criterion fisher: cg (default) or adam-sgd.", show_default=False)
-]
 SparsityOption = Annotated[
     str | None,
     typer.Option("--sparsity", help="For criterion sparsity: l0 (default), l1, l2 or entries.", show_default=False),

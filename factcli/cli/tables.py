@@ -83,5 +83,5 @@ def diagnosis(result: dict[str, Any]) -> None:
         table.add_row(layer["name"], f"{m} x {n}", str(rank), *errors, *spread, layer["advice"])
     show(table)
     out = Console(soft_wrap=True, highlight=False)
-    out.print("\nErrors are relative, each in its criterion's own metric; phi is the Fisher variance.")
+    out.print("\nErrors are relative, each in its criterion's own norm; phi is the Fisher variance.")
     out.print(result["verdict"])

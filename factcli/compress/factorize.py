@@ -9,13 +9,14 @@ from transformers import PreTrainedModel
 
 from ..calibration.drift import Drift, compensated
 from ..calibration.lockstep import Lockstep
-from ..calibration.measure import Measured, criterion_of
 from ..recipe.old_recipe import Recipe
 from ..targets import Target, matrix
-from .norms import FROBENIUS, KroneckerMetric
+from .criteria import criteria
+from .measured import Measured
+from .norms import FROBENIUS, KroneckerNorm
 from .plan import Layer
 from .structures import structures
-from .structures.projection import project
+from .structures.base import held
 
 Progress = Callable[[int, int, str], None]
 
@@ -23,10 +24,10 @@ Progress = Callable[[int, int, str], None]
 @dataclass(frozen=True)
 class Errors:
     """Relative errors over several targets, each the root of summed squares over summed squares: in the Frobenius norm,
-    and in the metrics of the criterion."""
+    and in the norms of the criterion."""
 
     frobenius: float
-    metric: float
+    own: float
 
 
 @torch.no_grad()
@@ -40,13 +41,13 @@ def factorize(
 ) -> Errors:
     """Swap the targets `layers` (all that a plan factorizes, or the ones of a stage of training).
 
-    `measured` has the metrics of a criterion that needs data. A bias takes up the mean error of the outputs where the
-    metric knows the mean of the inputs. With compensation layers are taken in the order in which the model runs them,
+    `measured` has the norms of a criterion that needs data. A bias takes up the mean error of the outputs where the
+    norm knows the mean of the inputs. With compensation layers are taken in the order in which the model runs them,
     each for the inputs that those before it now give. One matrix at a time is held in float64.
     """
     base = model.base_model
     assert isinstance(base, PreTrainedModel)
-    measured = measured or Measured(criterion_of(recipe))
+    measured = measured or Measured(criteria[recipe.criterion].made(recipe))
     swaps = _Swaps(base, recipe, device, measured)
     waiting = {layer.name: layer for layer in layers}
 
@@ -73,42 +74,41 @@ class _Swaps:
 
     def __init__(self, base: nn.Module, recipe: Recipe, device: torch.device, measured: Measured) -> None:
         self.base, self.recipe, self.device, self.measured = base, recipe, device, measured
-        self.lost = self.total = self.metric_lost = self.metric_total = 0.0
+        self.lost = self.total = self.own_lost = self.own_total = 0.0
 
     def swap(self, layer: Layer, drift: Drift | None = None) -> nn.Module:
         """The new layer, which now stands in the model."""
-        assert layer.rank is not None
-        structure = structures[self.recipe.method]
+        structure = structures[layer.structure].made(self.recipe)
         parent, _, leaf = layer.name.rpartition(".")
         owner = self.base.get_submodule(parent)
         module = getattr(owner, leaf)
         weight, bias = matrix(module), module.bias
         w = weight.to(self.device).double()
         target = Target(layer.name, layer.shape, layer.bias)
-        metric = fitted = self.measured.metric(target, w)
+        norm = fitted = self.measured.norm(target, w)
         aim = w
         if drift is not None:
-            fitted = self.measured.metric(target, w, drift)
+            fitted = self.measured.norm(target, w, drift)
             aim = compensated(w, drift, layer.bias)
-        factors = project(aim, structure, layer.rank, layer.blocks or 1, fitted, self.recipe.solver)
-        new = structure.dense(factors.rounded(weight.dtype))
+        tensors = structure.project(aim, layer.spec, fitted)
+        new = structure.dense(held(held(tensors, weight.dtype), torch.float64))
         difference = new - w
         self.lost += float(torch.linalg.vector_norm(difference)) ** 2
         self.total += float(torch.linalg.vector_norm(w)) ** 2
-        if metric is not FROBENIUS:
-            self.metric_lost += metric.error(difference)
-            self.metric_total += metric.error(w)
-            if bias is not None and isinstance(fitted, KroneckerMetric) and fitted.mean is not None:
+        if norm is not FROBENIUS:
+            self.own_lost += norm.error(difference)
+            self.own_total += norm.error(w)
+            if bias is not None and isinstance(fitted, KroneckerNorm) and fitted.mean is not None:
                 change = _mean_change(w, new, fitted.mean.to(self.device), drift)
                 bias = bias.double() + change.to(bias.device)
-        swapped = structure.module(layer.to_json(), factors, bias, weight.dtype, weight.device).train(module.training)
+        swapped = structure.module(layer.to_json(), tensors, bias, weight.dtype, weight.device).train(module.training)
         setattr(owner, leaf, swapped)
         return swapped
 
     def errors(self) -> Errors:
         frobenius = (self.lost / self.total) ** 0.5
-        known = self.metric_total > 0
-        return Errors(frobenius, (self.metric_lost / self.metric_total) ** 0.5 if known else frobenius)
+        known = self.own_total > 0
+        return Errors(frobenius, (self.own_lost / self.own_total) ** 0.5 if known else frobenius)
 
 
 def _mean_change(w: Tensor, new: Tensor, mean: Tensor, drift: Drift | None) -> Tensor:

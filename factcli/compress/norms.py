@@ -1,17 +1,20 @@
-"""What a criterion yields for one target: how an error in its matrix is counted."""
+"""What a criterion yields for one target: the norm in which an error in its matrix is counted."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class KroneckerMetric:
+class KroneckerNorm:
     """error(D) = tr(G D C D^T) for an error D (m, n); G (m, m) and C (n, n) are symmetric, None is the identity.
 
-    `mean` (n,) is the mean input of the target where C is centred: the metric then holds for a layer whose bias takes
-    up D mean, the mean of the change in its outputs.
+    `mean` (n,) is the mean input of the target where C is centred: the norm then holds for a layer whose bias takes up
+    D mean, the mean of the change in its outputs.
     """
 
     output: Tensor | None = None
@@ -31,15 +34,15 @@ class KroneckerMetric:
 
 
 @dataclass(frozen=True, eq=False)
-class ElementwiseMetric:
+class ElementwiseNorm:
     """error(D) = sum of weight * D^2, with a weight (m, n) >= 0 for each entry."""
 
     weight: Tensor
 
     def error(self, difference: Tensor) -> float:
         """The squared error of `difference` (m, n), float64."""
-        return float((self.weight.to(difference) * torch.square(difference)).sum())
+        return float((self.weight.to(difference) * difference.square()).sum())
 
 
-Metric = KroneckerMetric | ElementwiseMetric
-FROBENIUS = KroneckerMetric()
+Norm = KroneckerNorm | ElementwiseNorm
+FROBENIUS = KroneckerNorm()

@@ -2,40 +2,55 @@
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+from .. import remote_code
 from ..errors import FactcliError, UsageError
 from ..targets import Target
-from .allocations import Gains, Request, allocations
-from .structures import Structure
+from .allocations import Allocation, Gains, Request
+from .structures import Structure, structures
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One target in the plan; a target left dense has structure "dense", no rank, and a reason."""
+    """One target in the plan. `spec` belongs to the structure; a target left dense has structure "dense", no spec, and
+    a reason."""
 
     name: str
     shape: tuple[int, int]
     structure: str
-    rank: int | None
-    blocks: int | None
+    spec: Mapping[str, Any]
     bias: bool
     parameters: int
     reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As design and configuration have it; `reason` only where there is one."""
-        entry: dict[str, Any] = {
-            "name": self.name,
-            "shape": list(self.shape),
-            "structure": self.structure,
-            "rank": self.rank,
-            "blocks": self.blocks,
-            "bias": self.bias,
-            "parameters": self.parameters,
-        }
+        """As config.json has it; `reason` only where there is one."""
+        return self._entry({"spec": dict(self.spec)})
+
+    def shown(self) -> dict[str, Any]:
+        """As --json has it: what the spec says stands beside the rest, with rank and blocks in any case."""
+        return self._entry({"rank": None, "blocks": None} | dict(self.spec))
+
+    def _entry(self, spec: dict[str, Any]) -> dict[str, Any]:
+        entry = {"name": self.name, "shape": list(self.shape), "structure": self.structure, **spec}
+        entry |= {"bias": self.bias, "parameters": self.parameters}
         return entry | ({"reason": self.reason} if self.reason else {})
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "Layer":
+        """From config.json, of format version 1 (which had rank and blocks in the entry itself) as well."""
+        values = dict(entry)
+        flat = {name: values.pop(name, None) for name in ("rank", "blocks")}
+        values.setdefault("spec", {k: v for k, v in flat.items() if v is not None})
+        return cls(**values | {"shape": tuple(entry["shape"])})
+
+    def left_dense(self) -> "Layer":
+        """The same target as long as it is not factorized."""
+        return replace(self, structure="dense", spec={}, parameters=self.shape[0] * self.shape[1])
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,12 @@ class Plan:
     @property
     def factorized(self) -> list[Layer]:
         return [layer for layer in self.layers if layer.structure != "dense"]
+
+    @property
+    def layer_file(self) -> Path:
+        """The module of an export that has the layers of this plan."""
+        used = {structures[layer.structure].layer_file for layer in self.factorized if layer.structure in structures}
+        return next(iter(used - {remote_code.MODELING}), remote_code.MODELING)
 
     def totals(self) -> dict[str, Any]:
         return {
@@ -110,9 +131,8 @@ def make_plan(
     targets: list[Target],
     parameters: int,
     structure: Structure,
-    blocks: int,
     budget: Budget,
-    allocation: str = "uniform",
+    allocation: Allocation,
     force_rank: bool = False,
     multiple: int = 1,
     gains: Gains | None = None,
@@ -121,22 +141,22 @@ def make_plan(
     allocations that look at the weights.
 
     Never above the budget, and the nearest such plan that the allocation knows. Raises FactcliError for a budget that
-    cannot be met (with the feasible range), UsageError for blocks that do not divide.
+    cannot be met (with the feasible range), UsageError for targets that the structure cannot take.
     """
-    blocks = blocks if structure.uses_blocks else 1
-    _check_blocks(targets, blocks)
+    structure.check(targets)
     free = [t for t in targets if t.kept is None]
     dense = sum(t.size for t in targets)
     kept = dense - sum(t.size for t in free)
-    request = Request(tuple(free), structure, blocks, 0, multiple if budget.rank is None else 1, gains)
+    request = Request(tuple(free), structure, 0, multiple if budget.rank is None else 1, gains)
     if budget.rank is not None:
-        if allocations[allocation].needs_gains:
-            raise UsageError(f"--rank is one rank for all: give --keep or --params with --allocation {allocation}.")
+        if allocation.needs_gains:
+            name = allocation.name
+            raise UsageError(f"--rank is one rank for all: give --keep or --params with --allocation {name}.")
         ranks = {t.name: _fixed_rank(request, t, budget.rank, force_rank) for t in free}
     else:
         smallest = kept + sum(request.cost(t, request.cap(t, 1)) for t in free)
         limit = _limit(budget, smallest, dense, parameters)
-        ranks = allocations[allocation].ranks(replace(request, limit=limit - kept))
+        ranks = allocation.ranks(replace(request, limit=limit - kept))
     layers = tuple(_layer(request, t, ranks.get(t.name), budget) for t in targets)
     plan = Plan(layers, parameters, dense)
     if not plan.factorized:
@@ -145,22 +165,6 @@ def make_plan(
             + (", or --force-rank." if budget.rank is not None else ".")
         )
     return plan
-
-
-def _check_blocks(targets: list[Target], blocks: int) -> None:
-    if blocks < 1:
-        raise UsageError(f"--blocks {blocks} is below 1.")
-    bad = [t for t in targets if t.shape[0] % blocks or t.shape[1] % blocks]
-    if bad:
-        common = math.gcd(*(size for t in targets for size in t.shape))
-        divisors = [str(d) for d in range(2, min(common, 64) + 1) if common % d == 0]
-        m, n = bad[0].shape
-        raise UsageError(
-            f"--blocks {blocks} does not divide {bad[0].name} ({m} x {n})"
-            + (f" and {len(bad) - 1} more" if len(bad) > 1 else "")
-            + (f": {', '.join(divisors)} would work" if divisors else ": no number of blocks fits all targets")
-            + ", or leave such targets out with --exclude."
-        )
 
 
 def _limit(budget: Budget, smallest: int, dense: int, parameters: int) -> int:
@@ -185,19 +189,19 @@ def _limit(budget: Budget, smallest: int, dense: int, parameters: int) -> int:
 
 def _fixed_rank(request: Request, target: Target, rank: int, force: bool) -> int | None:
     if force:
-        return min(rank, request.structure.max_rank(target.shape, request.blocks))
+        return min(rank, request.structure.max_rank(target.shape))
     return request.cap(target, rank)
 
 
 def _layer(request: Request, target: Target, rank: int | None, budget: Budget) -> Layer:
+    structure = request.structure
     if rank is not None:
-        blocks = request.blocks if request.structure.uses_blocks else None
-        cost = request.cost(target, rank)
-        return Layer(target.name, target.shape, request.structure.name, rank, blocks, target.bias, cost)
-    even = request.structure.break_even(target.shape, request.blocks)
+        spec, cost = structure.spec(rank), request.cost(target, rank)
+        return Layer(target.name, target.shape, structure.name, spec, target.bias, cost)
+    even = structure.break_even(target.shape)
     reason = target.kept or (
         f"rank {budget.rank} is at or above its break-even rank {even:.1f}"
         if budget.rank is not None
         else f"dense is no larger from rank {even:.1f} on"
     )
-    return Layer(target.name, target.shape, "dense", None, None, target.bias, target.size, reason)
+    return Layer(target.name, target.shape, "dense", {}, target.bias, target.size, reason)

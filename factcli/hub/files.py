@@ -15,7 +15,7 @@ _PUBLISHED = (
     "eval_results.json",
     "bench_results.json",
     "configuration_factorized.py",
-    "modeling_factorized.py",
+    "modeling_*.py",
     *WEIGHTS,
     "*config*.json",
     # tokenizers, as transformers and sentence-transformers name their files

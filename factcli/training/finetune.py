@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 
-from ..calibration.measure import Measured, criterion_of
 from ..compress.allocations import allocations
 from ..compress.criteria import criteria
+from ..compress.measured import Measured
 from ..compress.plan import Budget
-from ..compress.structures import structures
 from ..conversion import pick_device, plan_for
 from ..directory import check_output
 from ..errors import UsageError
@@ -238,8 +237,6 @@ def _recipe(config: str | Path | None, flags: dict[str, Any], dtype: str | None,
         return None
     recipe = make_recipe(config, flags | {"dtype": dtype})
     Budget(recipe.params, recipe.keep, recipe.rank)  # refused here if it is not exactly one
-    structures[recipe.method]
-    criteria[recipe.criterion]
     return recipe
 
 
@@ -303,13 +300,15 @@ def _planned(job: Job, recipe: Recipe | None, device: torch.device) -> Job:
     if allocations[recipe.allocation].needs_gains:
         loaded = build_model(planned)
         measured = measured_now(planned, loaded.model, device, None, has_new_head(planned, loaded))
-        plan = plan_for(job.source, recipe, loaded, measured or Measured(criterion_of(recipe)), device)
+        plan = plan_for(
+            job.source, recipe, loaded, measured or Measured(criteria[recipe.criterion].made(recipe)), device
+        )
     else:
         plan = plan_for(job.source, recipe)
     planned = replace(planned, plan=plan)
     assert planned.plan is not None
     assert settings.schedule is not None
-    schedules[settings.schedule].stages(planned.plan.factorized, settings.stage_options)  # refused here if need be
+    schedules[settings.schedule]().stages(planned.plan.factorized, settings.stage_options)  # refused here if need be
     return planned
 
 

@@ -229,10 +229,12 @@ class StagedTrainer(Trainer):
             self.pruner.save(folder)
         if not self.args.should_save or self.job.plan is None:
             return
-        for file in remote_code.FILES:
+        layer_file = self.job.plan.layer_file
+        for file in remote_code.files_with(layer_file):
             shutil.copyfile(file, folder / file.name)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        write_json(folder / "config.json", config | {"auto_map": auto_map(self.job.source.native_config_class)})
+        classes = auto_map(self.job.source.native_config_class, layer_file)
+        write_json(folder / "config.json", config | {"auto_map": classes})
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"

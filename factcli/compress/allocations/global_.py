@@ -1,42 +1,30 @@
 """Global: every unit of rank goes where it lowers the summed error most per parameter."""
 
-from dataclasses import dataclass
-from heapq import heapify, heappop, heappush
+from __future__ import annotations
 
-from ...targets import Target
+from collections.abc import Sequence
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
 from .base import Allocation, Request, allocations
 
-DENSE = None
+if TYPE_CHECKING:
+    from ...targets import Target
+
+BETTER = 1 + 1e-9  # a longer step must pay so much more than a shorter one: less is rounding
+Step = tuple[float, int, int, int]  # minus what it gains per parameter, which target, up to which point, its cost
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What one target may become, by growing cost: its ranks, the cost of each, and the error that each leaves; then
-    dense, which leaves none."""
-
-    target: Target
-    ranks: tuple[int, ...]
-    costs: tuple[int, ...]
-    errors: tuple[float, ...]
-
-
-@dataclass
-class _Solution:
-    """An index into the ranks of every choice (DENSE: dense), and the first jump to dense that did not fit."""
-
-    picks: list[int | None]
-    error: float
-    blocked: int | None = None
-
-
+@allocations.register
 class Global(Allocation):
-    """Greedy by gain per parameter.
+    """Greedy by gain per parameter, along the lower convex hull of each target's error over its cost.
 
-    Gains of ranks never grow, so that buying the best unit first is optimal ("water-filling": at the end, gain over
-    cost is above one level for all that was bought and below it for all that was not), up to a last unit that no longer
-    fits. Dense breaks the rule: it costs a jump, after which no error is left. A jump is taken when it pays more per
-    parameter than the next unit of the same target; where one does not fit any more, both ways on (that target dense
-    from the start, or never) are solved, and the better one is followed.
+    Along the hull what a step gains per parameter never grows, so that buying the best step first is optimal
+    ("water-filling": at the end, gain over cost is above one level for all that was bought and below it for all that
+    was not), up to a last step that no longer fits; a shorter one is then taken in its place. Dense is the end of every
+    hull, often after a jump, as it leaves no error. Where a jump to it does not fit any more, both ways on (that target
+    dense from the start, or never) are solved, and the better one is followed.
     """
 
     name = "global"
@@ -44,22 +32,51 @@ class Global(Allocation):
     needs_gains = True
 
     def ranks(self, request: Request) -> dict[str, int | None]:
-        choices = [_choice(request, t) for t in request.targets]
-        picks = solve(choices, request.limit)
-        return {c.target.name: None if i is DENSE else c.ranks[i] for c, i in zip(choices, picks, strict=True)}
+        curves = [_curve(request, t) for t in request.targets]
+        picks = solve(curves, request.limit)
+        return {c.target.name: c.ranks[i] for c, i in zip(curves, picks, strict=True)}
 
 
-def solve(choices: list[Choice], limit: int) -> list[int | None]:
-    """The index of each choice's rank, or None for dense, with total costs of at most `limit`."""
-    dense = {i for i, c in enumerate(choices) if not c.ranks}
+@dataclass(frozen=True)
+class Curve:
+    """What one target may become, by growing cost: its ranks, and None for dense, which is last; the cost of each, the
+    error that each leaves, and the point to go on to from each; `within` without dense."""
+
+    target: Target
+    ranks: tuple[int | None, ...]
+    costs: tuple[int, ...]
+    errors: tuple[float, ...]
+    after: tuple[int, ...]
+    within: tuple[int, ...]
+
+    @property
+    def dense(self) -> int:
+        return len(self.ranks) - 1
+
+    def step(self, index: int, at: int, to: int) -> Step:
+        """From one point to another, of the curve with this index."""
+        return _slope(self.costs, self.errors, at, to), index, to, self.costs[to] - self.costs[at]
+
+
+@dataclass
+class _Solution:
+    """A point on every curve, and the first jump to dense that did not fit."""
+
+    picks: list[int]
+    error: float = 0.0
+    blocked: int | None = None
+
+
+def solve(curves: list[Curve], limit: int) -> list[int]:
+    """A point on each curve, with total costs of at most `limit`."""
+    dense: set[int] = set()
     factored: set[int] = set()
-    best = _greedy(choices, limit, dense, factored)
+    best = _greedy(curves, limit, dense, factored)
     while best.blocked is not None:
         blocked = best.blocked
-        without = _greedy(choices, limit, dense, factored | {blocked})
-        within = (
-            _greedy(choices, limit, dense | {blocked}, factored) if _fits(choices, limit, dense | {blocked}) else None
-        )
+        without = _greedy(curves, limit, dense, factored | {blocked})
+        fits = sum(c.costs[c.dense if i in dense | {blocked} else 0] for i, c in enumerate(curves)) <= limit
+        within = _greedy(curves, limit, dense | {blocked}, factored) if fits else None
         if within is not None and within.error < without.error:
             dense, best = dense | {blocked}, within
         else:
@@ -67,53 +84,62 @@ def solve(choices: list[Choice], limit: int) -> list[int | None]:
     return best.picks
 
 
-def _choice(request: Request, target: Target) -> Choice:
+def _curve(request: Request, target: Target) -> Curve:
     ranks = request.ranks(target)
     assert request.gains is not None
     left = request.gains(target).flip(0).cumsum(0).flip(0).tolist() if ranks else []  # left[r]: the error at rank r
     left.append(0.0)
-    return Choice(target, tuple(ranks), tuple(request.cost(target, r) for r in ranks), tuple(left[r] for r in ranks))
+    costs = (*(request.cost(target, r) for r in ranks), target.size)
+    errors = (*(left[r] for r in ranks), 0.0)
+    return Curve(target, (*ranks, None), costs, errors, _hull(costs, errors), _hull(costs[:-1], errors[:-1]))
 
 
-def _fits(choices: list[Choice], limit: int, dense: set[int]) -> bool:
-    return sum(c.target.size if i in dense else c.costs[0] for i, c in enumerate(choices)) <= limit
+def _hull(costs: Sequence[int], errors: Sequence[float]) -> tuple[int, ...]:
+    """From each point the nearest of those to which error falls most per parameter; the last leads to itself."""
+
+    after = list(range(len(costs)))
+    for at in reversed(range(len(costs) - 1)):
+        to = at + 1
+        while after[to] != to and _slope(costs, errors, at, after[to]) < BETTER * _slope(costs, errors, at, to):
+            to = after[to]
+        after[at] = to
+    return tuple(after)
 
 
-def _greedy(choices: list[Choice], limit: int, dense: set[int], factored: set[int]) -> _Solution:
+def _slope(costs: Sequence[int], errors: Sequence[float], at: int, to: int) -> float:
+    return (errors[to] - errors[at]) / (costs[to] - costs[at])
+
+
+def _greedy(curves: list[Curve], limit: int, dense: set[int], factored: set[int]) -> _Solution:
     """Buy the best step first, from the lowest ranks on; `dense` targets are dense, `factored` ones never are."""
-    picks: list[int | None] = [DENSE if i in dense else 0 for i in range(len(choices))]
-    left = limit - sum(c.target.size if i in dense else c.costs[0] for i, c in enumerate(choices))
-    stuck = set(factored)  # no jump
-    solution = _Solution(picks, 0.0)
-    heap = [step for i in range(len(choices)) if i not in dense and (step := _next(choices[i], i, 0, stuck))]
-    heapify(heap)
+    picks = [c.dense if i in dense else 0 for i, c in enumerate(curves)]
+    left = limit - sum(c.costs[pick] for c, pick in zip(curves, picks, strict=True))
+    stuck = set(factored)  # no jump to dense
+    solution = _Solution(picks)
+    heap: list[Step] = []
+
+    def go_on(index: int) -> None:
+        curve, at = curves[index], picks[index]
+        to = at if at == curve.dense else (curve.within if index in stuck else curve.after)[at]
+        if to != at:
+            heappush(heap, curve.step(index, at, to))
+
+    for index in range(len(curves)):
+        go_on(index)
     while heap:
         _, index, to, cost = heappop(heap)
+        curve, at = curves[index], picks[index]
         if cost <= left:
             left -= cost
             picks[index] = to
-        elif to is DENSE:
+        elif to == curve.dense:
             solution.blocked = index if solution.blocked is None else solution.blocked
             stuck.add(index)
         else:
-            continue  # no further unit of this target fits, but those of others may
-        at = picks[index]
-        if at is not DENSE and (step := _next(choices[index], index, at, stuck)):
-            heappush(heap, step)
-    solution.error = sum(c.errors[i] for c, i in zip(choices, picks, strict=True) if i is not DENSE)
+            shorter = [curve.step(index, at, i) for i in range(at + 1, to) if curve.costs[i] - curve.costs[at] <= left]
+            if shorter:
+                heappush(heap, min(shorter, key=lambda step: step[0]))
+            continue  # no further step of this target fits, but those of others may
+        go_on(index)
+    solution.error = sum(c.errors[pick] for c, pick in zip(curves, picks, strict=True))
     return solution
-
-
-def _next(choice: Choice, index: int, at: int, stuck: set[int]) -> tuple[float, int, int | None, int] | None:
-    """The best step up from rank number `at`: (minus its gain per parameter, target, where to, its cost)."""
-    steps: list[tuple[float, int, int | None, int]] = []
-    if at + 1 < len(choice.ranks):
-        cost = choice.costs[at + 1] - choice.costs[at]
-        steps.append(((choice.errors[at + 1] - choice.errors[at]) / cost, index, at + 1, cost))
-    if index not in stuck:
-        cost = choice.target.size - choice.costs[at]
-        steps.append((-choice.errors[at] / cost, index, DENSE, cost))
-    return min(steps, key=lambda step: step[0]) if steps else None
-
-
-allocations.register(Global.name)(Global())

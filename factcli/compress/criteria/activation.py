@@ -1,15 +1,13 @@
 """Activation: the error of the outputs on real inputs."""
 
-from torch import Tensor
-
-from ...calibration.statistics import Kind, Statistics
-from ...targets import Target
-from ..norms import KroneckerMetric, Metric
-from .base import Criterion, criteria, inputs
+from ...calibration.statistics import Kind
+from ..norms import KroneckerNorm, Norm
+from .base import Criterion, Evidence, criteria, inputs
 
 SHRINK = 0.1  # only where there are fewer tokens than features
 
 
+@criteria.register
 class Activation(Criterion):
     """E |(W - W') x|^2 over the calibration tokens, after the bias has taken up the mean.
 
@@ -25,11 +23,6 @@ class Activation(Criterion):
     )
     needs = frozenset({Kind.INPUTS})
 
-    def metric(self, target: Target, statistics: Statistics | None = None, weight: Tensor | None = None) -> Metric:
-        assert statistics is not None
-        few = statistics.tokens < target.shape[1]
-        moment, mean = inputs(target, statistics, SHRINK if few else 0.0)
-        return KroneckerMetric(None, moment, mean)
-
-
-criteria.register(Activation.name)(Activation())
+    def norm(self, given: Evidence) -> Norm:
+        few = given.statistics.tokens < given.target.shape[1]
+        return KroneckerNorm(None, *inputs(given, SHRINK if few else 0.0))

@@ -1,50 +1,63 @@
-"""What a criterion is: statistics of a target -> its metric."""
+"""What a criterion is: what is known of a target -> its norm."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from ...calibration.statistics import Kind, Statistics
-from ...registry import Registry
-from ...targets import Target
-from ..norms import Metric
+from ...registry import Choice, Registry
+from ..norms import Norm
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...targets import Target
+
+FLOOR = 1e-4  # of the mean weight: what hardly matters in the sample may still matter
 
 
-class Criterion:
-    """Turns what calibration gathered for a target into the metric that its projection minimises.
+@dataclass(frozen=True)
+class Evidence:
+    """What a criterion judges by: the target, the `statistics` that it needs, and the matrix itself, (m, n)."""
+
+    target: Target
+    statistics: Statistics
+    matrix: Tensor | None = None
+
+
+class Criterion(Choice):
+    """Turns what calibration gathered for a target into the norm that its projection minimises.
 
     `needs` are the statistics it reads; none means that it needs no data. `comparable` says whether errors of
-    different targets are in one unit (of the loss), so that an allocation may add them up as they are.
+    different targets are in one unit (of the loss), so that an allocation may add them up as they are; `exact` whether
+    the nearest matrix of a rank is known in closed form, and with it the least error at every rank.
     """
 
-    name: str
-    title: str
-    paper: str
-    needs: frozenset[Kind] = frozenset()
-    comparable: bool = False
+    paper: ClassVar[str]
+    needs: ClassVar[frozenset[Kind]] = frozenset()
+    comparable: ClassVar[bool] = False
+    exact: ClassVar[bool] = True
 
-    def metric(self, target: Target, statistics: Statistics | None = None, weight: Tensor | None = None) -> Metric:
-        """The metric of one target, float64; `statistics` has what `needs` says, `weight` (m, n) is the matrix."""
+    def norm(self, given: Evidence) -> Norm:
+        """The norm of one target, float64."""
         raise NotImplementedError
 
-    def applies(self, weight: Tensor) -> bool:
+    def applies(self, matrix: Tensor) -> bool:
         """Whether it says of this matrix anything that plain SVD does not."""
         return True
 
-    def variant(self, sparsity: str) -> "Criterion":
-        """The criterion with its own option set: only `sparsity` has one."""
-        return self
 
-
-def inputs(target: Target, statistics: Statistics, share: float) -> tuple[Tensor, Tensor | None]:
+def inputs(given: Evidence, share: float) -> tuple[Tensor, Tensor | None]:
     """The second moment (n, n) of the inputs, shrunk by `share`, and the mean (n,) that the bias takes up.
 
     Centred where the target has a bias, which then absorbs the mean error of the outputs at no cost; else about zero.
     """
-    assert statistics.covariance is not None
-    assert statistics.mean is not None
-    mean, moment = statistics.mean.double(), statistics.covariance.double()
-    if not target.bias:
-        return shrink(moment + torch.outer(mean, mean), share), None
+    assert given.statistics.covariance is not None
+    assert given.statistics.mean is not None
+    mean, moment = given.statistics.mean.double(), given.statistics.covariance.double()
+    if not given.target.bias:
+        return shrink(moment + mean.outer(mean), share), None
     return shrink(moment, share), mean
 
 
@@ -55,4 +68,10 @@ def shrink(moment: Tensor, share: float) -> Tensor:
     return shrunk
 
 
-criteria: Registry[Criterion] = Registry("criterion", "--criterion")
+def floored(weight: Tensor) -> Tensor:
+    """At least FLOOR of the mean; ones where nothing matters at all."""
+    mean = float(weight.mean())
+    return weight.clamp_min(FLOOR * mean) if mean > 0 else weight.new_ones(weight.shape)
+
+
+criteria: Registry[type[Criterion]] = Registry("criterion", "--criterion")

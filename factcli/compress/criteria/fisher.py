@@ -1,14 +1,11 @@
 """Fisher information of the weights, entry by entry (TFWSVD)."""
 
-from torch import Tensor
-
-from ...calibration.statistics import Kind, Statistics
-from ...targets import Target
-from ..norms import ElementwiseMetric, Metric
-from .base import Criterion, criteria
-from .fisher_rows import floored
+from ...calibration.statistics import Kind
+from ..norms import ElementwiseNorm, Norm
+from .base import Criterion, Evidence, criteria, floored
 
 
+@criteria.register
 class Fisher(Criterion):
     """One weight per entry: sum of I * (W - W')^2, twice the rise of the loss where the weights are independent.
 
@@ -20,11 +17,8 @@ class Fisher(Criterion):
     paper = "Hua et al. 2022, Numerical Optimizations for Weighted Low-rank Estimation on Language Models"
     needs = frozenset({Kind.FISHER})
     comparable = True
+    exact = False
 
-    def metric(self, target: Target, statistics: Statistics | None = None, weight: Tensor | None = None) -> Metric:
-        assert statistics is not None
-        assert statistics.fisher is not None
-        return ElementwiseMetric(floored(statistics.fisher.double()))
-
-
-criteria.register(Fisher.name)(Fisher())
+    def norm(self, given: Evidence) -> Norm:
+        assert given.statistics.fisher is not None
+        return ElementwiseNorm(floored(given.statistics.fisher.double()))

@@ -1,16 +1,11 @@
 """Fisher information shared over the outputs: one weight per input feature (FWSVD)."""
 
-import torch
-from torch import Tensor
-
-from ...calibration.statistics import Kind, Statistics
-from ...targets import Target
-from ..norms import KroneckerMetric, Metric
-from .base import Criterion, criteria
-
-FLOOR = 1e-4  # of the mean weight: what hardly matters in the sample may still matter
+from ...calibration.statistics import Kind
+from ..norms import KroneckerNorm, Norm
+from .base import Criterion, Evidence, criteria, floored
 
 
+@criteria.register
 class FisherRows(Criterion):
     """One weight per input feature: the Fisher information summed over the outputs.
 
@@ -24,17 +19,6 @@ class FisherRows(Criterion):
     paper = "Hsu et al. 2022, Language model compression with weighted low-rank factorization"
     needs = frozenset({Kind.FISHER})
 
-    def metric(self, target: Target, statistics: Statistics | None = None, weight: Tensor | None = None) -> Metric:
-        assert statistics is not None
-        assert statistics.fisher is not None
-        weight = statistics.fisher.double().mean(0)
-        return KroneckerMetric(None, torch.diag(floored(weight)))
-
-
-def floored(weight: torch.Tensor) -> torch.Tensor:
-    """At least FLOOR of the mean; ones where nothing matters at all."""
-    mean = weight.mean()
-    return weight.clamp_min(FLOOR * float(mean)) if float(mean) > 0 else torch.ones_like(weight)
-
-
-criteria.register(FisherRows.name)(FisherRows())
+    def norm(self, given: Evidence) -> Norm:
+        assert given.statistics.fisher is not None
+        return KroneckerNorm(None, floored(given.statistics.fisher.double().mean(0)).diag())

@@ -1,16 +1,14 @@
 """K-FAC: the change of the loss, to second order, by the moments of inputs and of output gradients."""
 
-from torch import Tensor
-
-from ...calibration.statistics import Kind, Statistics
-from ...targets import Target
-from ..norms import KroneckerMetric, Metric
-from .base import Criterion, criteria, inputs, shrink
+from ...calibration.statistics import Kind
+from ..norms import KroneckerNorm, Norm
+from .base import Criterion, Evidence, criteria, inputs, shrink
 
 SHRINK_INPUTS = 0.02
 SHRINK_GRADIENTS = 0.1
 
 
+@criteria.register
 class Kfac(Criterion):
     """tr(G D C D^T) with G the second moment of the gradients of the outputs and C that of the inputs.
 
@@ -25,11 +23,7 @@ class Kfac(Criterion):
     needs = frozenset({Kind.INPUTS, Kind.GRADIENTS})
     comparable = True
 
-    def metric(self, target: Target, statistics: Statistics | None = None, weight: Tensor | None = None) -> Metric:
-        assert statistics is not None
-        assert statistics.gradients is not None
-        moment, mean = inputs(target, statistics, SHRINK_INPUTS)
-        return KroneckerMetric(shrink(statistics.gradients.double(), SHRINK_GRADIENTS), moment, mean)
-
-
-criteria.register(Kfac.name)(Kfac())
+    def norm(self, given: Evidence) -> Norm:
+        assert given.statistics.gradients is not None
+        outputs = shrink(given.statistics.gradients.double(), SHRINK_GRADIENTS)
+        return KroneckerNorm(outputs, *inputs(given, SHRINK_INPUTS))

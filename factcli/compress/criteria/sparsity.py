@@ -1,18 +1,26 @@
 """The pattern that pruning left: what survived tells what matters (LPAF)."""
 
-import torch
-from torch import Tensor
+from __future__ import annotations
 
-from ...calibration.statistics import Statistics
-from ...errors import UsageError
-from ...targets import Target
-from ..norms import FROBENIUS, ElementwiseMetric, KroneckerMetric, Metric
-from .base import Criterion, criteria
-from .fisher_rows import floored
+from typing import TYPE_CHECKING, Literal
 
-VARIANTS = ("l0", "l1", "l2", "entries")
+from ...recipe.fields import Options, option
+from ..norms import FROBENIUS, ElementwiseNorm, KroneckerNorm, Norm
+from .base import Criterion, Evidence, criteria, floored
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
+class SparsityOptions(Options):
+    """How survivors are counted."""
+
+    sparsity: Literal["l0", "l1", "l2", "entries"] = option(
+        "l0", "What counts of a row: its survivors (l0), their sizes (l1), their norm (l2); entries: each by itself."
+    )
+
+
+@criteria.register
 class Sparsity(Criterion):
     """An output counts as much as pruning left of its row: sum of d_i^2 (W - W')_ij^2, with d_i the number of entries
     that survive in row i ("l0"), or the sum of their sizes ("l1"), or their norm ("l2"). "entries" weighs survivors
@@ -25,27 +33,19 @@ class Sparsity(Criterion):
     name = "sparsity"
     title = "sparsity-aware SVD"
     paper = "Ren and Zhu 2024, Low-Rank Prune-And-Factorize for Language Model Compression"
+    options = SparsityOptions
+    own: SparsityOptions
 
-    def __init__(self, kind: str = "l0") -> None:
-        if kind not in VARIANTS:
-            raise UsageError(f"--sparsity {kind!r} is unknown: take {', '.join(VARIANTS)}.")
-        self.kind = kind
+    def applies(self, matrix: Tensor) -> bool:
+        return bool((matrix == 0).any())
 
-    def variant(self, sparsity: str) -> Criterion:
-        return Sparsity(sparsity)
-
-    def applies(self, weight: Tensor) -> bool:
-        return bool((weight == 0).any())
-
-    def metric(self, target: Target, statistics: Statistics | None = None, weight: Tensor | None = None) -> Metric:
-        assert weight is not None
-        if not self.applies(weight):
+    def norm(self, given: Evidence) -> Norm:
+        matrix = given.matrix
+        assert matrix is not None
+        if not self.applies(matrix):
             return FROBENIUS
-        survives = weight != 0
-        if self.kind == "entries":
-            return ElementwiseMetric(floored(survives.double()))
-        rows = {"l0": survives.double().sum(1), "l1": weight.double().abs().sum(1), "l2": weight.double().norm(dim=1)}
-        return KroneckerMetric(torch.diag(floored(rows[self.kind].square())))
-
-
-criteria.register(Sparsity.name)(Sparsity())
+        survives = (matrix != 0).double()
+        if self.own.sparsity == "entries":
+            return ElementwiseNorm(floored(survives))
+        rows = {"l0": survives.sum(1), "l1": matrix.double().abs().sum(1), "l2": matrix.double().norm(dim=1)}
+        return KroneckerNorm(floored(rows[self.own.sparsity].square()).diag())

@@ -1,8 +1,8 @@
-"""Alternating least squares for a grid of low-rank blocks that a Kronecker metric couples. All in float64.
+"""Alternating least squares for a grid of low-rank blocks that a Kronecker norm couples. All in float64.
 
 No closed form is known for tr(G D C D^T) with D = W - X, X a grid of blocks L_ij R_ij. But X is linear in the left
 factors of one row of blocks, and in the right factors of one column of blocks, with everything else fixed; and in each
-of the two problems one side of the metric drops out:
+of the two problems one side of the norm drops out:
 
 * Row i. Its rows of X are L_i R_i, with L_i = [L_i1 ... L_ib] and R_i = diag(R_i1 ... R_ib). Completing the square,
   with T = W_i + G_ii^-1 sum over k != i of G_ik D_k, the optimum is L_i = T C R_i^T (R_i C R_i^T)^-1, without G.
@@ -43,7 +43,7 @@ class Point:
 
 
 class Grid:
-    """One problem: W (m, n) with rows in the structure's order, and a metric in that order; None is the identity."""
+    """One problem: W (m, n) with rows in the structure's order, and a norm in that order; None is the identity."""
 
     def __init__(self, w: Tensor, g: Tensor | None, c: Tensor | None, blocks: int) -> None:
         self.w, self.g, self.c, self.b = w, g, c, blocks

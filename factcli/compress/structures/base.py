@@ -1,89 +1,92 @@
-"""What a structure is: a grid of low-rank blocks over a matrix whose rows may be taken in another order."""
+"""What a structure is: what it takes, what it costs, how a matrix is brought into it, and the layer that runs it."""
 
-from dataclasses import dataclass
-from typing import Any
+from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ...registry import Registry
-from ...remote_code.modeling_factorized import build_layer
+from ... import remote_code
+from ...registry import Choice, Registry
+from ..norms import FROBENIUS, Norm
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
 
-@dataclass(frozen=True)
-class Factors:
-    """Block (i, j) of the grid is left[i, j] @ right[i, j]; left (b, b, m/b, r), right (b, b, r, n/b)."""
+    from ...targets import Target
 
-    left: Tensor
-    right: Tensor
-
-    def rounded(self, dtype: torch.dtype) -> "Factors":
-        """What a layer of this dtype holds of them, float64."""
-        return Factors(self.left.to(dtype).double(), self.right.to(dtype).double())
+Tensors = dict[str, "Tensor"]  # of a layer, by their names in it, without its bias
 
 
-class Structure:
-    """Block low-rank in general (seed paper, section 2.2): W (m, n) with its rows in `row_order` is cut into b x b
-    blocks, each of rank r. Costs b r (m + n) parameters."""
+class Structure(Choice):
+    """What a matrix W (m, n) becomes. Its size is a number of units, its rank; what else there is to say of a layer
+    besides is in its spec, a small dict that only the structure and its layer read.
 
-    name: str
-    title: str
-    paper: str
-    uses_blocks: bool
+    `layer_file` is the module of an export that has the layer, and `bias_name` where that keeps its bias; `gradual`
+    says that training all of it from the start is known to fail (see `training/schedules`).
+    """
 
-    def parameters(self, shape: tuple[int, int], rank: int, blocks: int) -> int:
-        """Parameters of a factorized (m, n) matrix, without its bias."""
-        return blocks * rank * sum(shape)
+    paper: ClassVar[str]
+    layer_file: ClassVar[Path] = remote_code.MODELING
+    bias_name: ClassVar[str] = "bias"
+    gradual: ClassVar[bool] = False
 
-    def max_rank(self, shape: tuple[int, int], blocks: int) -> int:
+    def check(self, targets: Sequence[Target]) -> None:
+        """Raises UsageError where one of the targets cannot become what its options say."""
+
+    def parameters(self, shape: tuple[int, int], rank: int) -> int:
+        """Parameters of a factorized (m, n) matrix, without its bias; they never fall with the rank."""
+        raise NotImplementedError
+
+    def max_rank(self, shape: tuple[int, int]) -> int:
         """The rank at which every (m, n) matrix is represented exactly."""
-        return min(shape) // blocks
+        return min(shape)
 
-    def break_even(self, shape: tuple[int, int], blocks: int) -> float:
-        """The rank at which a factorized (m, n) matrix has as many parameters as the dense one."""
-        return shape[0] * shape[1] / (blocks * sum(shape))
+    def break_even(self, shape: tuple[int, int]) -> float:
+        """The rank from which on a factorized (m, n) matrix has no fewer parameters than the dense one."""
+        ranks = range(1, self.max_rank(shape) + 1)
+        return 1 + bisect_left(ranks, shape[0] * shape[1], key=lambda rank: self.parameters(shape, rank))
 
-    def row_order(self, rows: int, blocks: int) -> Tensor | None:
-        """Index of shape (rows,): the rows of W, output block after output block; None where they are in order."""
-        return None
+    def spec(self, rank: int) -> dict[str, Any]:
+        """What the plan says of a layer of this rank, and the layer in an export is built from, as its keywords."""
+        return {"rank": rank}
 
-    def split(self, w: Tensor, blocks: int) -> Tensor:
-        """W (m, n) as its grid of blocks (b, b, m/b, n/b)."""
-        m, n = w.shape
-        order = self.row_order(m, blocks)
-        w = w if order is None else w[order.to(w.device)]
-        return w.view(blocks, m // blocks, blocks, n // blocks).transpose(1, 2)
+    def gains(self, w: Tensor, norm: Norm = FROBENIUS) -> Tensor:
+        """What each unit of rank takes off the error of `w` (m, n), float64: (max_rank,), none of them below zero."""
+        raise NotImplementedError
 
-    def dense(self, factors: Factors) -> Tensor:
-        """The matrix (m, n) that the factors stand for."""
-        grid = factors.left @ factors.right
-        b, _, rows, columns = grid.shape
-        ordered = grid.transpose(1, 2).reshape(b * rows, b * columns)
-        order = self.row_order(b * rows, b)
-        return ordered if order is None else torch.empty_like(ordered).index_copy_(0, order.to(ordered.device), ordered)
+    def project(self, w: Tensor, spec: Mapping[str, Any], norm: Norm = FROBENIUS) -> Tensors:
+        """The tensors of the layer nearest to `w` (m, n), float64, in `norm`; of like size, so that they train."""
+        raise NotImplementedError
+
+    def dense(self, tensors: Tensors) -> Tensor:
+        """The matrix (m, n) that the tensors stand for, in their precision."""
+        raise NotImplementedError
 
     def module(
-        self, spec: dict[str, Any], factors: Factors, bias: Tensor | None, dtype: torch.dtype, device: torch.device
+        self, entry: dict[str, Any], tensors: Tensors, bias: Tensor | None, dtype: torch.dtype, device: torch.device
     ) -> nn.Module:
-        """The layer that an export would build for `spec`, with these factors."""
+        """The layer that an export would build for the `entry` of a plan, with these tensors."""
+        import torch
+
+        from ...remote_code.modeling_factorized import build_layer
+
+        remote_code.module(self.layer_file)  # which tells that one of its layers
         with torch.device("meta"):
-            layer = build_layer(spec)
-        state = {name: t.to(device, dtype).contiguous().clone() for name, t in self.state(factors).items()}
+            layer = build_layer(entry)
+        state = {name: t.to(device).contiguous().clone() for name, t in held(tensors, dtype).items()}
         state["weight"] = torch.zeros(1, dtype=dtype, device=device)  # see FactorizedLinear
         if bias is not None:
             state[self.bias_name] = bias.to(device, dtype).clone()
         layer.load_state_dict(state, assign=True)
         return layer
 
-    bias_name = "bias"
 
-    def state(self, factors: Factors) -> dict[str, Tensor]:
-        """The factors as the tensors of the exported layer (see BlockLinear)."""
-        b, _, rows, rank = factors.left.shape
-        return {
-            "factor_in": factors.right.transpose(0, 1).reshape(b, b * rank, -1),
-            "factor_out": factors.left.transpose(1, 2).reshape(b, rows, b * rank),
-        }
+def held(tensors: Tensors, dtype: torch.dtype) -> Tensors:
+    """The tensors as a layer of this dtype holds them; those of integers stay as they are."""
+    return {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
 
 
-structures: Registry[Structure] = Registry("structure", "--method")
+structures: Registry[type[Structure]] = Registry("structure", "--method")

@@ -1,44 +1,32 @@
 """Low-rank approximation under an element-wise weight, sum of weight * (W - L R)^2: numerically.
 
-The problem has no closed form and is not convex (Srebro and Jaakkola 2003). Both solvers start from the row-weighted
-solution (FWSVD), and keep the best factors they meet.
-
-* `adam-sgd`: TFWSVD (Hua et al. 2022, Numerical Optimizations for Weighted Low-rank Estimation on Language Model)
-  proposes Adam for a fast start and then SGD, with an analytically derived switching point. Its text could not be read,
-  so the details are ours: full-batch gradients; step sizes relative to the factors; the switch and SGD's step as in
-  SWATS (Keskar and Socher 2017, section 3: the step that SGD needs to cover the projection of Adam's on the gradient).
-* `cg`: conjugate gradients over both factors, preconditioned by the sums of the weights over rows and columns.
-  Deterministic and without a step size. The default: on six matrices of a fine-tuned MiniLM its errors were 3.1 % below
-  to 0.2 % above those of 300 steps of Adam-SGD, in a sixth to a quarter of the time (benchmarks/fisher_solvers.py).
+The problem has no closed form and is not convex (Srebro and Jaakkola 2003). Conjugate gradients over both factors,
+preconditioned by the sums of the weights over rows and columns, from the row-weighted solution (FWSVD) on:
+deterministic and without a step size. The optimizer of the paper (TFWSVD, Hua et al. 2022: Adam, then SGD) is measured
+beside it by benchmarks/fisher_solvers.py.
 
 Tensors are float64 and have leading batch dimensions.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from ...registry import Registry
-from ..linalg import balance, solve_symmetric
+from ..linalg import solve_symmetric
 from .kronecker import weighted_svd
 
-Solver = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-solvers: Registry[Solver] = Registry("solver", "--solver")
 STEPS = 100
 TOLERANCE = 3e-4  # of the error, gained by a step
 TINY = torch.finfo(torch.float64).tiny
 CLIP = 1e-4  # weights below this share of their mean are raised to it, those above its inverse are lowered
 
 
-def fit(w: Tensor, weight: Tensor, rank: int, solver: str = "cg") -> tuple[Tensor, Tensor]:
+def fit(w: Tensor, weight: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """Factors (..., m, r) and (..., r, n) with a small sum of weight * (w - left right)^2; all (..., m, n).
 
-    Never worse than the row-weighted solution, from which it starts. Raises UsageError for an unknown solver.
+    Never worse than the row-weighted solution, from which it starts.
     """
-    solve = solvers[solver]
     weight = normalized(weight)
-    return solve(w, weight, *start(w, weight, rank))
+    return conjugate_gradients(w, weight, *start(w, weight, rank))
 
 
 def normalized(weight: Tensor) -> Tensor:
@@ -63,7 +51,6 @@ def error(w: Tensor, weight: Tensor, left: Tensor, right: Tensor) -> Tensor:
     return (weight * (w - left @ right).square()).sum((-2, -1))
 
 
-@solvers.register("cg")
 def conjugate_gradients(w: Tensor, weight: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     """Factors after preconditioned conjugate gradients over both of them, until a step gains less than TOLERANCE.
 
@@ -127,53 +114,3 @@ def _inner(a: tuple[Tensor, ...], b: tuple[Tensor, ...]) -> Tensor:
 
 def _each(x: Tensor) -> Tensor:
     return x[..., None, None]
-
-
-@solvers.register("adam-sgd")
-def adam_sgd(
-    w: Tensor, weight: Tensor, left: Tensor, right: Tensor, steps: int = 300, rate: float = 0.05
-) -> tuple[Tensor, Tensor]:
-    """Factors after `steps` of Adam, then SGD, the best that were met; `rate` is Adam's, relative to the factors' size.
-
-    The switch comes when SGD's own step size, averaged as Adam averages, agrees with its latest estimate to 1 %. SGD
-    has momentum 0.9, and halves its step when the error rises.
-    """
-    scale = float((weight * w.square()).sum().clamp_min(torch.finfo(w.dtype).tiny))
-    beta1, beta2 = 0.9, 0.999
-    points = [t.clone() for t in balance(left, right)]
-    sizes = [float(p.square().mean().sqrt()) or 1.0 for p in points]
-    first, second = [torch.zeros_like(p) for p in points], [torch.zeros_like(p) for p in points]
-    best, lowest = [p.clone() for p in points], float("inf")
-    average, step, before = 0.0, 0.0, float("inf")
-    for k in range(1, steps + 1):
-        difference = points[0] @ points[1] - w
-        weighted = weight * difference
-        now = float((weighted * difference).sum()) / scale
-        if now < lowest:
-            best, lowest = [p.clone() for p in points], now
-        gradients = [2 / scale * weighted @ points[1].mT, 2 / scale * points[0].mT @ weighted]
-        if step > 0:
-            if now > before:
-                step, points = step / 2, [p.clone() for p in best]
-                first = [torch.zeros_like(p) for p in points]
-            else:
-                first = [0.9 * v + g for v, g in zip(first, gradients, strict=True)]
-                points = [p - step * v for p, v in zip(points, first, strict=True)]
-            before = now
-            continue
-        moves = []
-        for i, g in enumerate(gradients):
-            first[i].lerp_(g, 1 - beta1)
-            second[i].lerp_(g.square(), 1 - beta2)
-            mean, spread = first[i] / (1 - beta1**k), (second[i] / (1 - beta2**k)).sqrt()
-            moves.append(-rate * sizes[i] * mean / (spread + 1e-12))
-        points = [p + d for p, d in zip(points, moves, strict=True)]
-        along = -sum(float((d * g).sum()) for d, g in zip(moves, gradients, strict=True))
-        if along > 0:
-            estimate = sum(float(d.square().sum()) for d in moves) / along
-            average = beta2 * average + (1 - beta2) * estimate
-            settled = average / (1 - beta2**k)
-            if k > 1 and abs(settled - estimate) < 0.01 * settled:
-                step, before = (1 - beta1) * settled, float("inf")
-                first = [torch.zeros_like(p) for p in points]
-    return best[0], best[1]

@@ -1,4 +1,4 @@
-"""Low-rank approximation under a Kronecker metric tr(G D C D^T): in closed form for one block, by descent for a grid.
+"""Low-rank approximation under a Kronecker norm tr(G D C D^T): in closed form for one block, by descent for a grid.
 
 All tensors are float64 and may have leading batch dimensions.
 """
@@ -6,8 +6,8 @@ All tensors are float64 and may have leading batch dimensions.
 import torch
 from torch import Tensor
 
-RIDGE = 1e-9  # of the mean of the diagonal: breaks ties where a metric is singular
-FLOOR = 1e-120  # of that mean, in a metric of zeros: its inverse is still a number
+RIDGE = 1e-9  # of the mean of the diagonal: breaks ties where a norm is singular
+FLOOR = 1e-120  # of that mean, in a norm of zeros: its inverse is still a number
 
 
 def ridged(c: Tensor) -> Tensor:

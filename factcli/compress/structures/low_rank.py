@@ -1,21 +1,28 @@
 """Low-rank: W = L R."""
 
-from torch import Tensor
+from __future__ import annotations
 
-from .base import Factors, Structure, structures
+from typing import TYPE_CHECKING
+
+from .base import Tensors, structures
+from .grid import Grid
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-class LowRank(Structure):
+@structures.register
+class LowRank(Grid):
     """One block. The truncated SVD is the best approximation (Eckart and Young); seed paper, section 2.1."""
 
     name = "low-rank"
     title = "Low-rank"
     paper = "Gupta et al. 2024, An Empirical Investigation of Matrix Factorization Methods for Pre-trained Transformers"
-    uses_blocks = False
     bias_name = "factor_out.bias"
+    gradual = True
 
-    def state(self, factors: Factors) -> dict[str, Tensor]:
-        return {"factor_in.weight": factors.right[0, 0], "factor_out.weight": factors.left[0, 0]}
+    def tensors(self, left: Tensor, right: Tensor) -> Tensors:
+        return {"factor_in.weight": right[0, 0], "factor_out.weight": left[0, 0]}
 
-
-structures.register(LowRank.name)(LowRank())
+    def factors(self, tensors: Tensors) -> tuple[Tensor, Tensor]:
+        return tensors["factor_out.weight"][None, None], tensors["factor_in.weight"][None, None]
