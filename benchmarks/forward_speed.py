@@ -31,18 +31,19 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 import factcli
+from factcli import remote_code
+from factcli.compress.allocations import allocations
+from factcli.compress.plan import Budget, make_plan
+from factcli.compress.structures import structures
 from factcli.files import write_text
-from factcli.plan import Budget, make_plan
 from factcli.remote_code.configuration_factorized import FORMAT_VERSION, FactorizedBertConfig
 from factcli.remote_code.modeling_factorized import FactorizedBertModel, build_layer
 from factcli.source import count_parameters
-from factcli.structures import structures
 from factcli.targets import find_targets
 
 SHAPES = ((768, 768), (3072, 768), (768, 3072))  # (out, in): attention, up, down
 RANKS = (24, 120, 192, 360)  # per matrix: the blocks share it
 TOKENS = (128, 1024, 4096)
-BLOCKS = 4
 SIZES = (28.5e6, 84.3e6)
 BATCHES = (1, 8)
 PAPER = {  # table 7: dense 8.87 ms
@@ -84,9 +85,10 @@ class Clock:
 
 def layer(method: str, shape: tuple[int, int], rank: int) -> nn.Module:
     """One factorized layer with random weights; `rank` is that of the whole matrix."""
-    blocks = BLOCKS if structures[method].uses_blocks else None
-    own = rank // (blocks or 1)
-    return build_layer({"structure": method, "shape": shape, "rank": own, "blocks": blocks, "bias": True})
+    structure = structures[method]()
+    remote_code.module(structure.layer_file)  # whose layers are known from then on
+    spec = structure.spec(rank // getattr(structure, "blocks", 1))
+    return build_layer({"structure": method, "shape": shape, "spec": spec, "bias": True})
 
 
 def products(x: torch.Tensor, rank: int, m: int) -> Callable[[], Any]:
@@ -132,9 +134,9 @@ def encoder(method: str | None, size: float = 0) -> nn.Module:
         return BertModel(config)
     with torch.device("meta"):
         meta = BertModel(config)
-    plan = make_plan(
-        find_targets(meta), count_parameters(meta), structures[method], BLOCKS, Budget(params=int(size)), "uniform"
-    )
+    structure, budget = structures[method](), Budget(params=int(size))
+    remote_code.module(structure.layer_file)
+    plan = make_plan(find_targets(meta), count_parameters(meta), structure, budget, allocations["uniform"]())
     layers = [x.to_json() for x in plan.layers]
     values = config.to_dict() | {"factorization": {"format_version": FORMAT_VERSION, "layers": layers}}
     values.pop("model_type")

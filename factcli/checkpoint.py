@@ -14,6 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
 from . import remote_code
+from .compress.plan import Plan
 from .errors import CheckFailed, FactcliError
 from .files import write_json
 from .models import carried, tokenizers
@@ -23,22 +24,21 @@ from .models.machine import portable_config
 from .models.own_code import without_models
 from .models.precision import beyond, cast, stored_dtypes
 from .notes import note
-from .plan import Plan
 from .remote_code import configuration_factorized, modeling_factorized
 from .remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
-from .source import Loaded, Source, factorized_class, find_source, load_model, native_type
+from .source import Loaded, Source, factorized_class, find_source, layer_file_of, load_model, native_type
 
 MAX_SHARD_SIZE = "5GB"
 
 
-def auto_map(config_class: type[PretrainedConfig]) -> dict[str, str]:
+def auto_map(config_class: type[PretrainedConfig], layer_file: Path = remote_code.MODELING) -> dict[str, str]:
     """AutoConfig, AutoModel and every head of a native architecture -> `module.Class` in the exported files."""
     entries = {"AutoConfig": f"configuration_factorized.{PREFIX}{config_class.__name__}"}
     for name in _auto_names():
         found = getattr(transformers, name)._model_mapping._model_mapping.get(config_class.model_type)
         native = found[0] if isinstance(found, (list, tuple)) else found
         if native and hasattr(transformers, native):
-            entries[name] = f"modeling_factorized.{PREFIX}{native}"
+            entries[name] = f"{layer_file.stem}.{PREFIX}{native}"
     return entries
 
 
@@ -64,7 +64,7 @@ def export_config(
     return carried_config(source) | {
         "model_type": f"factorized_{source.native_config_class.model_type}",
         "architectures": [PREFIX + model_class.__name__.removeprefix(PREFIX)],
-        "auto_map": carried_auto_map(source) | auto_map(source.native_config_class),
+        "auto_map": carried_auto_map(source) | auto_map(source.native_config_class, plan.layer_file),
         "factorization": {
             "format_version": FORMAT_VERSION,
             "layers": [layer.to_json() for layer in plan.layers],
@@ -132,7 +132,7 @@ def write_model(
     else:
         raw = export_config(source, plan, model_class, changes or {})
         if not issubclass(model_class, modeling_factorized.FactorizedModel):
-            model_class = factorized_class(model_class)
+            model_class = factorized_class(model_class, plan.layer_file)
     raw.pop("transformers_weights", None)  # the name of the source's file
     _say_what_differs(source, loaded)
     config = _config_class(source, plan is not None).from_dict(raw | {"dtype": dtype})
@@ -145,7 +145,7 @@ def write_model(
     cast(loaded.model, dtypes)
     write_small_files(work, source, with_dtype(raw, dtype))
     write_weights(work, loaded)
-    for file in remote_code.FILES if plan is not None else ():
+    for file in remote_code.files_with(plan.layer_file) if plan is not None else ():
         shutil.copyfile(file, work / file.name)
     for name, text in texts.items():
         (work / name).write_text(text, encoding="utf-8")
@@ -236,7 +236,8 @@ def register(source: Source) -> None:
     """Make the Auto classes and pipelines of this process know a factorized architecture."""
     config_class = type(source.config)
     transformers.AutoConfig.register(config_class.model_type, config_class, exist_ok=True)
+    code = remote_code.module(layer_file_of(source.raw))
     for auto, reference in auto_map(source.native_config_class).items():
         if auto != "AutoConfig":
-            head = getattr(modeling_factorized, reference.partition(".")[2])
+            head = getattr(code, reference.partition(".")[2])
             getattr(transformers, auto).register(config_class, head, exist_ok=True)

@@ -11,26 +11,27 @@ import torch
 from transformers import PreTrainedModel
 
 from . import story
-from .allocations import allocations
 from .calibration.data import hub_data
-from .calibration.measure import Measured, measure, needs_weights, options_of
+from .calibration.measure import options_of
 from .card.write import make_card
 from .checkpoint import auto_class, look_at_files, write_model
-from .criteria import criteria
+from .compress.allocations import allocations
+from .compress.criteria import criteria
+from .compress.factorize import Errors, Progress, factorize
+from .compress.measured import Measured, measure, needs_weights
+from .compress.plan import Plan, format_count, make_plan
+from .compress.structures import structures
+from .compress.structures.elementwise import solvers
 from .data.tasks import GLUE
 from .errors import FactcliError, UsageError
-from .factorization import Errors, Progress, factorize
 from .hub.publish import Publishing
 from .models.trained import read_trained
 from .notes import note
 from .options import PUBLISHING, check_values, given, refuse_idle
 from .outputs import Output, inputs
-from .plan import Plan, format_count, make_plan
 from .provenance import calibrated_on, made_with, model_argument
-from .recipe import FILE_NAME, Recipe, dump_recipe, make_recipe, note_training, source_of_recipe
+from .recipe.old_recipe import FILE_NAME, Recipe, dump_recipe, make_recipe, note_training, source_of_recipe
 from .source import Loaded, Source, find_source, load_model
-from .structures import structures
-from .structures.elementwise import solvers
 from .targets import find_targets
 from .unchanged import unchanged
 
@@ -100,7 +101,7 @@ def convert(
         The result object of the command's --json: plan, totals and, unless `dry_run`, output, seconds and error (the
         relative Frobenius error over all targets, the square root of the summed squares). A criterion that needs data
         adds `calibration` (examples, tokens, seconds, cached, bytes) and `metric_error`, the same error in its own
-        metric; `notes` are sentences for the user.
+        norm; `notes` are sentences for the user.
 
     Raises:
         UsageError: Options that do not fit together, or have no effect.
@@ -124,7 +125,6 @@ def convert(
     )  # fmt: skip
     note_training(config)
     _ = recipe.budget  # refused here if it is not exactly one
-    structures[recipe.method]
     solvers[recipe.solver]
     looks = needs_weights(recipe)
     data = hub_data(options_of(recipe, data_dir)) if criteria[recipe.criterion].needs else None
@@ -167,7 +167,7 @@ def convert(
         "output": str(place.given),
         "seconds": round(time.perf_counter() - started, 2),
         "error": errors.frobenius,
-        **({"metric_error": errors.metric} if measured and measured.calibration else {}),
+        **({"metric_error": errors.own} if measured and measured.calibration else {}),
         "pushed": pushed,
     }
 
@@ -212,7 +212,7 @@ def _command(source: Source, recipe: Recipe, data_dir: str | Path | None) -> lis
 
 
 def _about(measured: Measured) -> dict[str, Any]:
-    """What the result says about the data and the metrics."""
+    """What the result says about the data and the norms."""
     calibration = measured.to_json()
     return ({"calibration": calibration} if calibration else {}) | ({"notes": measured.notes} if measured.notes else {})
 
@@ -225,21 +225,19 @@ def plan_for(
     device: torch.device | None = None,
 ) -> Plan:
     """The plan of a recipe for a source, from its configuration alone unless the allocation looks at the weights: then
-    with them in `loaded` and their metrics `measured`."""
+    with them in `loaded` and their norms `measured`."""
     meta = source.outline
     targets = find_targets(meta.model.base_model, recipe.include, recipe.exclude)
     parameters = sum(t.numel() for t in (meta.written() | meta.extra).values())
-    structure = structures[recipe.method]
+    structure, allocation = structures[recipe.method].made(recipe), allocations[recipe.allocation].made(recipe)
     gains = None
-    if allocations[recipe.allocation].needs_gains:
+    if allocation.needs_gains:
         assert loaded is not None
         assert measured is not None
-        blocks = recipe.blocks if structure.uses_blocks else 1
-        gains = measured.gains(loaded.model, structure, blocks, device or torch.device("cpu"))
+        gains = measured.gains(loaded.model, structure, device or torch.device("cpu"))
     plan = make_plan(
-        targets, parameters, structure, recipe.blocks, recipe.budget,
-        recipe.allocation, recipe.force_rank, recipe.rank_multiple, gains,
-    )  # fmt: skip
+        targets, parameters, structure, recipe.budget, allocation, recipe.force_rank, recipe.rank_multiple, gains
+    )
     if source.weights is None:
         return plan
     return replace(plan, parameters_before=source.weights.parameters, rest=parameters - plan.targets_before)
@@ -247,7 +245,8 @@ def plan_for(
 
 def check_feasible(source: Source, recipe: Recipe) -> None:
     """Refuses, before anything is measured or trained, targets, blocks and budgets that no allocation can meet."""
-    plan_for(source, replace(recipe, allocation="uniform", rank_multiple=1))
+    plain = next(name for name in allocations if not allocations[name].needs_gains)
+    plan_for(source, replace(recipe, allocation=plain, rank_multiple=1))
 
 
 def describe(source: Source, recipe: Recipe, plan: Plan) -> dict[str, Any]:
@@ -258,6 +257,7 @@ def describe(source: Source, recipe: Recipe, plan: Plan) -> dict[str, Any]:
     for layer in plan.layers:
         m, n = layer.shape
         after += (layer.parameters - m * n) * dtypes[layer.name].itemsize
+    after += sum(structures[layer.structure].made(recipe).index_bytes(layer.shape) for layer in plan.factorized)
     if source.weights is not None:
         before = source.weights.bytes
         after += sum(source.weights.tensors[name].bytes for name in meta.extra)
@@ -268,7 +268,7 @@ def describe(source: Source, recipe: Recipe, plan: Plan) -> dict[str, Any]:
         "allocation": recipe.allocation,
         **plan.totals(),
         "bytes": {"before": before, "after": after},
-        "layers": [layer.to_json() for layer in plan.layers],
+        "layers": [layer.shown() for layer in plan.layers],
     }
 
 

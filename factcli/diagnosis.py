@@ -10,17 +10,17 @@ from torch import Tensor
 
 from .calibration.data import CalibrationOptions
 from .calibration.gather import Calibration, Progress
-from .calibration.measure import Measured, calibrate
+from .calibration.measure import calibrate
 from .calibration.statistics import Kind
+from .compress.allocations import allocations
+from .compress.criteria import criteria
+from .compress.measured import Measured
+from .compress.structures.projection import gains, project
 from .conversion import pick_device
-from .criteria import criteria
 from .errors import FactcliError
-from .metric import KroneckerMetric
 from .options import Rule, check_seed, check_values, given, refuse_idle, unless
-from .recipe import DATA_RULES
+from .recipe.old_recipe import DATA_RULES
 from .source import find_source, load_model
-from .structures import structures
-from .structures.projection import gains, project
 from .targets import Target, find_targets, matrix
 from .unchanged import unchanged
 
@@ -28,7 +28,6 @@ KEEPS = (0.1, 0.25, 0.4, 0.6)
 POINTS = 24  # ranks at which errors are given, besides those of KEEPS
 UNEVEN = 1.0  # a Fisher variance from which on plain SVD is at risk: the spread is as large as the mean
 TIMES = 2.0  # how much worse plain SVD is than a data-aware projection before it is called a risk
-_LOW_RANK = structures["low-rank"]
 RULES = (
     Rule(
         ("calibration_samples", "fisher"),
@@ -67,9 +66,10 @@ def diagnose(
         {"model", "verdict", "calibration", "layers": [...]}. A layer has "name", "shape", "singular_values" (largest
         first), "rank" (see numerical_rank), "rank_90" (how many hold 90 % of the squared sum), "ranks" and "errors":
         for every criterion the relative error at these ranks, the root of what is left over what there is, in its own
-        metric; under fisher, which has no spectrum, those of the metric with its sums over rows and over columns. With
-        calibration also "svd_errors", those of plain SVD in the metric of kfac at the same keep ratios
-        ("keeps"), "fisher_variance" and "advice".
+        norm; where that has no spectrum, in the norm with its sums over rows and over columns. With calibration also
+        "svd_errors", those of plain SVD in the norm of the criterion that it is compared with, at the same keep ratios
+        ("keeps"), "fisher_variance" and "advice". "compared" are plain SVD's criterion and that one: the first
+        whose errors are exact and in units of the loss.
 
         "fisher_variance" is phi = Var(I) / Mean(I)^2 of the Fisher information I, entry by entry: the measure that
         predicts where plain SVD fails (Hua et al. 2022; the formula is ours, after its description), zero where all
@@ -110,7 +110,8 @@ def diagnose(
                 device=where,
                 progress=progress,
             )
-    measured = [Measured(criteria[name], gathered) for name in criteria if gathered or not criteria[name].needs]
+    measured = [Measured(criteria[name](), gathered) for name in criteria if gathered or not criteria[name].needs]
+    reference = next((m for m in measured if m.criterion.comparable and m.criterion.exact), None)
     base = loaded.model.base_model
     layers = []
     targets = [t for t in find_targets(base, include, exclude) if t.kept is None]
@@ -120,13 +121,14 @@ def diagnose(
         )
     for done, target in enumerate(targets, 1):
         w = matrix(base.get_submodule(target.name)).detach().to(where).double()
-        layers.append(_examine(target, w, measured, gathered))
+        layers.append(_examine(target, w, measured, reference))
         if progress:
             progress(done, len(targets), target.name)
     result: dict[str, Any] = {
         "model": source.name,
-        "verdict": _verdict(layers),
-        "calibration": Measured(criteria["frobenius"], gathered).to_json(),
+        "verdict": _verdict(layers, reference),
+        "calibration": measured[0].to_json(),
+        "compared": [m.criterion.name for m in (measured[0], reference) if m],
         "layers": layers,
     }
     if gathered and gathered.warnings:
@@ -147,7 +149,7 @@ def numerical_rank(values: Tensor, shape: tuple[int, int]) -> int:
     return int((values > values[0] * max(shape) * torch.finfo(torch.float32).eps).sum())
 
 
-def _examine(target: Target, w: Tensor, measured: list[Measured], gathered: Calibration | None) -> dict[str, Any]:
+def _examine(target: Target, w: Tensor, measured: list[Measured], reference: Measured | None) -> dict[str, Any]:
     full = min(target.shape)
     keeps = [max(1, int(k * target.size / sum(target.shape))) for k in KEEPS]
     ranks = sorted({*keeps, *(max(1, round(full * i / POINTS)) for i in range(1, POINTS + 1))})
@@ -161,24 +163,23 @@ def _examine(target: Target, w: Tensor, measured: list[Measured], gathered: Cali
         "rank_90": int((energy < 0.9 * energy[-1]).sum()) + 1,
         "ranks": ranks,
         "errors": {
-            m.criterion.name: _curve(gains(w, _LOW_RANK, 1, m.metric(target, w)), ranks)
+            m.criterion.name: _curve(gains(w, None, 1, m.norm(target, w)), ranks)
             for m in measured
             if m.criterion.applies(w)
         },
         "keeps": {str(k): r for k, r in zip(KEEPS, keeps, strict=True)},
     }
-    if gathered is not None:
-        weights = gathered.statistics[target.name].fisher
+    if reference is not None:
+        assert reference.calibration is not None
+        weights = reference.calibration.statistics[target.name].fisher
         assert weights is not None
         spread = weights.double().var(unbiased=False) / weights.double().mean().square().clamp_min(1e-300)
         layer["fisher_variance"] = round(float(spread), 3)
-        metric = next(m for m in measured if m.criterion.name == "kfac").metric(target, w)
-        assert isinstance(metric, KroneckerMetric)
-        total = metric.error(w) or 1.0
-        layer["svd_errors"] = [
-            round((metric.error(w - _LOW_RANK.dense(project(w, _LOW_RANK, r, 1))) / total) ** 0.5, 6) for r in keeps
-        ]
-    layer["advice"] = _advice(layer)
+        norm = reference.norm(target, w)
+        total = norm.error(w) or 1.0
+        plain = [left[0, 0] @ right[0, 0] for left, right in (project(w, None, rank, 1) for rank in keeps)]
+        layer["svd_errors"] = [round((norm.error(w - new) / total) ** 0.5, 6) for new in plain]
+    layer["advice"] = _advice(layer, reference)
     return layer
 
 
@@ -188,37 +189,37 @@ def _curve(worth: Tensor, ranks: list[int]) -> list[float]:
     return [round((float(left[r]) / total) ** 0.5 if r < len(left) else 0.0, 6) for r in ranks]
 
 
-def times_worse(layer: dict[str, Any], keep: float = 0.25) -> float:
-    """The error of plain SVD over that of kfac, both in kfac's metric, at a keep ratio."""
-    at = KEEPS.index(keep)
-    least = layer["errors"]["kfac"][layer["ranks"].index(layer["keeps"][str(keep)])]
-    return float(layer["svd_errors"][at] / max(least, 1e-9))
+def _times_worse(layer: dict[str, Any], reference: Measured) -> float:
+    """The error of plain SVD over that of the reference, both in its norm, at a keep ratio of 0.25."""
+    least = layer["errors"][reference.criterion.name][layer["ranks"].index(layer["keeps"]["0.25"])]
+    return float(layer["svd_errors"][KEEPS.index(0.25)] / max(least, 1e-9))
 
 
-def _advice(layer: dict[str, Any]) -> str:
+def _advice(layer: dict[str, Any], reference: Measured | None) -> str:
     full, needed = min(layer["shape"]), layer["rank_90"]
     share = f"{needed} of {full} singular values hold 90 %"
-    if "fisher_variance" not in layer:
+    if reference is None:
         return f"{share}: " + ("plain SVD has a chance" if needed < 0.25 * full else "near full rank for plain SVD")
-    times = times_worse(layer)
+    times, name = _times_worse(layer, reference), reference.criterion.name
     if times < TIMES:
-        return f"{share}: plain SVD is nearly as good as kfac"
+        return f"{share}: plain SVD is nearly as good as {name}"
     uneven = ", its weights matter very unevenly" if layer["fisher_variance"] > UNEVEN else ""
-    return f"{share}{uneven}: plain SVD loses {times:.1f} times as much as kfac"
+    return f"{share}{uneven}: plain SVD loses {times:.1f} times as much as {name}"
 
 
-def _verdict(layers: list[dict[str, Any]]) -> str:
-    if "fisher_variance" not in layers[0]:
+def _verdict(layers: list[dict[str, Any]], reference: Measured | None) -> str:
+    if reference is None:
         share = median(layer["rank_90"] / min(layer["shape"]) for layer in layers)
         return (
             f"The median target needs {share:.0%} of its singular values for 90 % of its energy; what that loses, "
             "--calibration tells."
         )
-    times = median(times_worse(layer) for layer in layers)
-    risk = sum(times_worse(layer) >= TIMES for layer in layers)
+    times = [_times_worse(layer, reference) for layer in layers]
+    risk = sum(t >= TIMES for t in times)
     if risk * 2 < len(layers):
         return f"Plain SVD is close to the best here: {risk} of {len(layers)} targets are at risk."
+    name, unequal = reference.criterion.name, next(a for a in allocations if allocations[a].needs_gains)
     return (
-        f"Plain SVD will fail: at a keep ratio of 0.25 it loses {times:.1f} times as much as kfac in the median "
-        f"target, and {risk} of {len(layers)} are at risk. Take --criterion kfac --allocation global."
+        f"Plain SVD will fail: at a keep ratio of 0.25 it loses {median(times):.1f} times as much as {name} in the "
+        f"median target, and {risk} of {len(layers)} are at risk. Take --criterion {name} --allocation {unequal}."
     )

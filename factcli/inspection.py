@@ -5,10 +5,11 @@ from typing import Any
 
 import yaml
 
+from .compress.plan import Layer
 from .errors import FactcliError
 from .models.weights import markers, read_weights
 from .options import check_values
-from .recipe import FILE_NAME
+from .recipe.old_recipe import FILE_NAME
 from .source import locate, read_config
 
 
@@ -24,7 +25,7 @@ def inspect(model: str | Path, revision: str | None = None) -> dict[str, Any]:
     if "factorization" not in raw:
         raise FactcliError(f"{name} is not a factorized model: make one with 'factcli convert'.")
     weights = read_weights(path, name, raw)
-    layers = raw["factorization"]["layers"]
+    layers = [Layer.from_json(entry) for entry in raw["factorization"]["layers"]]
     recipe_file = path / FILE_NAME
     recipe = yaml.safe_load(recipe_file.read_text(encoding="utf-8")) if recipe_file.is_file() else {}
     recipe.get("made_with", {}).pop("files", None)  # they are listed as they are
@@ -36,12 +37,12 @@ def inspect(model: str | Path, revision: str | None = None) -> dict[str, Any]:
         "format_version": raw["factorization"]["format_version"],
         "parameters": weights.parameters - markers(weights, raw),
         "targets": {
-            "before": sum(layer["shape"][0] * layer["shape"][1] for layer in layers),
-            "after": sum(layer["parameters"] for layer in layers),
+            "before": sum(layer.shape[0] * layer.shape[1] for layer in layers),
+            "after": sum(layer.parameters for layer in layers),
         },
         "bytes": sum(file.stat().st_size for file in weights.files),
         "files": sorted(str(f.relative_to(path)) for f in path.rglob("*") if f.is_file()),
         "made_with": recipe.pop("made_with", {}),
         "recipe": recipe,
-        "layers": layers,
+        "layers": [layer.shown() for layer in layers],
     }

@@ -54,7 +54,8 @@ def _save(figure: Any, path: Path) -> None:
 
 def plot_errors(result: dict[str, Any], path: Path) -> None:
     """Relative reconstruction error against the number of singular values, a panel for each kind of matrix and a line
-    for each layer (as in figure 5 of Gupta et al. 2024), for plain SVD and, dashed, for kfac in its own metric."""
+    for each layer (as in figure 5 of Gupta et al. 2024), for plain SVD and, dashed, for the criterion that it is
+    compared with, in that one's norm."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -72,11 +73,10 @@ def plot_errors(result: dict[str, Any], path: Path) -> None:
     colours = ScalarMappable(Normalize(1, max(deepest, 2)), "viridis")
     for axis, (kind, layers) in zip(axes, kinds.items(), strict=False):
         for depth, layer in enumerate(layers, 1):
-            for criterion, style in (("frobenius", "-"), ("kfac", "--")):
-                if criterion in layer["errors"]:
-                    label = {"frobenius": "SVD", "kfac": "kfac, own metric"}[criterion] if depth == 1 else None
-                    points = [0, *layer["ranks"]], [1.0, *layer["errors"][criterion]]
-                    axis.plot(*points, style, color=colours.to_rgba(np.array(float(depth))), linewidth=1, label=label)
+            for criterion, style in zip(result["compared"], ("-", "--"), strict=False):
+                label = f"{criterion}, own norm" if depth == 1 else None
+                points = [0, *layer["ranks"]], [1.0, *layer["errors"][criterion]]
+                axis.plot(*points, style, color=colours.to_rgba(np.array(float(depth))), linewidth=1, label=label)
         m, n = layers[0]["shape"]
         axis.axvline(m * n / (m + n), color="grey", linewidth=0.8, linestyle=":")
         axis.set_title(f"{kind.split('.*.')[-1]} ({m} x {n})", fontsize=9)

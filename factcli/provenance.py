@@ -17,7 +17,7 @@ from . import __version__
 from .data.tasks import GLUE, HUB_ID, Task, split_files
 from .digests import digest_of_files
 from .errors import FactcliError
-from .recipe import FILE_NAME, Recipe, is_file, load_file
+from .recipe.old_recipe import FILE_NAME, Recipe, is_file, load_file
 from .source import Source
 
 _TOKEN = re.compile(r"hf_[A-Za-z0-9]{8,}")

@@ -29,7 +29,7 @@ from .models.precision import load_on_meta
 from .models.weights import ADAPTER, FILE, FLOATS, INDEX, Weights, adapter_sentence, read_weights
 from .notes import note
 from .options import without_effect
-from .remote_code import configuration_factorized, modeling_factorized
+from .remote_code import configuration_factorized
 from .remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
 
 
@@ -141,7 +141,7 @@ def find_source(
         raise FactcliError(f"{name} was made by a newer factcli: upgrade to read it.")
     if "quantization_config" in raw:
         raise FactcliError(f"{name} is quantized: take the full-precision model it came from.")
-    foreign = remote_code.foreign_code(path) if factorized else None
+    foreign = remote_code.foreign_code(path, _module(raw)) if factorized else None
     if foreign and not trust_remote_code:
         raise FactcliError(
             f"{name} has a {foreign} that is not factcli's: read it, then give --trust-remote-code "
@@ -289,7 +289,19 @@ def _model_class(raw: dict[str, Any], config: PretrainedConfig, name: str) -> ty
         found = native_head(CONFIG_MAPPING[native_type(raw)], "AutoModel")
         if found is None:
             raise FactcliError(f"{name} has model_type {config.model_type!r}, which has no base model class.")
-    return factorized_class(found) if "factorization" in raw else found
+    return factorized_class(found, layer_file_of(raw)) if "factorization" in raw else found
+
+
+def layer_file_of(raw: dict[str, Any]) -> Path:
+    """The module of layers that the config.json of a factorized model names."""
+    return remote_code.named(_module(raw))
+
+
+def _module(raw: dict[str, Any]) -> str:
+    """The name of the module that the config.json of a factorized model names for its classes."""
+    named = raw.get("auto_map")
+    reference = named.get("AutoModel") if isinstance(named, dict) else None
+    return str(reference or "").rpartition("--")[2].partition(".")[0]
 
 
 def _foreign_class(raw: dict[str, Any], path: Path, name: str) -> type[PreTrainedModel]:
@@ -309,9 +321,9 @@ def native_head(config_class: type[PretrainedConfig], auto: str) -> type[PreTrai
     return head
 
 
-def factorized_class(native: type[PreTrainedModel]) -> type[PreTrainedModel]:
-    """Our subclass of a native model class."""
-    found: type[PreTrainedModel] = getattr(modeling_factorized, PREFIX + native.__name__)
+def factorized_class(native: type[PreTrainedModel], layer_file: Path = remote_code.MODELING) -> type[PreTrainedModel]:
+    """Our subclass of a native model class, for models whose layers `layer_file` has."""
+    found: type[PreTrainedModel] = getattr(remote_code.module(layer_file), PREFIX + native.__name__)
     return found
 
 

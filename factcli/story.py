@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from . import __version__
-from .recipe import BUDGETS, Recipe
+from .recipe.old_recipe import BUDGETS, Recipe
 
 
 def factorized(name: str, recipe: Recipe) -> str:

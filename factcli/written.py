@@ -10,6 +10,7 @@ import yaml
 
 from . import files
 from .card.text import BEGIN
+from .remote_code import CODE
 
 RECIPE = "factcli_recipe.yaml"
 # What save_pretrained of models, tokenizers and processors writes, Trainer.save_model, and factcli after an export.
@@ -22,7 +23,7 @@ _WRITTEN = "|".join((
     r"word_(shape|pronunciation)\.json", r"(vocab|merges|dict)\.txt", r"(source|target)\.spm", r"bpe\.codes",
     r"(spiece|spm|spm_char|tokenizer|sentencepiece|sentencepiece\.bpe)\.model", r"prophetnet\.tokenizer",
     r"modules\.json", r"config_sentence_transformers\.json", r"sentence_\w+_config\.json",
-    r"factcli_recipe\.yaml", r"(configuration|modeling)_factorized\.py", r"(finetune|eval)_results\.json",
+    r"factcli_recipe\.yaml", rf"({'|'.join(re.escape(file.name) for file in CODE)})", r"(finetune|eval)_results\.json",
     r"\.DS_Store", r"__pycache__/[^/]+\.pyc",  # of systems and Python, which write them unasked
     rf"\.(eval_results\.json|README\.md)\.([0-9a-f]{{12}}\.{files.PARTIAL}|{files.LOCK})",
 ))  # fmt: skip

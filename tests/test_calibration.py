@@ -14,12 +14,13 @@ from factcli.calibration import Kind
 from factcli.calibration.data import CalibrationOptions, load_examples
 from factcli.calibration.gather import collate, gather
 from factcli.calibration.losses import Example, find_head
-from factcli.calibration.measure import calibrate, measure
+from factcli.calibration.measure import calibrate
 from factcli.calibration.statistics import FISHER
+from factcli.compress.measured import measure
 from factcli.errors import FactcliError, UsageError
 from factcli.models.fit import Fit, find_fit
 from factcli.prediction import load_tokenizer
-from factcli.recipe import Recipe
+from factcli.recipe.old_recipe import Recipe
 from factcli.source import Source, find_source, load_meta, load_model
 from factcli.targets import find_targets, matrix
 

@@ -14,11 +14,11 @@ from transformers import AutoTokenizer
 
 from factcli import FactcliError, convert, evaluate, remote_code
 from factcli.checkpoint import export_config, write_small_files
+from factcli.compress.plan import Plan
 from factcli.hub.download import damaged
 from factcli.hub.files import export_files
 from factcli.models.carried import Survey, survey, survey_directory
 from factcli.models.tokenizers import name_classes
-from factcli.plan import Plan
 from factcli.source import find_source
 
 from . import tiny

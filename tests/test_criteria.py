@@ -9,19 +9,19 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from factcli import convert, load
-from factcli.allocations import allocations
-from factcli.calibration.measure import measure
 from factcli.calibration.statistics import Kind
-from factcli.criteria import criteria
+from factcli.compress.allocations import allocations
+from factcli.compress.criteria import criteria
+from factcli.compress.measured import measure
+from factcli.compress.norms import ElementwiseNorm, KroneckerNorm
+from factcli.compress.structures import structures
 from factcli.errors import FactcliError, UsageError
-from factcli.metric import ElementwiseMetric, KroneckerMetric
-from factcli.recipe import Recipe
+from factcli.recipe.old_recipe import Recipe
 from factcli.source import find_source, load_model
-from factcli.structures import structures
-from factcli.structures.projection import gains
 from factcli.targets import find_targets, matrix
 
 from . import tiny
+from .compress.made import BLOCKS, make
 from .training_helpers import rows, save_model, write_csv, write_glue
 
 RECIPES = Path(__file__).parent.parent / "recipes"
@@ -55,7 +55,7 @@ def test_all_are_registered() -> None:
 def test_the_error_of_the_export_is_the_one_predicted(
     name: str, method: str, kind: str, world_of: Path, tmp_path: Path
 ) -> None:
-    """The metric is computed anew on what the reloaded export holds; for one block also as the tail of the gains."""
+    """The norm is computed anew on what the reloaded export holds; for one block also as the tail of the gains."""
     data = {"calibration": str(world_of / "train.csv")} if criteria[name].needs else {}
     alone = {"compensation": "none"} if Kind.INPUTS in criteria[name].needs else {}
     result = convert(
@@ -77,17 +77,16 @@ def test_the_error_of_the_export_is_the_one_predicted(
         with torch.no_grad():
             bias = layer(torch.zeros_like(eye[:1]))
             change = w - (layer(eye) - bias).T
-        metric = measured.metric(target, w)
-        lost += metric.error(change)
-        total += metric.error(w)
-        blocks = entry["blocks"] or 1
-        predicted += float(gains(w, structures[method], blocks, metric)[entry["rank"] :].sum())
-        if isinstance(metric, KroneckerMetric) and metric.mean is not None:
+        norm = measured.norm(target, w)
+        lost += norm.error(change)
+        total += norm.error(w)
+        predicted += float(make(method, 2).gains(w, norm)[entry["rank"] :].sum())
+        if isinstance(norm, KroneckerNorm) and norm.mean is not None:
             assert target.bias
             moved = bias[0] - dense.model.base_model.get_submodule(target.name).bias.detach().double()
-            assert torch.allclose(moved, change @ metric.mean, atol=1e-5)
+            assert torch.allclose(moved, change @ norm.mean, atol=1e-5)
     assert result.get("metric_error", result["error"]) == pytest.approx((lost / total) ** 0.5, rel=1e-6)
-    if blocks == 1 and not isinstance(metric, ElementwiseMetric):
+    if method not in BLOCKS and not isinstance(norm, ElementwiseNorm):
         assert (lost / total) ** 0.5 == pytest.approx((predicted / total) ** 0.5, rel=1e-6)
 
 
@@ -104,7 +103,7 @@ def test_activation_is_the_error_of_the_outputs(world_of: Path, tmp_path: Path) 
     )
     source = find_source(str(world_of / "bert"))
     dense, small = load_model(source), load(tmp_path / "out")
-    metric = measure(source, dense, Recipe(criterion="activation", calibration=data, include=(name,))).metric(
+    norm = measure(source, dense, Recipe(criterion="activation", calibration=data, include=(name,))).norm(
         next(t for t in find_targets(dense.model.base_model) if t.name == name)
     )
     one, other = (m.base_model.get_submodule(name) for m in (dense.model, small))
@@ -119,7 +118,7 @@ def test_activation_is_the_error_of_the_outputs(world_of: Path, tmp_path: Path) 
             lost += float((one(seen[0]) - other(seen[0])).double().square().sum())
         count += len(example.ids)
     weight = other.factor_out.weight.double() @ other.factor_in.weight.double()
-    assert lost / count == pytest.approx(metric.error(one.weight.detach().double() - weight.detach()), rel=1e-4)
+    assert lost / count == pytest.approx(norm.error(one.weight.detach().double() - weight.detach()), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", NEEDY)
@@ -134,7 +133,7 @@ def test_it_is_the_best_in_its_own_metric(name: str, world_of: Path, tmp_path: P
         convert(str(world_of / "bert"), tmp_path / other, keep=0.4, criterion=other, **texts)
         small = load(tmp_path / other)
         errors[other] = sum(
-            measured.metric(t).error(
+            measured.norm(t).error(
                 matrix(dense.model.base_model.get_submodule(t.name)).detach().double()
                 - (lambda x: x.factor_out.weight.double() @ x.factor_in.weight.double())(
                     small.base_model.get_submodule(t.name)
@@ -210,6 +209,7 @@ def test_without_data(name: str, world_of: Path) -> None:
     [
         ({"fisher": "true"}, "--fisher 'true' is unknown"),
         ({"criterion": "fisher", "solver": "newton"}, "Unknown solver 'newton'"),
+        ({"criterion": "sparsity", "sparsity": "l3"}, "--sparsity 'l3' is unknown: take l0, l1, l2, entries"),
         ({"calibration_samples": -1}, "--calibration-samples -1 is below 1"),
         ({"rank_multiple": -8}, "--rank-multiple -8 is below 1"),
         ({"keep": None, "rank": 4, "allocation": "global"}, "--rank is one rank for all"),

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from factcli import diagnose
-from factcli.calibration.measure import measure
-from factcli.criteria import criteria
+from factcli.compress.criteria import criteria
+from factcli.compress.measured import measure
 from factcli.errors import FactcliError
-from factcli.recipe import Recipe
+from factcli.recipe.old_recipe import Recipe
 from factcli.source import find_source, load_model
 from factcli.targets import find_targets, matrix
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 import factcli
-from factcli.structures import structures
+from factcli.compress.structures import structures
 from factcli.training.events import Event
 from factcli.training.schedules import schedules
 from factcli.training.settings import make_settings

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from factcli import FactcliError, convert, evaluate, finetune, inspect, load
-from factcli.remote_code import EARLIER, FILES, VERSIONS, digest, foreign_code
+from factcli.remote_code import CODE, EARLIER, FILES, LAYER_VERSIONS, VERSIONS, digest, foreign_code
 
 from . import tiny
 from .conftest import Run
@@ -30,13 +30,22 @@ RELEASED = (
         "7ce5eb869eac2143bfa9191222e8c5f315fd743bb07e45ce4922d6b996127d6c",
         "db1297d1eebdff11f4a590aadddb4b0da786881db4cff781870c560b8aa9b943",
     ),
+    (
+        "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
+        "8877d12fc359b921ab94a80223dbb7a1ab1f1e20086ec37f9980fb34d9047901",
+    ),
 )
+RELEASED_LAYERS = {
+    "modeling_pivoted.py": ("532190568c864149cbed1991a272c441dd593ff68a4a47c043606c787175f8c3",),
+}
 
 
 def test_today_s_files_are_the_last_version_and_no_version_is_gone() -> None:
     """Who changes a file that goes into exports adds its digest to VERSIONS, and here: those before stay known."""
     assert tuple(digest(file) for file in FILES) == VERSIONS[-1]
     assert VERSIONS == RELEASED
+    assert {file.name: digest(file) for file in CODE[len(FILES) :]} == {n: v[-1] for n, v in LAYER_VERSIONS.items()}
+    assert LAYER_VERSIONS == RELEASED_LAYERS
     assert {d for version in RELEASED[:-1] for d in version} <= EARLIER
 
 
@@ -52,7 +61,7 @@ def test_files_of_earlier_versions_are_ours_and_others_are_not(tmp_path: Path) -
     assert type(load(tmp_path / "changed", trust_remote_code=True)).__module__.startswith("transformers_modules")
 
 
-@pytest.mark.parametrize("file", FILES, ids=[f.name for f in FILES])
+@pytest.mark.parametrize("file", CODE, ids=[f.name for f in CODE])
 def test_only_public_names_of_others_are_used(file: Path) -> None:
     tree = ast.parse(file.read_text())
     own = {n.name for n in ast.walk(tree) if isinstance(n, (ast.FunctionDef, ast.ClassDef))}

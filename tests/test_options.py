@@ -14,7 +14,7 @@ from factcli.cli import main
 from factcli.errors import UsageError
 from factcli.options import Rule, idle, refuse_idle, unless
 from factcli.provenance import command_line
-from factcli.recipe import Recipe, make_recipe
+from factcli.recipe.old_recipe import Recipe, make_recipe
 from factcli.training.settings import Settings, make_settings, parse_seeds
 
 from .training_helpers import rows, save_model, write_csv, write_glue

@@ -9,9 +9,9 @@ import pytest
 import transformers
 
 from factcli import FactcliError, convert
+from factcli.compress.plan import Budget, format_count, parse_count
 from factcli.errors import UsageError
-from factcli.plan import Budget, format_count, parse_count
-from factcli.recipe import make_recipe
+from factcli.recipe.old_recipe import make_recipe
 
 from . import tiny
 

@@ -1,4 +1,4 @@
-"""Projections under data-aware metrics, against independent numerical minimisation and against theory."""
+"""Projections under data-aware norms, against independent numerical minimisation and against theory."""
 
 from itertools import pairwise
 
@@ -7,17 +7,20 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from factcli.metric import FROBENIUS, ElementwiseMetric, KroneckerMetric, Metric
-from factcli.structures import Structure, structures
-from factcli.structures.alternating import descend
-from factcli.structures.elementwise import error as weighted_error
-from factcli.structures.elementwise import normalized, solvers, start
-from factcli.structures.kronecker import weighted_svd
-from factcli.structures.projection import gains, project
+from factcli.compress.norms import FROBENIUS, ElementwiseNorm, KroneckerNorm, Norm
+from factcli.compress.structures import Structure, structures
+from factcli.compress.structures.alternating import descend
+from factcli.compress.structures.elementwise import error as weighted_error
+from factcli.compress.structures.elementwise import normalized, solvers, start
+from factcli.compress.structures.grid import Grid
+from factcli.compress.structures.kronecker import weighted_svd
 
-ALL = pytest.mark.parametrize("structure", [structures[name] for name in structures], ids=list(structures))
+from .compress.made import BLOCKS, GRIDS, every, make, nearest, project
+
+ALL = pytest.mark.parametrize("structure", every(2), ids=list(structures))
+ALL_GRIDS = pytest.mark.parametrize("structure", every(2, GRIDS), ids=GRIDS)
 SHAPES = [(8, 12), (12, 8), (8, 8)]
-METRICS = ["both", "input", "output", "weights", "low-rank input"]
+NORMS = ["both", "input", "output", "weights", "low-rank input"]
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -29,22 +32,21 @@ def moment(n: int, seed: int, samples: int | None = None) -> torch.Tensor:
     return x.T @ x / len(x)
 
 
-def make_metric(kind: str, m: int, n: int) -> Metric:
+def make_norm(kind: str, m: int, n: int) -> Norm:
     if kind == "weights":
-        return ElementwiseMetric(random(m, n, seed=5).square())
+        return ElementwiseNorm(random(m, n, seed=5).square())
     if kind == "low-rank input":
-        return KroneckerMetric(None, moment(n, 2, samples=3))
-    return KroneckerMetric(
+        return KroneckerNorm(None, moment(n, 2, samples=3))
+    return KroneckerNorm(
         moment(m, 1) if kind in ("both", "output") else None, moment(n, 2) if kind in ("both", "input") else None
     )
 
 
-def brute_force(
-    w: torch.Tensor, structure: Structure, rank: int, blocks: int, metric: Metric, starts: int = 4
-) -> float:
+def brute_force(w: torch.Tensor, structure: Structure, rank: int, norm: Norm, starts: int = 4) -> float:
     """The least error that a quasi-Newton method finds over the factors, from several random starts; nothing is shared
     with the solvers but the definition of the error."""
-    m, n = w.shape
+    assert isinstance(structure, Grid)
+    (m, n), blocks = w.shape, structure.blocks
     order = structure.row_order(m, blocks)
     order = torch.arange(m) if order is None else order
     sizes = (blocks, blocks, m // blocks, rank), (blocks, blocks, rank, n // blocks)
@@ -55,11 +57,11 @@ def brute_force(
         left, right = x[:cut].view(sizes[0]), x[cut:].view(sizes[1])
         grid = torch.einsum("ijar,ijrc->iajc", left, right).reshape(m, n)
         d = torch.zeros_like(w).index_copy(0, order, w[order] - grid)
-        if isinstance(metric, ElementwiseMetric):
-            loss = (metric.weight * d * d).sum()
+        if isinstance(norm, ElementwiseNorm):
+            loss = (norm.weight * d * d).sum()
         else:
-            g = torch.eye(m, dtype=w.dtype) if metric.output is None else metric.output
-            c = torch.eye(n, dtype=w.dtype) if metric.input is None else metric.input
+            g = torch.eye(m, dtype=w.dtype) if norm.output is None else norm.output
+            c = torch.eye(n, dtype=w.dtype) if norm.input is None else norm.input
             loss = torch.trace(g @ d @ c @ d.T)
         loss.backward()
         return float(loss.detach()), x.grad.numpy()
@@ -74,78 +76,83 @@ def brute_force(
 
 
 @pytest.mark.parametrize("shape", [(5, 7), (7, 5)])
-@pytest.mark.parametrize("kind", METRICS)
+@pytest.mark.parametrize("kind", NORMS)
 def test_low_rank_is_the_minimum(kind: str, shape: tuple[int, int]) -> None:
-    structure, w, metric = structures["low-rank"], random(*shape), make_metric(kind, *shape)
-    found = metric.error(w - structure.dense(project(w, structure, 2, 1, metric)))
+    structure, w, norm = make("low-rank"), random(*shape), make_norm(kind, *shape)
+    found = norm.error(w - nearest(w, structure, 2, norm))
     # The weighted problem has local minima: the solver must come near the best of several starts. The others have none.
-    least = brute_force(w, structure, 2, 1, metric, starts=4 if kind == "weights" else 1)
-    assert found <= least * (1.3 if kind == "weights" else 1 + 1e-6) + 1e-6 * metric.error(w)
+    least = brute_force(w, structure, 2, norm, starts=4 if kind == "weights" else 1)
+    assert found <= least * (1.3 if kind == "weights" else 1 + 1e-6) + 1e-6 * norm.error(w)
 
 
-@pytest.mark.parametrize("name", [n for n in structures if structures[n].uses_blocks])
-@pytest.mark.parametrize("kind", METRICS)
+@pytest.mark.parametrize("name", BLOCKS)
+@pytest.mark.parametrize("kind", NORMS)
 def test_blocks_come_close_to_the_minimum(kind: str, name: str) -> None:
-    structure, w, metric = structures[name], random(6, 8), make_metric(kind, 6, 8)
-    found = metric.error(w - structure.dense(project(w, structure, 1, 2, metric)))
-    assert found <= brute_force(w, structure, 1, 2, metric) * 1.3 + 1e-7 * metric.error(w)
+    structure, w, norm = make(name, 2), random(6, 8), make_norm(kind, 6, 8)
+    found = norm.error(w - nearest(w, structure, 1, norm))
+    assert found <= brute_force(w, structure, 1, norm) * 1.3 + 1e-7 * norm.error(w)
 
 
 @ALL
-@pytest.mark.parametrize("kind", METRICS)
+@pytest.mark.parametrize("kind", NORMS)
 def test_never_worse_than_frobenius_and_exact_at_full_rank(structure: Structure, kind: str) -> None:
     for shape in SHAPES:
-        w, b, metric = random(*shape), 2 if structure.uses_blocks else 1, make_metric(kind, *shape)
+        w, norm = random(*shape), make_norm(kind, *shape)
         for rank in (1, 2):
-            found = metric.error(w - structure.dense(project(w, structure, rank, b, metric)))
-            assert found <= metric.error(w - structure.dense(project(w, structure, rank, b))) * (1 + 1e-9)
-        full = structure.dense(project(w, structure, structure.max_rank(shape, b), b, metric))
-        assert metric.error(w - full) < 1e-12 * metric.error(w)
+            found = norm.error(w - nearest(w, structure, rank, norm))
+            assert found <= norm.error(w - nearest(w, structure, rank)) * (1 + 1e-9)
+        full = nearest(w, structure, structure.max_rank(shape), norm)
+        assert norm.error(w - full) < 1e-12 * norm.error(w)
 
 
 @ALL
-@pytest.mark.parametrize("kind", METRICS)
-def test_factors_are_balanced_and_do_not_depend_on_the_scale_of_the_metric(structure: Structure, kind: str) -> None:
-    w, b, metric = random(8, 12), 2 if structure.uses_blocks else 1, make_metric(kind, 8, 12)
-    if isinstance(metric, ElementwiseMetric):
-        scaled: Metric = ElementwiseMetric(2.0**-26 * metric.weight)
+@pytest.mark.parametrize("kind", NORMS)
+def test_the_scale_of_the_norm_changes_nothing(structure: Structure, kind: str) -> None:
+    w, norm = random(8, 12), make_norm(kind, 8, 12)
+    if isinstance(norm, ElementwiseNorm):
+        scaled: Norm = ElementwiseNorm(2.0**-26 * norm.weight)
     else:
-        parts = (metric.output, metric.input)
-        scaled = KroneckerMetric(*(None if p is None else 2.0**-26 * p for p in parts))
-    one, other = (project(w, structure, 2, b, x) for x in (metric, scaled))
-    assert metric.error(structure.dense(one) - structure.dense(other)) < 1e-8 * metric.error(w)
-    assert (one.left.mT @ one.left - one.right @ one.right.mT).abs().max() < 1e-8
+        parts = (norm.output, norm.input)
+        scaled = KroneckerNorm(*(None if p is None else 2.0**-26 * p for p in parts))
+    one, other = (nearest(w, structure, 2, x) for x in (norm, scaled))
+    assert norm.error(one - other) < 1e-8 * norm.error(w)
+
+
+@ALL_GRIDS
+@pytest.mark.parametrize("kind", NORMS)
+def test_factors_are_balanced(structure: Grid, kind: str) -> None:
+    left, right = structure.factors(project(random(8, 12), structure, 2, make_norm(kind, 8, 12)))
+    assert (left.mT @ left - right @ right.mT).abs().max() < 1e-8
 
 
 def test_identity_is_frobenius() -> None:
-    structure = structures["low-rank"]
+    structure = make("low-rank")
     for shape in SHAPES:
         w = random(*shape)
         eyes = [torch.eye(k, dtype=torch.float64) for k in shape]
-        for metric in (KroneckerMetric(*eyes), ElementwiseMetric(torch.ones(shape, dtype=torch.float64))):
-            found = structure.dense(project(w, structure, 3, 1, metric))
-            assert (found - structure.dense(project(w, structure, 3, 1))).abs().max() < 1e-6
+        for norm in (KroneckerNorm(*eyes), ElementwiseNorm(torch.ones(shape, dtype=torch.float64))):
+            found = nearest(w, structure, 3, norm)
+            assert (found - nearest(w, structure, 3)).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("kind", ["both", "input", "output"])
 def test_gains_predict_the_error(kind: str) -> None:
-    structure = structures["low-rank"]
+    structure = make("low-rank")
     for shape in SHAPES:
-        w, metric = random(*shape), make_metric(kind, *shape)
-        worth = gains(w, structure, 1, metric)
+        w, norm = random(*shape), make_norm(kind, *shape)
+        worth = structure.gains(w, norm)
         assert len(worth) == min(shape)
         assert bool((worth.diff() <= 0).all())
         for rank in (1, 3, 6):
-            found = metric.error(w - structure.dense(project(w, structure, rank, 1, metric)))
+            found = norm.error(w - nearest(w, structure, rank, norm))
             assert found == pytest.approx(float(worth[rank:].sum()), rel=1e-6)
 
 
 @ALL
 def test_gains_fit_every_structure(structure: Structure) -> None:
-    b = 2 if structure.uses_blocks else 1
-    for metric in (FROBENIUS, *(make_metric(kind, 8, 12) for kind in METRICS)):
-        worth = gains(random(8, 12), structure, b, metric)
-        assert len(worth) == structure.max_rank((8, 12), b)
+    for norm in (FROBENIUS, *(make_norm(kind, 8, 12) for kind in NORMS)):
+        worth = structure.gains(random(8, 12), norm)
+        assert len(worth) == structure.max_rank((8, 12))
         assert bool((worth >= 0).all())
         assert bool((worth.diff() <= 1e-12).all())
 
@@ -154,19 +161,19 @@ def test_gains_fit_every_structure(structure: Structure) -> None:
 @pytest.mark.parametrize("c", [None, 2], ids=["no C", "C"])
 def test_alternating_never_rises(g: int | None, c: int | None) -> None:
     w = random(24, 36)
-    metric = None if g is None else moment(24, g), None if c is None else moment(36, c)
-    left, right, errors = descend(w, *metric, random(3, 3, 8, 2, seed=7), random(3, 3, 2, 12, seed=8))
+    norm = None if g is None else moment(24, g), None if c is None else moment(36, c)
+    left, right, errors = descend(w, *norm, random(3, 3, 8, 2, seed=7), random(3, 3, 2, 12, seed=8))
     assert all(b <= a * (1 + 1e-12) for a, b in pairwise(errors))
     assert errors[-2] - errors[-1] <= 1e-4 * errors[-1] or len(errors) > 100
     d = w - (left @ right).transpose(1, 2).reshape(w.shape)
-    assert KroneckerMetric(*metric).error(d) == pytest.approx(errors[-1])
+    assert KroneckerNorm(*norm).error(d) == pytest.approx(errors[-1])
 
 
 @pytest.mark.parametrize("solver", list(solvers))
 def test_weighted_solvers_improve_on_shared_weights(solver: str) -> None:
     w, weight = random(16, 20), normalized(random(16, 20, seed=3).pow(4))
     before = start(w, weight, 4)
-    after = solvers[solver](w, weight, *before)
+    after = solvers[solver].better(w, weight, *before)
     assert float(weighted_error(w, weight, *after)) < 0.9 * float(weighted_error(w, weight, *before))
 
 
@@ -175,7 +182,7 @@ def test_weighted_solvers_never_get_worse(solver: str) -> None:
     for seed in range(5):
         w, weight = random(6, 9, seed=seed), normalized(random(6, 9, seed=seed + 50).square())
         before = start(w, weight, 2)
-        after = solvers[solver](w, weight, *before)
+        after = solvers[solver].better(w, weight, *before)
         assert float(weighted_error(w, weight, *after)) <= float(weighted_error(w, weight, *before)) * (1 + 1e-12)
 
 
@@ -186,19 +193,16 @@ def test_singular_metrics_are_no_crash(broken: str) -> None:
         "indefinite": torch.diag(torch.linspace(-1e-9, 1, 12)),
         "rank one": torch.ones(12, 12),
     }
-    metric = KroneckerMetric(c[broken][:8, :8].double(), c[broken].double())
-    for name in structures:
-        structure = structures[name]
-        b = 2 if structure.uses_blocks else 1
-        factors = project(random(8, 12), structure, 2, b, metric)
-        assert bool(torch.isfinite(structure.dense(factors)).all())
-        assert bool(torch.isfinite(gains(random(8, 12), structure, b, metric)).all())
-    weights = ElementwiseMetric(torch.zeros(8, 12, dtype=torch.float64))
-    assert bool(torch.isfinite(project(random(8, 12), structures["low-rank"], 2, 1, weights).left).all())
+    norm = KroneckerNorm(c[broken][:8, :8].double(), c[broken].double())
+    for structure in every(2):
+        assert bool(torch.isfinite(nearest(random(8, 12), structure, 2, norm)).all())
+        assert bool(torch.isfinite(structure.gains(random(8, 12), norm)).all())
+    weights = ElementwiseNorm(torch.zeros(8, 12, dtype=torch.float64))
+    assert all(bool(torch.isfinite(t).all()) for t in project(random(8, 12), make("low-rank"), 2, weights).values())
 
 
 def test_the_left_factor_is_the_transposed_cholesky_one() -> None:
-    """The square root of G enters as L^T: with L the metric would be another one (a bug of published code)."""
+    """The square root of G enters as L^T: with L the norm would be another one (a bug of published code)."""
     w, g = random(6, 6), moment(6, 1)
     low = torch.linalg.cholesky(g)
     left, right = weighted_svd(w, 2, g, None)

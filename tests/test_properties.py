@@ -200,7 +200,12 @@ def delimited(draw: st.DrawFn, classes: Sequence[str] | None = None) -> Table:
         *([_reading(content, delimiter, text, label, csv.QUOTE_MINIMAL)] if raw and not plain else []),
     ]
     return Table(
-        name, gzip.compress(data, mtime=0) if compressed else data, readings[0], plain, (text, label), tuple(readings[1:])
+        name,
+        gzip.compress(data, mtime=0) if compressed else data,
+        readings[0],
+        plain,
+        (text, label),
+        tuple(readings[1:]),
     )
 
 

@@ -11,7 +11,9 @@ from safetensors.torch import load_file
 from torch import nn
 
 import factcli
-from factcli.criteria.sparsity import VARIANTS, Sparsity
+from factcli.calibration.statistics import Statistics
+from factcli.compress.criteria import Evidence
+from factcli.compress.criteria.sparsity import VARIANTS, Sparsity, SparsityOptions
 from factcli.remote_code.modeling_factorized import LowRankLinear
 from factcli.targets import Target
 from factcli.training.mixed import MixedRank, consistency_loss
@@ -173,7 +175,8 @@ def test_a_killed_lpaf_ends_the_same(place: Path, python: Python, tmp_path: Path
 def test_the_criterion_looks_at_what_survived(variant: str) -> None:
     weight = torch.randn(4, 6, dtype=torch.float64)
     weight[0, :5], weight[1, :3] = 0, 0
-    metric = Sparsity(variant).metric(Target("x", (4, 6), True), None, weight)
+    criterion, target = Sparsity(SparsityOptions(sparsity=variant)), Target("x", (4, 6), True)
+    norm = criterion.norm(Evidence(target, Statistics(0), weight))
     difference = torch.randn(4, 6, dtype=torch.float64)
     rows = {"l0": [1, 3, 6, 6], "l1": weight.abs().sum(1).tolist(), "l2": weight.norm(dim=1).tolist()}
     expected = 0.0
@@ -181,10 +184,9 @@ def test_the_criterion_looks_at_what_survived(variant: str) -> None:
         for j in range(6):
             d = float(weight[i, j] != 0) if variant == "entries" else rows[variant][i] ** 2
             expected += d * float(difference[i, j]) ** 2
-    assert metric.error(difference) == pytest.approx(expected, rel=2e-3)  # a floor keeps the weights above zero
-    assert Sparsity(variant).metric(Target("x", (4, 6), True), None, torch.ones(4, 6)).error(
-        difference
-    ) == pytest.approx(float(difference.square().sum()))
+    assert norm.error(difference) == pytest.approx(expected, rel=2e-3)  # a floor keeps the weights above zero
+    whole = criterion.norm(Evidence(target, Statistics(0), torch.ones(4, 6)))
+    assert whole.error(difference) == pytest.approx(float(difference.square().sum()))
 
 
 def layers() -> tuple[nn.Module, dict[str, tuple[torch.Tensor, torch.Tensor | None]]]:

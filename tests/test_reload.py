@@ -46,6 +46,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
     convert(str(dense / "cls"), out / "bert-cls", method="block-low-rank", keep=0.6, blocks=2)
     convert(str(dense / "mlm"), out / "bert-mlm", method="monarch", keep=0.6, blocks=2)
     convert(str(dense / "cls"), out / "low-rank-cls", keep=0.6)
+    convert(str(dense / "cls"), out / "pivoted-cls", method="pivoted", keep=0.6)
     shutil.copytree(out / "bert-cls", out / "a path.v1 0")
     return out
 
@@ -66,17 +67,19 @@ def test_feature(name: str, outcome: dict[str, str | None]) -> None:
 def test_exported_code_is_ours_and_imports_only_torch_and_transformers(exports: Path) -> None:
     import factcli.remote_code
 
-    assert len(factcli.remote_code.FILES) == 2
-    for file in factcli.remote_code.FILES:
-        assert (exports / "bert-cls" / file.name).read_bytes() == file.read_bytes()
+    files = [f for f in factcli.remote_code.FOLDER.glob("*.py") if f.name != "__init__.py"]
+    assert len(files) == 3
+    for file in files:
+        assert (exports / "pivoted-cls" / file.name).read_bytes() == file.read_bytes()
+        assert (exports / "bert-cls" / file.name).is_file() == (file.name != "modeling_pivoted.py")
         assert len(file.read_text().splitlines()) < 300
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):
                 names = {alias.name.split(".")[0] for alias in node.names}
-                assert names <= {"math", "torch", "transformers"}
+                assert names <= {"functools", "math", "sys", "torch", "transformers"}
             elif isinstance(node, ast.ImportFrom):
-                siblings = {"configuration_factorized", None}
-                assert (node.level == 1 and node.module in siblings) or node.module in ("torch", "typing")
+                siblings = {"configuration_factorized", "modeling_factorized", None}
+                assert (node.level == 1 and node.module in siblings) or node.module in ("functools", "torch", "typing")
 
 
 TRANSFORMERS_4 = Path(__file__).parent.parent / ".cache" / "transformers-4"

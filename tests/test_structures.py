@@ -6,46 +6,45 @@ import pytest
 import torch
 from torch import nn
 
-from factcli.linalg import balance, truncated_svd
+from factcli.compress.linalg import balance, truncated_svd
+from factcli.compress.structures import Structure, structures
+from factcli.compress.structures.grid import Grid
+from factcli.compress.structures.projection import split
 from factcli.remote_code.modeling_factorized import TOKENS, BlockLinear
-from factcli.structures import Factors, Structure, structures
-from factcli.structures.projection import project
+
+from .compress.made import GRIDS, every, make, nearest, project
 
 SHAPES = [(12, 20), (20, 12), (24, 24), (8, 64)]
-ALL = pytest.mark.parametrize("structure", [structures[name] for name in structures], ids=list(structures))
+ALL = pytest.mark.parametrize("structure", every(4), ids=list(structures))
+ALL_GRIDS = pytest.mark.parametrize("structure", every(4, GRIDS), ids=GRIDS)
 
 
 def matrix(shape: tuple[int, int], seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def blocks_of(structure: Structure) -> int:
-    return 4 if structure.uses_blocks else 1
-
-
 @ALL
 @pytest.mark.parametrize("shape", SHAPES)
 def test_full_rank_is_exact(structure: Structure, shape: tuple[int, int]) -> None:
-    w, b = matrix(shape), blocks_of(structure)
-    factors = project(w, structure, structure.max_rank(shape, b), b)
-    assert (structure.dense(factors) - w).abs().max() < 1e-10
+    w = matrix(shape)
+    assert (nearest(w, structure, structure.max_rank(shape)) - w).abs().max() < 1e-10
 
 
-@ALL
+@ALL_GRIDS
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("rank", [1, 2])
-def test_error_is_the_tail_of_the_singular_values(structure: Structure, shape: tuple[int, int], rank: int) -> None:
-    w, b = matrix(shape), blocks_of(structure)
-    error = (structure.dense(project(w, structure, rank, b)) - w).square().sum()
-    tail = torch.linalg.svdvals(structure.split(w, b))[..., rank:].square().sum()
+def test_error_is_the_tail_of_the_singular_values(structure: Grid, shape: tuple[int, int], rank: int) -> None:
+    w, order = matrix(shape), structure.row_order(shape[0], structure.blocks)
+    error = (nearest(w, structure, rank) - w).square().sum()
+    blocks = split(w if order is None else w[order], structure.blocks)
+    tail = torch.linalg.svdvals(blocks)[..., rank:].square().sum()
     assert abs(error.sqrt() - tail.sqrt()) < 1e-10
 
 
 @ALL
 def test_projection_of_a_structured_matrix_is_itself(structure: Structure) -> None:
-    b = blocks_of(structure)
-    once = structure.dense(project(matrix((24, 40)), structure, 1, b))
-    assert (structure.dense(project(once, structure, 1, b)) - once).abs().max() < 1e-10
+    once = nearest(matrix((24, 40)), structure, 1)
+    assert (nearest(once, structure, 1) - once).abs().max() < 1e-10
 
 
 def monarch_by_definition(l_blocks: torch.Tensor, r_blocks: torch.Tensor, m: int, n: int) -> torch.Tensor:
@@ -63,44 +62,44 @@ def monarch_by_definition(l_blocks: torch.Tensor, r_blocks: torch.Tensor, m: int
 
 @pytest.mark.parametrize("shape", [(12, 20), (20, 12), (8, 8)])
 def test_monarch_equals_its_definition(shape: tuple[int, int]) -> None:
-    monarch = structures["monarch"]
-    factors = project(matrix(shape), monarch, 1, 4)
-    by_definition = monarch_by_definition(factors.left, factors.right, *shape)
-    assert (monarch.dense(factors) - by_definition).abs().max() < 1e-14
+    monarch = make("monarch", 4)
+    assert isinstance(monarch, Grid)
+    tensors = project(matrix(shape), monarch, 1)
+    by_definition = monarch_by_definition(*monarch.factors(tensors), *shape)
+    assert (monarch.dense(tensors) - by_definition).abs().max() < 1e-14
 
 
 def test_monarch_is_a_product_of_two_block_diagonal_matrices_and_permutations() -> None:
     """M = P1 L P2 R with the matrices of the exported layer, for 4 blocks of rank 2 on 12 x 20."""
     b, r, m, n = 4, 2, 12, 20
-    monarch = structures["monarch"]
-    factors = project(matrix((m, n)), monarch, r, b)
-    state = monarch.state(factors)
+    monarch = make("monarch", b)
+    state = project(matrix((m, n)), monarch, r)
     right = torch.block_diag(*state["factor_in"])  # (b*b*r, n)
     left = torch.block_diag(*state["factor_out"])  # (m, b*b*r)
     swap = torch.arange(b * b * r).view(b, b, r).transpose(0, 1).reshape(-1)
     product = left @ right[swap]
     rows = torch.arange(m).view(b, m // b).T.reshape(-1)  # block-major -> row i in block i mod b
-    assert (product[rows] - monarch.dense(factors)).abs().max() < 1e-12
+    assert (product[rows] - monarch.dense(state)).abs().max() < 1e-12
 
 
 @ALL
 def test_parameters_are_counted(structure: Structure) -> None:
-    b = blocks_of(structure)
-    factors = project(matrix((24, 40)), structure, 3, b)
-    assert sum(t.numel() for t in structure.state(factors).values()) == structure.parameters((24, 40), 3, b)
+    tensors = project(matrix((24, 40)), structure, 3)
+    count = sum(t.numel() for t in tensors.values() if t.is_floating_point())
+    assert count == structure.parameters((24, 40), 3)
 
 
 @ALL
 @pytest.mark.parametrize("bias", [True, False])
 def test_module_computes_the_dense_product(structure: Structure, bias: bool) -> None:
-    b, (m, n) = blocks_of(structure), (24, 40)
-    factors = project(matrix((m, n)), structure, 3, b)
-    spec = {"structure": structure.name, "shape": [m, n], "rank": 3, "blocks": b, "bias": bias}
+    m, n = 24, 40
+    tensors = project(matrix((m, n)), structure, 3)
+    entry = {"structure": structure.name, "shape": [m, n], "spec": structure.spec(3), "bias": bias}
     vector = matrix((1, m), 1)[0] if bias else None
-    layer = structure.module(spec, factors, vector, torch.float64, torch.device("cpu"))
+    layer = structure.module(entry, tensors, vector, torch.float64, torch.device("cpu"))
     for lead in [(5,), (2, 3), ()]:
         x = torch.randn(*lead, n, dtype=torch.float64)
-        expected = x @ structure.dense(factors).T + (vector if bias else 0)
+        expected = x @ structure.dense(tensors).T + (vector if bias else 0)
         torch.testing.assert_close(layer(x), expected, atol=1e-12, rtol=1e-12)
 
 
@@ -139,16 +138,15 @@ def test_autocast_is_that_of_a_linear_layer(interleaved: bool, grad: bool) -> No
 def test_gradients_are_those_of_the_dense_matrix(interleaved: bool, bias: bool, frozen: tuple[str, ...]) -> None:
     """Of BlockProduct, against autograd through the matrix that the factors stand for; more tokens than one tile."""
     layer = BlockLinear(12, 8, 2, bias, 4, interleaved).double()
-    structure = structures["monarch" if interleaved else "block-low-rank"]
+    structure = make("monarch" if interleaved else "block-low-rank", 4)
     x = torch.randn(2, TOKENS + 7, 12, dtype=torch.float64).transpose(0, 1).requires_grad_("x" not in frozen)
     for name, parameter in layer.named_parameters():
         parameter.requires_grad_(name not in frozen)
     inputs = [p for p in (x, *layer.parameters()) if p.requires_grad]
     weights = torch.randn(TOKENS + 7, 2, 8, dtype=torch.float64)
     found = torch.autograd.grad((layer(x).sin() * weights).sum(), inputs)
-    left = layer.factor_out.view(4, 2, 4, 2).transpose(1, 2)
-    right = layer.factor_in.view(4, 4, 2, 3).transpose(0, 1)
-    dense = nn.functional.linear(x, structure.dense(Factors(left, right)), layer.bias)
+    tensors = {"factor_in": layer.factor_in, "factor_out": layer.factor_out}
+    dense = nn.functional.linear(x, structure.dense(tensors), layer.bias)
     expected = torch.autograd.grad((dense.sin() * weights).sum(), inputs)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
@@ -164,12 +162,10 @@ def test_gradients_under_autocast_have_the_types_of_their_tensors() -> None:
     assert all(p.grad is not None for p in (x, *layer.parameters()))
 
 
-@ALL
-def test_factors_are_balanced(structure: Structure) -> None:
-    factors = project(matrix((24, 40)), structure, 2, blocks_of(structure))
-    left = factors.left.mT @ factors.left
-    right = factors.right @ factors.right.mT
-    torch.testing.assert_close(left, right, atol=1e-9, rtol=1e-9)
+@ALL_GRIDS
+def test_factors_are_balanced(structure: Grid) -> None:
+    left, right = structure.factors(project(matrix((24, 40)), structure, 2))
+    torch.testing.assert_close(left.mT @ left, right @ right.mT, atol=1e-9, rtol=1e-9)
 
 
 def test_balance_keeps_the_product() -> None:
@@ -193,6 +189,5 @@ def test_truncated_svd_of_hard_spectra(decay: float) -> None:
 
 @ALL
 def test_zero_matrix(structure: Structure) -> None:
-    factors = project(torch.zeros(8, 8, dtype=torch.float64), structure, 1, blocks_of(structure))
-    assert torch.equal(structure.dense(factors), torch.zeros(8, 8, dtype=torch.float64))
-    assert isinstance(factors, Factors)
+    zero = torch.zeros(8, 8, dtype=torch.float64)
+    assert torch.equal(nearest(zero, structure, 1), zero)

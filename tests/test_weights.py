@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from factcli import FactcliError, convert, finetune, inspect, load
-from factcli.criteria import criteria
+from factcli.compress.criteria import criteria
+from factcli.compress.structures import structures
 from factcli.source import find_source
-from factcli.structures import structures
 
 from . import tiny
 from .hub import HubServer
@@ -411,7 +411,7 @@ def test_matrices_of_zeros(every: bool, tmp_path: Path) -> None:
         for allocation in ("uniform", "global"):
             method = list(structures)[(number + (allocation == "global")) % 3]
             out = tmp_path / f"{criterion}-{allocation}"
-            blocks = {"blocks": 2} if structures[method].uses_blocks else {}
+            blocks = tiny.blocks(method)
             options: dict[str, Any] = {"method": method, "criterion": criterion, "allocation": allocation}
             result = convert(str(dense), out, keep=0.5, **blocks, **options, **reads)
             assert result["error"] == 0 if every else result["error"] > 0

@@ -68,7 +68,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def blocks(method: str, count: int = 2) -> dict[str, Any]:
     """The option of that name, for the methods that have blocks."""
-    return {} if method == "low-rank" else {"blocks": count}
+    return {} if method in ("low-rank", "pivoted") else {"blocks": count}
 
 
 def heads(kind: str) -> list[str]:

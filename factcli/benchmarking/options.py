@@ -8,7 +8,7 @@ import torch
 
 from ..errors import FactcliError, UsageError
 from ..options import Rule, unless
-from ..recipe import DTYPES
+from ..recipe.old_recipe import DTYPES
 from .timing import VARIANTS, Cell, Schedule, paper_schedule
 
 PROTOCOLS = ("rounds", "paper")

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import FactcliError
-from ..linalg import column_sums, gram
 from .statistics import Kind, Statistics
+from .sums import column_sums, gram
 
 
 @dataclass(eq=False)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..linalg import column_sums, gram
+from .sums import column_sums, gram
 
 ANCHOR = 0.5  # weight of the dense model's outputs against what the dense matrix makes of the inputs as they are
 RIDGE = 0.02  # of the mean variance
@@ -53,7 +53,7 @@ def compensated(w: Tensor, drift: Drift, centred: bool) -> Tensor:
 
     The factorized matrix W' should give what the dense model gave, W x, and stay near the dense matrix: it minimises
     a E |W x - W' y|^2 + (1 - a) E |(W - W') y|^2, a being ANCHOR. Completing the square this is E |(T - W') y|^2 and a
-    constant, T = W + a W (E x y^T - E y y^T)(E y y^T)^-1, whatever the metric of the outputs. Moments are about the
+    constant, T = W + a W (E x y^T - E y y^T)(E y y^T)^-1, whatever the norm of the outputs. Moments are about the
     means where a bias takes those up (`centred`); the inverse has a ridge, so that rare directions change little.
     """
     moment, cross = drift.covariance.to(w), drift.cross.to(w)

@@ -1,9 +1,13 @@
 """What calibration gathers for a target."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FISHER = ("sampled", "empirical")
 

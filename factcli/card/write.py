@@ -6,14 +6,14 @@ from typing import Any
 
 import yaml
 
-from .. import __version__
-from ..criteria import criteria
+from .. import __version__, remote_code
+from ..compress.criteria import criteria
+from ..compress.plan import Plan, format_count
+from ..compress.structures import structures
 from ..links import within
 from ..models.carried import survey_directory
-from ..plan import Plan, format_count
-from ..recipe import FILE_NAME, Recipe
+from ..recipe.old_recipe import FILE_NAME, Recipe
 from ..source import Source
-from ..structures import structures
 from .text import BEGIN, END, RESULTS, SPEED, carried, join_card, split_card
 
 NAME = "PATH_OR_ID"  # in an export, until it is published under a name
@@ -86,10 +86,7 @@ tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_
 
 The revision pins weights and code: take a commit from this repository's history. A directory needs none.
 
-`trust_remote_code=True` runs the two Python files that factcli put here. `configuration_factorized.py` names the
-configuration classes; `modeling_factorized.py` builds the native transformers model, then replaces the linear layers
-that `config.json` lists by products of two factors. These two import torch and transformers only, open no file, use no
-network and start no process. The weights are safetensors.
+{_code(plan)}
 {_own_code(source)}
 ## Limits
 
@@ -102,6 +99,18 @@ inputs above all, measure it beside the base model before you rely on it.
 {END}
 """
     return join_card(_metadata(source, kinds, auto_class), text)
+
+
+def _code(plan: Plan) -> str:
+    text = """\
+`trust_remote_code=True` runs the two Python files that factcli put here. `configuration_factorized.py` names the
+configuration classes; `modeling_factorized.py` builds the native transformers model, then replaces the linear layers
+that `config.json` lists by products of two factors. These two import torch and transformers only, open no file, use no
+network and start no process. The weights are safetensors."""
+    for file in remote_code.files_with(plan.layer_file)[len(remote_code.FILES) :]:
+        text = text.replace("the two Python", "the three Python")
+        text = text.replace("These two", f"`{file.name}` has these layers.\nThe three")
+    return text
 
 
 def dense_card(

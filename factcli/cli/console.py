@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..factorization import Progress
+    from ..compress.factorize import Progress
 
 
 def fail(message: str) -> None:

@@ -42,7 +42,11 @@ def command(
     dtype: o.DtypeOption = None,
     schedule: Annotated[
         str | None,
-        typer.Option("--schedule", help="direct, staged (default for low-rank) or mixed-rank.", rich_help_panel=STAGES),
+        typer.Option(
+            "--schedule",
+            help="direct, staged (default for low-rank and pivoted) or mixed-rank.",
+            rich_help_panel=STAGES,
+        ),
     ] = None,
     order: Annotated[
         str | None, typer.Option("--order", help="high-to-low (default) or low-to-high.", rich_help_panel=STAGES)

@@ -25,7 +25,8 @@ VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Show what 
 
 BUDGET = "Budget (exactly one)"
 MethodOption = Annotated[
-    str | None, typer.Option("--method", help="low-rank (default), block-low-rank or monarch.", show_default=False)
+    str | None,
+    typer.Option("--method", help="low-rank (default), block-low-rank, monarch or pivoted.", show_default=False),
 ]
 ParamsOption = Annotated[
     str | None, typer.Option("--params", help="Parameters of the whole model after: 44M, 1.2B.", rich_help_panel=BUDGET)

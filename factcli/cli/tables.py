@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..plan import format_count
+from ..compress.plan import format_count
 
 TEXT = frozenset({"", "advice", "becomes", "dtype", "model", "schedule", "seed", "split", "target", "task", "variant"})
 
@@ -83,5 +83,5 @@ def diagnosis(result: dict[str, Any]) -> None:
         table.add_row(layer["name"], f"{m} x {n}", str(rank), *errors, *spread, layer["advice"])
     show(table)
     out = Console(soft_wrap=True, highlight=False)
-    out.print("\nErrors are relative, each in its criterion's own metric; phi is the Fisher variance.")
+    out.print("\nErrors are relative, each in its criterion's own norm; phi is the Fisher variance.")
     out.print(result["verdict"])

@@ -82,7 +82,7 @@ for _task in (
     Task("rte", _SENTENCES, _ENTAILMENT),
     Task("wnli", _SENTENCES, ("not_entailment", "entailment")),
 ):
-    GLUE.register(_task.name)(_task)
+    GLUE.register(_task)
 
 
 def user_task(

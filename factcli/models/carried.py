@@ -17,6 +17,7 @@ from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
 from ..errors import FactcliError
 from ..links import inside, names_in, read_text, within
+from ..remote_code import CODE, code_files
 from .machine import portable_tokenizer, without_implementations
 from .own_code import Reference, closure, is_native, pipelines, references
 
@@ -26,7 +27,7 @@ _OTHER_FORMATS = (".h5", ".msgpack", ".onnx", ".ot", ".gguf", ".tflite")
 # What factcli itself writes beside config.json and the weights.
 OURS = (
     "README.md", "factcli_recipe.yaml", "finetune_results.json", "eval_results.json", "bench_results.json",
-    "configuration_factorized.py", "modeling_factorized.py",
+    *(file.name for file in CODE),
 )  # fmt: skip
 _TOKENIZER = (
     "tokenizer_config.json", "tokenizer.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja",
@@ -120,7 +121,7 @@ def check(found: Survey, folder: Path) -> None:
     if found.problems:
         raise FactcliError(found.problems[0])
     names = names_in(folder)
-    weights = [n for n in parts(found, names, lambda file: read_text(folder, file, found.name)) if n not in OURS]
+    weights = [n for n in parts(found, names, lambda file: read_text(folder, file, found.name)) if n not in _ours()]
     outside = sorted(n for n in {*found.files, *weights, "config.json"} if n in names and not within(folder, n))
     if outside:
         raise FactcliError(
@@ -132,10 +133,14 @@ def check(found: Survey, folder: Path) -> None:
         raise FactcliError(f"{closed[0]} of {found.name} may not be read: change its rights.")
 
 
+def _ours() -> set[str]:
+    return {*OURS, *(file.name for file in code_files())}
+
+
 def parts(found: Survey, names: Collection[str], read: Callable[[str], str]) -> set[str]:
     """The files that make up a model, and nothing that lies beside them: what is carried, config.json, the weights
     (whether they are there or not), and what factcli wrote."""
-    here = {"config.json", *OURS} & set(names)
+    here = {"config.json", *_ours()} & set(names)
     return {*found.files, *here, *weight_names(names, read)}
 
 

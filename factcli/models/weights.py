@@ -121,11 +121,12 @@ def read_weights(path: Path, name: str, raw: dict[str, Any] | None = None, listi
 
 
 def markers(weights: Weights, raw: dict[str, Any]) -> int:
-    """How many tensors of a factorized model are the one element in the place of a matrix, which has no part in the
-    product and is no parameter (0 for another model); `raw` is its config.json."""
+    """How many elements of a factorized model are no parameters (0 for another model): the one in the place of a
+    matrix, which has no part in the product, and what a layer has in integers; `raw` is its config.json."""
     layers = raw.get("factorization", {}).get("layers", ())
-    names = tuple(f"{layer['name']}.weight" for layer in layers if layer["structure"] != "dense")
-    return sum(name.endswith(names) for name in weights.tensors) if names else 0
+    owners = tuple(layer["name"] for layer in layers if layer["structure"] != "dense")
+    of_layers = {n: t for n, t in weights.tensors.items() if owners and n.rpartition(".")[0].endswith(owners)}
+    return sum(prod(t.shape) for n, t in of_layers.items() if n.endswith(".weight") or t.dtype not in FLOATS)
 
 
 def adapter_sentence(path: Path, name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import transformers
 
 PREFIX = "Factorized"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def __getattr__(name: str) -> Any:

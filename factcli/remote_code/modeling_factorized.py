@@ -6,6 +6,8 @@ and transformers are needed; nothing is downloaded, computed from weights or exe
 """
 
 import math
+import sys
+from functools import partial
 from typing import Any
 
 import torch
@@ -165,18 +167,23 @@ class BlockProduct(torch.autograd.Function):
         return of_x, of_in, of_out, grad.sum(0) if wanted[3] else None, None
 
 
+# What each structure of a plan is built with; a module beside this one may add its own.
+LAYERS: dict[str, Any] = {
+    "low-rank": LowRankLinear,
+    "block-low-rank": partial(BlockLinear, interleaved=False),
+    "monarch": partial(BlockLinear, interleaved=True),
+}
+
+
 def build_layer(layer: dict[str, Any]) -> nn.Module:
-    """The module for one entry of the plan: `{"structure", "shape": [out, in], "rank", "blocks", "bias"}`."""
+    """The module for one entry of the plan: `{"structure", "shape": [out, in], "spec": {"rank", ...}, "bias"}`."""
+    if layer["structure"] not in LAYERS:
+        raise ValueError(f"unknown structure {layer['structure']!r} in config.factorization")
+    # In format version 1 the entry itself had rank and blocks, or null.
+    spec = layer["spec"] if "spec" in layer else {k: layer[k] for k in ("rank", "blocks") if layer.get(k)}
     out_features, in_features = layer["shape"]
-    sizes = {"in_features": in_features, "out_features": out_features, "rank": layer["rank"], "bias": layer["bias"]}
-    match layer["structure"]:
-        case "low-rank":
-            return LowRankLinear(**sizes)
-        case "block-low-rank":
-            return BlockLinear(**sizes, blocks=layer["blocks"], interleaved=False)
-        case "monarch":
-            return BlockLinear(**sizes, blocks=layer["blocks"], interleaved=True)
-    raise ValueError(f"unknown structure {layer['structure']!r} in config.factorization")
+    built: nn.Module = LAYERS[layer["structure"]](in_features, out_features, bias=layer["bias"], **spec)
+    return built
 
 
 def swap_layers(model: nn.Module, layers: list[dict[str, Any]]) -> None:
@@ -230,16 +237,21 @@ def _names(reference: str, model_class: type) -> bool:
     return reference.rpartition(".")[2] == model_class.__name__
 
 
-def __getattr__(name: str) -> Any:
+def factorized_class(name: str, module: str) -> Any:
+    """The class of this name ("FactorizedBertModel") in a module, this one or one beside it; made when first asked."""
     native: Any = getattr(transformers, name.removeprefix(PREFIX), None)
     if not name.startswith(PREFIX) or not hasattr(native, "base_model_prefix"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(f"module {module!r} has no attribute {name!r}")
     config_class = getattr(configuration_factorized, PREFIX + native.config_class.__name__)
     attributes = {
-        "__module__": __name__,
+        "__module__": module,
         "__doc__": f"{native.__name__} with factorized layers.",
         "config_class": config_class,
     }
     model_class: Any = type(name, (FactorizedModel, native), attributes)
-    globals()[name] = model_class
+    setattr(sys.modules[module], name, model_class)
     return model_class
+
+
+def __getattr__(name: str) -> Any:
+    return factorized_class(name, __name__)

@@ -8,9 +8,11 @@ import torch
 from ..calibration.data import load_examples
 from ..calibration.gather import gather
 from ..calibration.losses import Example
-from ..calibration.measure import Measured, criterion_of, options_of
+from ..calibration.measure import options_of
 from ..calibration.statistics import Kind
-from ..plan import Layer
+from ..compress.criteria import criteria
+from ..compress.measured import Measured
+from ..compress.plan import Layer
 from ..source import Loaded
 from ..targets import Target, find_targets
 from .job import Job
@@ -19,13 +21,13 @@ from .job import Job
 def measured_now(
     job: Job, model: torch.nn.Module, device: torch.device, layers: Sequence[Layer] | None, new_head: bool
 ) -> Measured | None:
-    """The metrics of the job's criterion for `layers` (None: every target) of `model`; None where it needs no data.
+    """The norms of the job's criterion for `layers` (None: every target) of `model`; None where it needs no data.
 
     The texts are a sample of the training data, unless the recipe names others. `new_head` says that the head was
     never trained: then it is left out, as its gradients would be noise.
     """
     assert job.recipe is not None
-    criterion = criterion_of(job.recipe)
+    criterion = criteria[job.recipe.criterion].made(job.recipe)
     if not criterion.needs:
         return None
     if layers is None:

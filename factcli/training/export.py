@@ -12,13 +12,13 @@ from transformers import PreTrainedModel
 from ..card.results import update_results
 from ..card.write import dense_card, make_card
 from ..checkpoint import auto_class, write_model
+from ..compress.plan import Plan
 from ..digests import digest_of_files
 from ..files import write_json
 from ..models.weights import read_weights
 from ..outputs import Output
-from ..plan import Plan
 from ..provenance import calibrated_on, made_with, model_argument, trained_on
-from ..recipe import FILE_NAME, dump_recipe
+from ..recipe.old_recipe import FILE_NAME, dump_recipe
 from ..scores.results import OF_TRAINING, identify
 from ..source import Loaded, Source
 from .job import Job

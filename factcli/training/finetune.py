@@ -7,17 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoint import look_at_files
+from ..compress.criteria import criteria
 from ..conversion import pick_device
-from ..criteria import criteria
 from ..data.tasks import GLUE, Task, data_commit, load_split, user_task
 from ..errors import UsageError
 from ..hub.publish import Publishing
 from ..notes import note
 from ..options import PUBLISHING, Values, check_values, given, refuse_idle
 from ..outputs import Output, inputs
-from ..recipe import FILE_NAME, Recipe, make_recipe, parse_dtype, read_recipe, recorded_recipe, source_of_recipe
+from ..recipe.old_recipe import (
+    FILE_NAME,
+    Recipe,
+    make_recipe,
+    parse_dtype,
+    read_recipe,
+    recorded_recipe,
+    source_of_recipe,
+)
 from ..source import Source, find_source
-from ..structures import structures
 from ..targets import find_targets
 from ..unchanged import unchanged
 from .checkpoints import CHECKPOINTS, PHASES, SEEDS, check_clear
@@ -258,8 +265,6 @@ def _recipe(config: str | Path | None, flags: Values, dtype: str | None, setting
         return None
     recipe = make_recipe(config, {**flags, "dtype": dtype})
     _ = recipe.budget  # refused here if it is not exactly one
-    structures[recipe.method]
-    criteria[recipe.criterion]
     return recipe
 
 

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
+from ..compress.plan import Layer, Plan
 from ..data.labels import (
     check_problem,
     check_words,
@@ -26,12 +27,11 @@ from ..models.precision import config_in
 from ..models.trained import Trained
 from ..notes import note
 from ..options import without_effect
-from ..plan import Layer, Plan
 from ..prediction import Prompt, align, encode, encode_answers, labels_of, load_tokenizer
-from ..recipe import FILE_NAME, Recipe, read_recipe, recorded_recipe
+from ..recipe.old_recipe import FILE_NAME, Recipe, read_recipe, recorded_recipe
 from ..remote_code import configuration_factorized
 from ..remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
-from ..source import Loaded, Source, bare_model, factorized_class, load_model, native_head
+from ..source import Loaded, Source, bare_model, factorized_class, layer_file_of, load_model, native_head
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def with_head(source: Source, task: Task, settings: Settings) -> tuple[Source, d
     if native is None:
         what = "text-to-text" if text_to_text else "sequence-classification"
         raise FactcliError(f"{source.name} ({source.config.model_type}) has no {what} head in transformers.")
-    model_class = factorized_class(native) if source.factorized else native
+    model_class = factorized_class(native, layer_file_of(source.raw)) if source.factorized else native
     has_head = source.model_class.__name__.removeprefix(PREFIX) == native.__name__
     config = copy.deepcopy(source.config)
     identity = list(range(len(task.labels)))
@@ -196,7 +196,7 @@ def _padding_token(headed: Source, fit: Fit) -> dict[str, Any]:
 def existing_plan(source: Source) -> tuple[Plan, Recipe | None]:
     """Plan and recipe (None: not known) of a model that is factorized already; the counts of the whole model are filled
     in later."""
-    layers = tuple(Layer(**entry | {"shape": tuple(entry["shape"])}) for entry in source.raw["factorization"]["layers"])
+    layers = tuple(Layer.from_json(entry) for entry in source.raw["factorization"]["layers"])
     file = source.path / FILE_NAME
     recipe = recorded_recipe(file) if file.is_file() and read_recipe(file) else None
     return Plan(layers, 0, sum(layer.shape[0] * layer.shape[1] for layer in layers)), recipe
@@ -208,7 +208,9 @@ def build_model(job: Job) -> Loaded:
     source = job.source
     if job.plan is not None and not source.factorized:
         source = replace(
-            source, config=factorized_config(source, job.plan), model_class=factorized_class(source.model_class)
+            source,
+            config=factorized_config(source, job.plan),
+            model_class=factorized_class(source.model_class, job.plan.layer_file),
         )
     # In float32: as saved, it may be of a precision that does not train.
     if job.keep_head:
@@ -238,11 +240,5 @@ def factorized_config(source: Source, plan: Plan) -> Any:
     """Our configuration for a dense source, with every target of the plan still dense."""
     config_class = getattr(configuration_factorized, PREFIX + source.native_config_class.__name__)
     values = {k: v for k, v in source.config.to_dict().items() if k not in ("model_type", "auto_map", "architectures")}
-    layers = [dense_entry(layer) for layer in plan.layers]
+    layers = [layer.left_dense().to_json() for layer in plan.layers]
     return config_class.from_dict(values | {"factorization": {"format_version": FORMAT_VERSION, "layers": layers}})
-
-
-def dense_entry(layer: Layer) -> dict[str, Any]:
-    """A layer of a plan as long as it is not factorized."""
-    size = layer.shape[0] * layer.shape[1]
-    return replace(layer, structure="dense", rank=None, blocks=None, parameters=size).to_json()

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..compress.plan import Layer
 from ..errors import FactcliError
-from ..plan import Layer
 from ..source import find_source, load_model
 from ..targets import matrix
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from .. import story
-from ..calibration.measure import Measured, criterion_of
+from ..compress.criteria import criteria
+from ..compress.measured import Measured
 from ..conversion import check_feasible, export_factorized, load_for, plan_for
 from ..files import write_json
 from ..outputs import Output
-from ..recipe import Recipe
+from ..recipe.old_recipe import Recipe
 from ..source import find_source
 from .calibrating import measured_now
 from .checkpoints import PHASES, RUN, clear, close_folder, folder_of, forget, open_folder
@@ -118,7 +119,7 @@ def _factorize(job: Job, sparse: Path, place: Output, device: torch.device) -> f
     source = find_source(str(sparse), None, job.trust_remote_code)
     loaded = load_for(source, recipe)
     measured = measured_now(replace(job, source=source), loaded.model, device, None, False)
-    measured = measured or Measured(criterion_of(recipe))
+    measured = measured or Measured(criteria[recipe.criterion].made(recipe))
     plan = plan_for(source, recipe, loaded, measured, device)
     export_factorized(source, recipe, plan, place, loaded, measured, data_dir=job.data_dir, device=device)
     return round(time.perf_counter() - started, 2)

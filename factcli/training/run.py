@@ -76,7 +76,7 @@ def make_stages(job: Job) -> tuple[Stage, ...]:
     if job.plan is None or job.source.factorized:
         return ()
     assert job.settings.schedule is not None
-    return schedules[job.settings.schedule].stages(job.plan.factorized, job.settings.stage_options)
+    return schedules[job.settings.schedule]().stages(job.plan.factorized, job.settings.stage_options)
 
 
 def steps_of(job: Job, epochs: float | None = None) -> int:

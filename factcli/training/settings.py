@@ -7,7 +7,7 @@ from typing import Any
 from ..data.tasks import GLUE
 from ..errors import UsageError
 from ..options import Rule, Values, check_seed, idle, unless
-from ..recipe import read_training
+from ..recipe.old_recipe import read_training
 from .pruning import Pruning
 from .schedules import StageOptions
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import torch
 
-from ..allocations import allocations
-from ..calibration.measure import Measured, criterion_of
+from ..compress.allocations import allocations
+from ..compress.criteria import criteria
+from ..compress.measured import Measured
 from ..conversion import plan_for
 from ..errors import UsageError
-from ..recipe import Recipe
+from ..recipe.old_recipe import Recipe
 from ..source import Source
 from .calibrating import has_new_head, measured_now
 from .distillation import Weights, load_teacher
@@ -57,11 +58,12 @@ def planned(job: Job, recipe: Recipe | None, device: torch.device) -> Job:
     if allocations[recipe.allocation].needs_gains:
         loaded = build_model(result)
         measured = measured_now(result, loaded.model, device, None, has_new_head(result, loaded))
-        plan = plan_for(shape, recipe, loaded, measured or Measured(criterion_of(recipe)), device)
+        measured = measured or Measured(criteria[recipe.criterion].made(recipe))
+        plan = plan_for(shape, recipe, loaded, measured, device)
     else:
         plan = plan_for(shape, recipe)
     assert settings.schedule is not None
-    schedules[settings.schedule].stages(plan.factorized, settings.stage_options)  # refused here if need be
+    schedules[settings.schedule]().stages(plan.factorized, settings.stage_options)  # refused here if need be
     return replace(result, plan=plan)
 
 

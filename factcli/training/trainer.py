@@ -17,8 +17,8 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from .. import remote_code
 from ..checkpoint import auto_map
+from ..compress.factorize import factorize
 from ..errors import FactcliError, UsageError
-from ..factorization import factorize
 from ..files import write_json
 from ..targets import matrix
 from .calibrating import measured_now
@@ -233,10 +233,12 @@ class StagedTrainer(Trainer):
             self.job.tokenizer.save_pretrained(folder)
         if not self.args.should_save or self.job.plan is None:
             return
-        for file in remote_code.FILES:
+        layer_file = self.job.plan.layer_file
+        for file in remote_code.files_with(layer_file):
             shutil.copyfile(file, folder / file.name)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        write_json(folder / "config.json", config | {"auto_map": auto_map(self.job.source.native_config_class)})
+        classes = auto_map(self.job.source.native_config_class, layer_file)
+        write_json(folder / "config.json", config | {"auto_map": classes})
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"

@@ -41,7 +41,7 @@ def auto_config(exports: Path) -> None:
     config = t.AutoConfig.from_pretrained(exports / "bert-cls", **TRUST)
     assert config.model_type == "factorized_bert"
     assert isinstance(config, t.BertConfig)
-    assert config.factorization["format_version"] == 1
+    assert config.factorization["format_version"] == 2
 
 
 @feature

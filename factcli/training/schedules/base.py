@@ -1,9 +1,15 @@
 """What a schedule is: when which layers of a plan are factorized."""
 
-from dataclasses import dataclass
+from __future__ import annotations
 
-from ...plan import Layer
-from ...registry import Registry
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ...compress.structures import structures
+from ...registry import Choice, Registry
+
+if TYPE_CHECKING:
+    from ...compress.plan import Layer
 
 ORDERS = ("high-to-low", "low-to-high")
 
@@ -25,12 +31,12 @@ class Stage:
     layers: tuple[Layer, ...]
 
 
-class Schedule:
-    """Cuts a plan into stages. The main phase of training begins with the last of them."""
+class Schedule(Choice):
+    """Cuts a plan into stages. The main phase of training begins with the last of them; `gradual` says that there is
+    training between them."""
 
-    name: str
-    paper: str
-    preferred_for: tuple[str, ...] = ()
+    paper: ClassVar[str]
+    gradual: ClassVar[bool] = False
 
     def stages(self, layers: list[Layer], options: StageOptions) -> tuple[Stage, ...]:
         """The stages for the layers that the plan factorizes, by step. Raises UsageError for options that do not
@@ -38,9 +44,9 @@ class Schedule:
         raise NotImplementedError
 
 
-schedules: Registry[Schedule] = Registry("schedule", "--schedule")
+schedules: Registry[type[Schedule]] = Registry("schedule", "--schedule")
 
 
 def default_schedule(structure: str) -> str:
     """What the seed paper found best for a structure (section 4.2)."""
-    return next((name for name in schedules if structure in schedules[name].preferred_for), "direct")
+    return next(name for name in schedules if schedules[name].gradual == structures[structure].gradual)

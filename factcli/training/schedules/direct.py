@@ -1,9 +1,16 @@
 """Direct: all at once, then train."""
 
-from ...plan import Layer
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from .base import Schedule, Stage, StageOptions, schedules
 
+if TYPE_CHECKING:
+    from ...compress.plan import Layer
 
+
+@schedules.register
 class Direct(Schedule):
     """Every matrix is factorized before the first step."""
 
@@ -12,6 +19,3 @@ class Direct(Schedule):
 
     def stages(self, layers: list[Layer], options: StageOptions) -> tuple[Stage, ...]:
         return (Stage(0, tuple(layers)),)
-
-
-schedules.register(Direct.name)(Direct())

@@ -1,17 +1,24 @@
 """Staged: a transformer block at a time, with training in between."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from ...errors import UsageError
-from ...plan import Layer
 from .base import ORDERS, Schedule, Stage, StageOptions, schedules
 
+if TYPE_CHECKING:
+    from ...compress.plan import Layer
 
+
+@schedules.register
 class Staged(Schedule):
     """Seed paper, section 3: factorize a subset, train some steps, factorize the next from what was trained; the last
     blocks first, which is the stabler order. The low-rank structure needs it; the block forms do not (section 4.2)."""
 
     name = "staged"
     paper = "Gupta et al. 2024, An Empirical Investigation of Matrix Factorization Methods for Pre-trained Transformers"
-    preferred_for = ("low-rank",)
+    gradual = True
 
     def stages(self, layers: list[Layer], options: StageOptions) -> tuple[Stage, ...]:
         if options.order not in ORDERS:
@@ -39,6 +46,3 @@ def group_by_block(layers: list[Layer]) -> list[list[Layer]]:
         index = next((i for i, part in enumerate(parts) if part.isdigit()), len(parts) - 1)
         blocks.setdefault(".".join(parts[: index + 1]), []).append(layer)
     return list(blocks.values())
-
-
-schedules.register(Staged.name)(Staged())

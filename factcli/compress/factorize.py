@@ -1,0 +1,128 @@
+"""Swap layers of a model, in place, for their factorizations."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from ..calibration.drift import Drift, compensated
+from ..calibration.lockstep import Lockstep
+from ..recipe.old_recipe import Recipe
+from ..targets import Target, matrix
+from .criteria import criteria
+from .measured import Measured
+from .norms import FROBENIUS, KroneckerNorm
+from .plan import Layer
+from .structures import structures
+from .structures.base import held
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Relative errors over several targets, each the root of summed squares over summed squares: in the Frobenius norm,
+    and in the norms of the criterion."""
+
+    frobenius: float
+    own: float
+
+
+@torch.no_grad()
+def factorize(
+    model: nn.Module,
+    layers: Sequence[Layer],
+    recipe: Recipe,
+    device: torch.device,
+    progress: Progress | None = None,
+    measured: Measured | None = None,
+    dtypes: Mapping[str, torch.dtype] | None = None,
+) -> Errors:
+    """Swap the targets `layers` (all that a plan factorizes, or the ones of a stage of training).
+
+    `measured` has the norms of a criterion that needs data. `dtypes` are the types in which the new layers will be
+    saved, by name (the old one's where there is none): factors are rounded to them, and to nothing in between. A bias
+    takes up the mean error of the outputs where the norm knows the mean of the inputs. With compensation
+    layers are taken in the order in which the model runs them, each for the inputs that those before it now give.
+    One matrix at a time is held in float64.
+    """
+    base = model.base_model
+    assert isinstance(base, PreTrainedModel)
+    measured = measured or Measured(criteria[recipe.criterion].made(recipe))
+    swaps = _Swaps(base, recipe, device, measured, dtypes or {})
+    waiting = {layer.name: layer for layer in layers}
+
+    def done(layer: Layer) -> None:
+        del waiting[layer.name]
+        if progress:
+            progress(len(layers) - len(waiting), len(layers), layer.name)
+
+    texts = measured.calibration
+    if recipe.compensates and texts is not None and texts.tokenizer is not None:
+        with Lockstep(base, texts.tokenizer, texts.texts, list(waiting), device) as steps:
+            for name, drift in steps:
+                layer = waiting[name]
+                steps.replace(name, swaps.swap(layer, drift))
+                done(layer)
+    for layer in list(waiting.values()):
+        swaps.swap(layer)
+        done(layer)
+    return swaps.errors()
+
+
+class _Swaps:
+    """Factorizes one layer after the other and adds up the errors."""
+
+    def __init__(
+        self,
+        base: nn.Module,
+        recipe: Recipe,
+        device: torch.device,
+        measured: Measured,
+        dtypes: Mapping[str, torch.dtype],
+    ) -> None:
+        self.base, self.recipe, self.device, self.measured, self.dtypes = base, recipe, device, measured, dtypes
+        self.lost = self.total = self.own_lost = self.own_total = 0.0
+
+    def swap(self, layer: Layer, drift: Drift | None = None) -> nn.Module:
+        """The new layer, which now stands in the model."""
+        structure = structures[layer.structure].made(self.recipe)
+        parent, _, leaf = layer.name.rpartition(".")
+        owner = self.base.get_submodule(parent)
+        module = getattr(owner, leaf)
+        weight, bias = matrix(module), module.bias
+        dtype = self.dtypes.get(layer.name, weight.dtype)
+        w = weight.to(self.device).double()
+        target = Target(layer.name, layer.shape, layer.bias)
+        norm = fitted = self.measured.norm(target, w)
+        aim = w
+        if drift is not None:
+            fitted = self.measured.norm(target, w, drift)
+            aim = compensated(w, drift, layer.bias)
+        tensors = structure.project(aim, layer.spec, fitted)
+        new = structure.dense(held(held(tensors, dtype), torch.float64))
+        difference = new - w
+        self.lost += float(torch.linalg.vector_norm(difference)) ** 2
+        self.total += float(torch.linalg.vector_norm(w)) ** 2
+        if norm is not FROBENIUS:
+            self.own_lost += norm.error(difference)
+            self.own_total += norm.error(w)
+            if bias is not None and isinstance(fitted, KroneckerNorm) and fitted.mean is not None:
+                change = _mean_change(w, new, fitted.mean.to(self.device), drift)
+                bias = bias.double() + change.to(bias.device)
+        swapped = structure.module(layer.to_json(), tensors, bias, dtype, weight.device).train(module.training)
+        setattr(owner, leaf, swapped)
+        return swapped
+
+    def errors(self) -> Errors:
+        frobenius = (self.lost / self.total) ** 0.5 if self.total else 0.0  # all matrices are zero, and so are the new
+        known = self.own_total > 0
+        return Errors(frobenius, (self.own_lost / self.own_total) ** 0.5 if known else frobenius)
+
+
+def _mean_change(w: Tensor, new: Tensor, mean: Tensor, drift: Drift | None) -> Tensor:
+    """What the bias takes up: the mean output of the dense model, less that of the new matrix on its inputs."""
+    before = mean if drift is None else drift.before.to(mean)
+    return w @ before - new @ mean

@@ -1,0 +1,213 @@
+"""A plan: what becomes of every target, with totals. A plan is data."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .. import remote_code
+from ..errors import FactcliError, UsageError
+from ..targets import Target
+from .allocations import Allocation, Gains, Request
+from .structures import Structure, structures
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One target in the plan. `spec` belongs to the structure; a target left dense has structure "dense", no spec, and
+    a reason."""
+
+    name: str
+    shape: tuple[int, int]
+    structure: str
+    spec: Mapping[str, Any]
+    bias: bool
+    parameters: int
+    reason: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As config.json has it; `reason` only where there is one."""
+        return self._entry({"spec": dict(self.spec)})
+
+    def shown(self) -> dict[str, Any]:
+        """As --json has it: what the spec says stands beside the rest, with rank and blocks in any case."""
+        return self._entry({"rank": None, "blocks": None} | dict(self.spec))
+
+    def _entry(self, spec: dict[str, Any]) -> dict[str, Any]:
+        entry = {"name": self.name, "shape": list(self.shape), "structure": self.structure, **spec}
+        entry |= {"bias": self.bias, "parameters": self.parameters}
+        return entry | ({"reason": self.reason} if self.reason else {})
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "Layer":
+        """From config.json, of format version 1 (which had rank and blocks in the entry itself) as well."""
+        values = dict(entry)
+        flat = {name: values.pop(name, None) for name in ("rank", "blocks")}
+        values.setdefault("spec", {k: v for k, v in flat.items() if v is not None})
+        return cls(**values | {"shape": tuple(entry["shape"])})
+
+    def left_dense(self) -> "Layer":
+        """The same target as long as it is not factorized."""
+        return replace(self, structure="dense", spec={}, parameters=self.shape[0] * self.shape[1])
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All targets, and parameters of the whole model and of the targets (matrices, without biases).
+
+    `rest` are the parameters after that are no targets, where they are not those before: the source may lack a head, or
+    hold what is not written again.
+    """
+
+    layers: tuple[Layer, ...]
+    parameters_before: int
+    targets_before: int
+    rest: int | None = None
+
+    @property
+    def targets_after(self) -> int:
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def parameters_after(self) -> int:
+        rest = self.parameters_before - self.targets_before if self.rest is None else self.rest
+        return rest + self.targets_after
+
+    @property
+    def factorized(self) -> list[Layer]:
+        return [layer for layer in self.layers if layer.structure != "dense"]
+
+    @property
+    def layer_file(self) -> Path:
+        """The module of an export that has the layers of this plan."""
+        used = {structures[layer.structure].layer_file for layer in self.factorized if layer.structure in structures}
+        return next(iter(used - {remote_code.MODELING}), remote_code.MODELING)
+
+    def totals(self) -> dict[str, Any]:
+        return {
+            "parameters": {"before": self.parameters_before, "after": self.parameters_after},
+            "targets": {"before": self.targets_before, "after": self.targets_after},
+        }
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Exactly one of: parameters of the whole model, fraction of the targets' parameters, rank of every target."""
+
+    params: int | None = None
+    keep: float | None = None
+    rank: int | None = None
+
+    def __post_init__(self) -> None:
+        given = [f"--{k}" for k in ("params", "keep", "rank") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise UsageError(
+                f"Give exactly one of --params, --keep and --rank, not {' and '.join(given) if given else 'none'}."
+            )
+        if self.keep is not None and not (math.isfinite(self.keep) and 0 < self.keep < 1):
+            raise UsageError(f"--keep {self.keep} is not a fraction between 0 and 1: 0.25 keeps a quarter.")
+        if self.rank is not None and self.rank < 1:
+            raise UsageError(f"--rank {self.rank} is below 1.")
+        if self.params is not None and self.params < 1:
+            raise UsageError(f"--params {self.params} is not a positive count.")
+
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9}
+
+
+def parse_count(text: str | int | float) -> int:
+    """ "44M", "1.2B", "44400000" or a number -> a count."""
+    match = re.fullmatch(r"\s*([0-9][0-9_]*\.?[0-9]*(?:e[0-9]+)?)\s*([kmbg]?)\s*", str(text).lower())
+    if not match:
+        raise UsageError(f"--params {text!r} is not a count of parameters: write 44M, 1.2B or 44400000.")
+    count = float(match[1].replace("_", "")) * _UNITS[match[2]]
+    if not math.isfinite(count):
+        raise UsageError(f"--params {text!r} is more than any model has: write 44M, 1.2B or 44400000.")
+    return round(count)
+
+
+def format_count(count: float) -> str:
+    """44454144 -> "44.45M"."""
+    for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
+        if count >= size:
+            return f"{count / size:.2f}{unit}"
+    return str(int(count))
+
+
+def make_plan(
+    targets: list[Target],
+    parameters: int,
+    structure: Structure,
+    budget: Budget,
+    allocation: Allocation,
+    force_rank: bool = False,
+    multiple: int = 1,
+    gains: Gains | None = None,
+) -> Plan:
+    """The plan for `targets` of a model with `parameters` in all; ranks are multiples of `multiple`. `gains` is for the
+    allocations that look at the weights.
+
+    Never above the budget, and the nearest such plan that the allocation knows. Raises FactcliError for a budget that
+    cannot be met (with the feasible range), UsageError for targets that the structure cannot take.
+    """
+    structure.check(targets)
+    free = [t for t in targets if t.kept is None]
+    dense = sum(t.size for t in targets)
+    kept = dense - sum(t.size for t in free)
+    request = Request(tuple(free), structure, 0, multiple if budget.rank is None else 1, gains)
+    if budget.rank is not None:
+        ranks = {t.name: _fixed_rank(request, t, budget.rank, force_rank) for t in free}
+    else:
+        smallest = kept + sum(request.cost(t, request.cap(t, 1)) for t in free)
+        limit = _limit(budget, smallest, dense, parameters)
+        ranks = allocation.ranks(replace(request, limit=limit - kept))
+    layers = tuple(_layer(request, t, ranks.get(t.name), budget) for t in targets)
+    plan = Plan(layers, parameters, dense)
+    if not plan.factorized:
+        raise FactcliError(
+            f"Every target would stay dense: {layers[0].reason}. Take a lower rank or budget"
+            + (", or --force-rank." if budget.rank is not None else ".")
+        )
+    return plan
+
+
+def _limit(budget: Budget, smallest: int, dense: int, parameters: int) -> int:
+    """Parameters that the targets may have together."""
+    rest = parameters - dense
+    if budget.keep is not None:
+        limit = int(budget.keep * dense)
+        if limit < smallest:
+            raise FactcliError(
+                f"--keep {budget.keep} is below what rank 1 costs: the feasible range is {smallest / dense:.4f} to 1."
+            )
+        return limit
+    assert budget.params is not None
+    if not rest + smallest <= budget.params < parameters:
+        where = "below what it needs" if budget.params < rest + smallest else "not below the dense model"
+        raise FactcliError(
+            f"--params {format_count(budget.params)} is {where}: {format_count(rest)} parameters are not targets, so "
+            f"the feasible range is {format_count(rest + smallest)} ({rest + smallest}) to {format_count(parameters)}."
+        )
+    return budget.params - rest
+
+
+def _fixed_rank(request: Request, target: Target, rank: int, force: bool) -> int | None:
+    if force:
+        return min(rank, request.structure.max_rank(target.shape))
+    return request.cap(target, rank)
+
+
+def _layer(request: Request, target: Target, rank: int | None, budget: Budget) -> Layer:
+    structure = request.structure
+    if rank is not None:
+        spec, cost = structure.spec(rank), request.cost(target, rank)
+        return Layer(target.name, target.shape, structure.name, spec, target.bias, cost)
+    even = structure.break_even(target.shape)
+    reason = target.kept or (
+        f"rank {budget.rank} is at or above its break-even rank {even:.1f}"
+        if budget.rank is not None
+        else f"dense is no larger from rank {even:.1f} on"
+    )
+    return Layer(target.name, target.shape, "dense", {}, target.bias, target.size, reason)
