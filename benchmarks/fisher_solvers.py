@@ -11,9 +11,10 @@ import time
 
 from factcli.compress.measured import measure
 from factcli.compress.structures.elementwise import error, normalized, solvers, start
-from factcli.recipe.old_recipe import Recipe
-from factcli.source import find_source, load_model
-from factcli.targets import find_targets, matrix
+from factcli.models.loading import load_model
+from factcli.models.model import find_model
+from factcli.models.targets import find_targets, matrix
+from factcli.recipe.factorizing import Recipe
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     parser.add_argument("--include", default=".")
     parser.add_argument("--keep", type=float, default=0.25)
     args = parser.parse_args()
-    source = find_source(args.model)
+    source = find_model(args.model)
     loaded = load_model(source)
     recipe = Recipe(criterion="fisher", calibration=args.calibration)
     measured = measure(source, loaded, recipe, data_dir=args.data_dir)

@@ -33,13 +33,14 @@ from transformers import BertConfig, BertModel
 import factcli
 from factcli import remote_code
 from factcli.compress.allocations import allocations
-from factcli.compress.plan import Budget, make_plan
+from factcli.compress.plan import make_plan
 from factcli.compress.structures import structures
-from factcli.files import write_text
+from factcli.files.atomic import write_text
+from factcli.models.loading import count_parameters
+from factcli.models.targets import find_targets
+from factcli.recipe.factorizing import Budget
 from factcli.remote_code.configuration_factorized import FORMAT_VERSION, FactorizedBertConfig
 from factcli.remote_code.modeling_factorized import FactorizedBertModel, build_layer
-from factcli.source import count_parameters
-from factcli.targets import find_targets
 
 SHAPES = ((768, 768), (3072, 768), (768, 3072))  # (out, in): attention, up, down
 RANKS = (24, 120, 192, 360)  # per matrix: the blocks share it

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import runs
 
-from factcli.files import write_text
+from factcli.files.atomic import write_text
 
 CONFIGURATIONS: dict[str, list[str]] = {
     "dense": [],

@@ -19,7 +19,7 @@ from typing import Any
 import runs
 
 import factcli
-from factcli.files import write_text
+from factcli.files.atomic import write_text
 from factcli.training.pruning import PRUNINGS
 
 

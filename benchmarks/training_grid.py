@@ -20,7 +20,7 @@ from typing import Any
 import runs
 
 import factcli
-from factcli.files import write_text
+from factcli.files.atomic import write_text
 
 TASKS = {"mrpc": 230, "rte": 156, "sst2": 800}  # training steps of a run: 2 epochs, 2 epochs, 0.4 epochs
 DENSE_EPOCHS = {"mrpc": 4, "rte": 4, "sst2": 1}

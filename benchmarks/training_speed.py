@@ -104,7 +104,7 @@ def bare(folder: Path, layers: int, device: torch.device) -> Iterator[float]:
 
 def ours(folder: Path, model: Path, device: torch.device, threads: int, **plan: Any) -> Iterator[float]:
     """Seconds of each step of `finetune`, which runs in a thread and takes a step when it is asked for one."""
-    from factcli.training.finetune import finetune
+    from factcli.commands.finetune import finetune
 
     go, done, laps = threading.Semaphore(0), threading.Semaphore(0), []
 

@@ -1,34 +1,22 @@
 """factcli: compress transformers by matrix factorization. The commands are functions of the same names."""
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.1.0"
 
-# name -> module; a module may not have the name of what it exports, or importing it would hide the function
-_API = {
-    "bench": "benchmarking.bench",
-    "convert": "conversion",
-    "evaluate": "evaluation",
-    "finetune": "training.finetune",
-    "diagnose": "diagnosis",
-    "inspect": "inspection",
-    "load": "checkpoint",
-    "push": "hub.publish",
+_API = {  # name -> module; types and keywords are in __init__.pyi
+    "bench": "commands.bench",
+    "convert": "commands.convert",
+    "evaluate": "commands.evaluate",
+    "finetune": "commands.finetune",
+    "diagnose": "commands.diagnose",
+    "inspect": "commands.inspect",
+    "load": "models.export",
+    "push": "commands.push",
     "FactcliError": "errors",
 }
 __all__ = ["FactcliError", "bench", "convert", "diagnose", "evaluate", "finetune", "inspect", "load", "push"]
-
-if TYPE_CHECKING:
-    from .benchmarking.bench import bench
-    from .checkpoint import load
-    from .conversion import convert
-    from .diagnosis import diagnose
-    from .errors import FactcliError
-    from .evaluation import evaluate
-    from .hub.publish import push
-    from .inspection import inspect
-    from .training.finetune import finetune
 
 
 def __getattr__(name: str) -> Any:  # torch and transformers are imported when first needed

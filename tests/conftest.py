@@ -2,6 +2,8 @@
 
 import gc
 import os
+import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,12 +26,14 @@ from .processes import Python
 torch.set_num_threads(1)
 
 ROOT = Path(__file__).parent.parent
+TRANSFORMERS_4 = ROOT / ".cache" / "transformers-4"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 COMMANDS = (
-    "factcli.training.finetune", "factcli.diagnosis", "factcli.benchmarking.bench", "factcli.hub.publish",
+    "factcli.commands.finetune", "factcli.commands.diagnose", "factcli.commands.bench", "factcli.publishing.publish",
     "sklearn.metrics", "datasets",
 )  # fmt: skip
 MODELS = ("transformers.models.bert.modeling_bert", "transformers.models.auto.tokenization_auto")
+PATIENCE = "tests.hub_patience"
 LIBRARIES = ("torch", "transformers.modeling_utils", *MODELS)
 
 
@@ -68,6 +72,16 @@ def stranger(bare_python: Path, world: dict[str, str]) -> Iterator[Run]:
 
 
 @pytest.fixture(scope="session")
+def stranger_4(bare_python: Path, world: dict[str, str]) -> Iterator[Run]:
+    """The same with the last transformers 4, where `make test` installed it."""
+    if not TRANSFORMERS_4.is_dir():
+        pytest.skip("make test installs the last transformers 4")
+    old = world | {"PYTHONPATH": str(TRANSFORMERS_4)}
+    with Python(bare_python, old, bare_python.parent, LIBRARIES) as python:
+        yield python.run
+
+
+@pytest.fixture(scope="session")
 def python(world: dict[str, str]) -> Iterator[Python]:
     """An interpreter that has factcli."""
     with Python(sys.executable, world, ROOT, (*COMMANDS, *MODELS)) as made:
@@ -80,19 +94,41 @@ def factcli(python: Python) -> Run:
     return partial(python.run, "-m", "factcli")
 
 
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path]:
+    """A port for the Hubs of all modules, one after the other, and what their clients have as HF_HOME."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1], tmp_path_factory.mktemp("home of the hub")
+
+
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
+def hub(tmp_path_factory: pytest.TempPathFactory, address: tuple[int, Path]) -> Iterator[HubServer]:
     """A Hub of the module's own on 127.0.0.1, which must have met nothing that it does not know."""
-    with HubServer(tmp_path_factory.mktemp("hub")) as server:
+    with at(address, tmp_path_factory.mktemp("hub")) as server:
         yield server
         assert server.errors == []
 
 
-@pytest.fixture(scope="module")
-def online(hub: HubServer, world: dict[str, str]) -> Iterator[Python]:
-    """An interpreter that has factcli and finds that Hub; without a token."""
-    with Python(sys.executable, world | hub.env, ROOT, (*COMMANDS, *MODELS)) as made:
+def at(address: tuple[int, Path], folder: Path) -> HubServer:
+    """A Hub for `online`, of which nothing is known yet."""
+    shutil.rmtree(address[1], ignore_errors=True)
+    return HubServer(folder, *address)
+
+
+@pytest.fixture(scope="session")
+def client(address: tuple[int, Path], world: dict[str, str]) -> Iterator[Python]:
+    """What `online` is, for all modules: it imports once."""
+    port, home = address
+    with HubServer(home, port, home) as server:
+        env = world | server.env
+    with Python(sys.executable, env, ROOT, (*COMMANDS, *MODELS, PATIENCE)) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def online(hub: HubServer, client: Python) -> Python:
+    """An interpreter that has factcli and finds that Hub; without a token, and without patience."""
+    return client
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from .processes import Python
 _SCRIPT = """
 import json, sys
 import factcli
-from factcli.hub import publish
-publish.DELAYS = (0.05, 0.05, 0.05)  # a test's patience
+from factcli.publishing import publish
+publish.DELAYS, publish.LONGEST = (0.05, 0.05, 0.05), 0.05  # a test's patience
 for line in sys.stdin:
     ask = json.loads(line)
     try:

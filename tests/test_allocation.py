@@ -7,7 +7,7 @@ import torch
 
 from factcli.compress.allocations import Request, allocations
 from factcli.compress.structures import structures
-from factcli.targets import Target
+from factcli.models.targets import Target
 
 from .compress.made import make
 

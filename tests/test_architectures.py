@@ -8,9 +8,9 @@ import transformers
 from safetensors.torch import save_file
 
 from factcli import convert, load
-from factcli.checkpoint import auto_map
 from factcli.compress.structures import structures
 from factcli.models.check import sample_inputs
+from factcli.models.export import auto_map
 
 from . import tiny
 from .conftest import Run

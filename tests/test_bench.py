@@ -16,10 +16,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 import factcli
-from factcli.benchmarking.counting import count_flops, peak_memory
-from factcli.benchmarking.inputs import make_inputs
-from factcli.benchmarking.ratios import judge
 from factcli.cli.costs import measured
+from factcli.measuring.counting import count_flops, peak_memory
+from factcli.measuring.inputs import make_inputs
+from factcli.measuring.ratios import judge
 from factcli.models.fit import positions
 
 from . import tiny
@@ -295,7 +295,7 @@ def test_bad_input(made: Path, tmp_path: Path) -> None:
         (dense, {"seconds": 1.0}, 2, "either --seconds or --runs"),
         (dense, {"runs": 0}, 2, "at least 1"),
         (dense, {"dtype": "int8"}, 2, "take float32, float16, bfloat16"),
-        (dense, {"threads": 0}, 2, "at least 1"),
+        (dense, {"threads": 0}, 2, "--threads 0 is below 1"),
         (dense, {"sequence_length": 65}, 1, "has 64 positions"),
         (dense, {"baseline": str(tmp_path / "none")}, 1, "is not a directory"),
         (dense, {"baseline": str(tmp_path / "broken")}, 1, "has no weights"),

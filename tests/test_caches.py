@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import factcli
-from factcli import caches
-from factcli.caches import cache_directory, find, keep, making
+from factcli.files import caches
+from factcli.files.caches import cache_directory, find, keep, making
 
 from .training_helpers import rows as make_rows
 from .training_helpers import save_model, write_csv, write_glue
@@ -121,7 +121,7 @@ def test_several_processes_compute_once(folder: Path, tmp_path: Path) -> None:
 import sys, time
 from pathlib import Path
 import torch
-from factcli.caches import find, keep, making
+from factcli.files.caches import find, keep, making
 log, name = Path(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 input()

@@ -9,20 +9,19 @@ import torch
 from torch import Tensor
 
 import factcli
-from factcli.caches import cache_directory
 from factcli.calibration import Kind
 from factcli.calibration.data import CalibrationOptions, load_examples
 from factcli.calibration.gather import collate, gather
 from factcli.calibration.losses import Example, find_head
 from factcli.calibration.measure import calibrate
-from factcli.calibration.statistics import FISHER
 from factcli.compress.measured import measure
 from factcli.errors import FactcliError, UsageError
+from factcli.files.caches import cache_directory
 from factcli.models.fit import Fit, find_fit
-from factcli.prediction import load_tokenizer
-from factcli.recipe.old_recipe import Recipe
-from factcli.source import Source, find_source, load_meta, load_model
-from factcli.targets import find_targets, matrix
+from factcli.models.loading import load_meta, load_model
+from factcli.models.model import Model, find_model
+from factcli.models.targets import find_targets, matrix
+from factcli.recipe.factorizing import FISHER, Recipe
 
 from . import tiny
 from .training_helpers import rows, save_model, write_csv
@@ -55,11 +54,11 @@ def examples(count: int = 12, seed: int = 0) -> list[Example]:
 
 def tokenizer(folder: Path) -> Any:
     save_model(folder)
-    return load_tokenizer(find_source(str(folder)))
+    return find_model(str(folder)).tokenizer
 
 
-def fit_of(source: Source) -> Fit:
-    return find_fit(load_meta(source).model, load_tokenizer(source), source.name)
+def fit_of(source: Model) -> Fit:
+    return find_fit(load_meta(source).model, source.tokenizer, source.name)
 
 
 def tensors(found: Any) -> dict[str, Tensor]:
@@ -184,7 +183,7 @@ def test_labels_that_the_model_lacks(tmp_path: Path) -> None:
 
 
 def test_padding_on_the_right(tmp_path: Path) -> None:
-    fit = fit_of(find_source(str(save_model(tmp_path / "m"))))
+    fit = fit_of(find_model(str(save_model(tmp_path / "m"))))
     batch, special = collate([Example((1, 5, 2)), Example((1, 2))], fit, torch.device("cpu"))
     assert batch["attention_mask"].tolist() == [[1, 1, 1], [1, 1, 0]]
     assert special.tolist() == [[True, False, True], [True, True, True]]
@@ -205,13 +204,13 @@ def options(file: Path, **changes: Any) -> CalibrationOptions:
 def test_texts_alone_are_enough(trained: Path, tmp_path: Path) -> None:
     file = tmp_path / "texts.txt"
     file.write_text("w1 w2 w3\nw4 w5\n")
-    source = find_source(str(trained))
+    source = find_model(str(trained))
     assert len(load_examples(options(file), fit_of(source), source.config, False)) == 2
 
 
 def test_samples_are_drawn_from_all(trained: Path, tmp_path: Path) -> None:
     file = write_csv(tmp_path / "t.csv", rows(100, 0))
-    source = find_source(str(trained))
+    source = find_model(str(trained))
     tok = fit_of(source)
     few = load_examples(options(file, samples=10), tok, source.config, False)
     every = load_examples(options(file), tok, source.config, False)
@@ -232,13 +231,13 @@ def test_samples_are_drawn_from_all(trained: Path, tmp_path: Path) -> None:
 def test_bad_files(text: str, said: str, trained: Path, tmp_path: Path) -> None:
     file = tmp_path / "bad.csv"
     file.write_text(text)
-    source = find_source(str(trained))
+    source = find_model(str(trained))
     with pytest.raises(FactcliError, match=said):
         load_examples(options(file), fit_of(source), source.config, False)
 
 
 def test_unknown_data(trained: Path) -> None:
-    source = find_source(str(trained))
+    source = find_model(str(trained))
     with pytest.raises(FactcliError, match="neither a GLUE task, a file, nor a Hub id"):
         load_examples(CalibrationOptions("sst3"), fit_of(source), source.config, False)
 
@@ -247,21 +246,21 @@ def test_empirical_needs_labels(trained: Path, tmp_path: Path) -> None:
     file = tmp_path / "t.txt"
     file.write_text("w1 w2\nw3\n")
     recipe = Recipe(criterion="kfac", calibration=str(file), fisher="empirical", keep=0.5)
-    source = find_source(str(trained))
+    source = find_model(str(trained))
     with pytest.raises(FactcliError, match="no column 'label'"):
         measure(source, load_model(source), recipe)
 
 
 def test_few_tokens_warn(trained: Path, tmp_path: Path) -> None:
     file = write_csv(tmp_path / "t.csv", rows(1, 0))
-    source = find_source(str(trained))
+    source = find_model(str(trained))
     found = calibrate(source, load_model(source), options(file), frozenset({Kind.INPUTS}))
     assert "fewer than the features" in found.warnings[0]
 
 
 def test_cached_by_model_data_and_settings(trained: Path, tmp_path: Path) -> None:
     file, other = write_csv(tmp_path / "t.csv", rows(20, 0)), write_csv(tmp_path / "o.csv", rows(20, 1))
-    source = find_source(str(trained))
+    source = find_model(str(trained))
 
     def go(data: Path = file, kinds: frozenset[Kind] = ALL, **changes: Any) -> Any:
         return calibrate(source, load_model(source), options(data, **changes), kinds)
@@ -284,7 +283,7 @@ def test_cached_by_model_data_and_settings(trained: Path, tmp_path: Path) -> Non
 
 def test_a_damaged_cache_is_no_error(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write_csv(tmp_path / "t.csv", rows(20, 0))
-    source = find_source(str(trained))
+    source = find_model(str(trained))
     calibrate(source, load_model(source), options(file), ALL)
     for entry in cache_directory("calibration").glob("*.safetensors"):
         entry.write_bytes(entry.read_bytes()[:100])
@@ -296,12 +295,12 @@ def test_a_damaged_cache_is_no_error(trained: Path, tmp_path: Path, monkeypatch:
 def test_an_untrained_head_is_left_out(tmp_path: Path) -> None:
     """A base checkpoint under the name of a head: random logits say nothing, so hidden states are followed."""
     folder = save_model(tmp_path / "m", head="BertForSequenceClassification")
-    source = find_source(str(folder))
+    source = find_model(str(folder))
     loaded = load_model(source)
     loaded.absent.add("classifier.weight")
     found = calibrate(source, loaded, options(write_csv(tmp_path / "t.csv", rows(8, 0))), ALL)
     base = gather(
-        loaded.model.base_model, load_tokenizer(source),
+        loaded.model.base_model, source.tokenizer,
         load_examples(options(tmp_path / "t.csv"), fit_of(source), source.config, False),
         find_targets(loaded.model.base_model), ALL,
     )  # fmt: skip

@@ -6,9 +6,9 @@ import pytest
 from huggingface_hub import ModelCard
 
 import factcli
+from factcli.card.provenance import command_line
 from factcli.card.results import update_results, update_speed
 from factcli.card.text import BEGIN, END, carried, merge, problems, split_card
-from factcli.provenance import command_line
 
 from . import tiny
 

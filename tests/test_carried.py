@@ -13,13 +13,13 @@ from safetensors.torch import save_file
 from transformers import AutoTokenizer
 
 from factcli import FactcliError, convert, evaluate, remote_code
-from factcli.checkpoint import export_config, write_small_files
 from factcli.compress.plan import Plan
 from factcli.hub.download import damaged
-from factcli.hub.files import export_files
 from factcli.models.carried import Survey, survey, survey_directory
+from factcli.models.export import export_config, write_small_files
+from factcli.models.model import find_model
 from factcli.models.tokenizers import name_classes
-from factcli.source import find_source
+from factcli.publishing.files import export_files
 
 from . import tiny
 from .hub import HubServer
@@ -405,13 +405,13 @@ def small_source(kind: str, folder: Path, config: str = "", like: str = "") -> P
 
 def ids_of_export(folder: Path, out: Path, text: str) -> list[int]:
     """What the tokenizer of an export makes of a text; with factcli's code and with its own."""
-    source = find_source(str(folder), weights=False)
+    source = find_model(str(folder), weights=False)
     out.mkdir()
     write_small_files(out, source, export_config(source, Plan((), 0, 0), source.model_class, {}))
     for file in remote_code.FILES:
         shutil.copy(file, out)
     ids: list[int] = AutoTokenizer.from_pretrained(out, trust_remote_code=True)(text)["input_ids"]
-    ours = find_source(str(out), weights=False, accept_factorized=True)
+    ours = find_model(str(out), weights=False, accept_factorized=True)
     assert AutoTokenizer.from_pretrained(out, config=ours.config)(text)["input_ids"] == ids
     return ids
 

@@ -16,9 +16,9 @@ from factcli.calibration.gather import collate
 from factcli.calibration.losses import Example, decoder_inputs
 from factcli.errors import UsageError
 from factcli.models.fit import find_fit
-from factcli.prediction import load_tokenizer
-from factcli.source import find_source, load_model
-from factcli.targets import find_targets, matrix
+from factcli.models.loading import load_model
+from factcli.models.model import find_model
+from factcli.models.targets import find_targets, matrix
 
 from . import tiny
 from .training_helpers import rows, save_model, write_csv
@@ -38,7 +38,7 @@ def examples(count: int = 9) -> list[Example]:
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = save_model(tmp_path_factory.mktemp("tokenizer") / "model")
-    return load_tokenizer(find_source(str(folder)))
+    return find_model(str(folder)).tokenizer
 
 
 def other(layer: nn.Module, seed: int) -> nn.Linear:
@@ -170,9 +170,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @torch.no_grad()
 def encoder_error(dense: Path, small: Path, data: Path) -> float:
     """Of the last hidden states on the texts that the model was calibrated on, relative."""
-    source = find_source(str(dense))
+    source = find_model(str(dense))
     one, two, tokenizer = load_model(source).model.base_model.eval(), load(small).base_model.eval(), None
-    tokenizer = load_tokenizer(source)
+    tokenizer = source.tokenizer
     fit = find_fit(one, tokenizer, source.name)
     lost = total = 0.0
     for line in data.read_text().splitlines()[1:]:

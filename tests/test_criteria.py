@@ -16,9 +16,10 @@ from factcli.compress.measured import measure
 from factcli.compress.norms import ElementwiseNorm, KroneckerNorm
 from factcli.compress.structures import structures
 from factcli.errors import FactcliError, UsageError
-from factcli.recipe.old_recipe import Recipe
-from factcli.source import find_source, load_model
-from factcli.targets import find_targets, matrix
+from factcli.models.loading import load_model
+from factcli.models.model import find_model
+from factcli.models.targets import find_targets, matrix
+from factcli.recipe.factorizing import Recipe
 
 from . import tiny
 from .compress.made import BLOCKS, make
@@ -62,7 +63,7 @@ def test_the_error_of_the_export_is_the_one_predicted(
         str(world_of / kind), tmp_path / "out", method=method, keep=0.5, criterion=name, device="cpu", **data, **alone,
         **tiny.blocks(method),
     )  # fmt: skip
-    source = find_source(str(world_of / kind))
+    source = find_model(str(world_of / kind))
     dense = load_model(source)
     measured = measure(source, dense, Recipe(criterion=name, **data))
     small = load(tmp_path / "out")
@@ -94,21 +95,20 @@ def test_activation_is_the_error_of_the_outputs(world_of: Path, tmp_path: Path) 
     """On the calibration texts one by one, the mean squared error of a layer's outputs is the error predicted."""
     from factcli.calibration.data import CalibrationOptions, load_examples
     from factcli.models.fit import find_fit
-    from factcli.prediction import load_tokenizer
 
     data = str(world_of / "train.csv")
     name = "encoder.layer.0.intermediate.dense"
     convert(
         str(world_of / "bert"), tmp_path / "out", keep=0.4, criterion="activation", calibration=data, include=[name]
     )
-    source = find_source(str(world_of / "bert"))
+    source = find_model(str(world_of / "bert"))
     dense, small = load_model(source), load(tmp_path / "out")
     norm = measure(source, dense, Recipe(criterion="activation", calibration=data, include=(name,))).norm(
         next(t for t in find_targets(dense.model.base_model) if t.name == name)
     )
     one, other = (m.base_model.get_submodule(name) for m in (dense.model, small))
     lost = count = 0.0
-    fit = find_fit(dense.model, load_tokenizer(source), source.name)
+    fit = find_fit(dense.model, source.tokenizer, source.name)
     for example in load_examples(CalibrationOptions(data), fit, source.config, False):
         seen: list[torch.Tensor] = []
         hook = one.register_forward_hook(lambda m, args, out, seen=seen: seen.append(args[0]))
@@ -124,7 +124,7 @@ def test_activation_is_the_error_of_the_outputs(world_of: Path, tmp_path: Path) 
 @pytest.mark.parametrize("name", NEEDY)
 def test_it_is_the_best_in_its_own_metric(name: str, world_of: Path, tmp_path: Path) -> None:
     data = str(world_of / "train.csv")
-    source = find_source(str(world_of / "bert"))
+    source = find_model(str(world_of / "bert"))
     dense = load_model(source)
     measured = measure(source, dense, Recipe(criterion=name, calibration=data))
     errors = {}
@@ -208,7 +208,7 @@ def test_without_data(name: str, world_of: Path) -> None:
     ("options", "said"),
     [
         ({"fisher": "true"}, "--fisher 'true' is unknown"),
-        ({"criterion": "fisher", "solver": "newton"}, "Unknown solver 'newton'"),
+        ({"criterion": "fisher", "solver": "newton"}, "--solver 'newton' is unknown: take cg or adam-sgd"),
         ({"criterion": "sparsity", "sparsity": "l3"}, "--sparsity 'l3' is unknown: take l0, l1, l2, entries"),
         ({"calibration_samples": -1}, "--calibration-samples -1 is below 1"),
         ({"rank_multiple": -8}, "--rank-multiple -8 is below 1"),

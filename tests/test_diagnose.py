@@ -12,9 +12,10 @@ from factcli import diagnose
 from factcli.compress.criteria import criteria
 from factcli.compress.measured import measure
 from factcli.errors import FactcliError
-from factcli.recipe.old_recipe import Recipe
-from factcli.source import find_source, load_model
-from factcli.targets import find_targets, matrix
+from factcli.models.loading import load_model
+from factcli.models.model import find_model
+from factcli.models.targets import find_targets, matrix
+from factcli.recipe.factorizing import Recipe
 
 from .training_helpers import rows, save_model, write_csv
 
@@ -35,7 +36,7 @@ def own_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_spectra_and_errors(folder: Path) -> None:
     result = diagnose(str(folder / "model"))
     assert result["calibration"] is None
-    base = load_model(find_source(str(folder / "model"))).model.base_model
+    base = load_model(find_model(str(folder / "model"))).model.base_model
     assert [x["name"] for x in result["layers"]] == [t.name for t in find_targets(base)]
     for layer in result["layers"]:
         values = torch.linalg.svdvals(matrix(base.get_submodule(layer["name"])).detach().double())
@@ -52,7 +53,7 @@ def test_spectra_and_errors(folder: Path) -> None:
 def test_with_data(folder: Path) -> None:
     data = str(folder / "train.csv")
     result = diagnose(str(folder / "model"), calibration=data)
-    source = find_source(str(folder / "model"))
+    source = find_model(str(folder / "model"))
     weights = measure(source, load_model(source), Recipe(criterion="fisher", calibration=data)).calibration
     assert weights is not None
     assert result["calibration"]["examples"] == 48

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import factcli
+from factcli.recipe.training import make_settings
 from factcli.training.distillation import (
     Weights,
     attention_loss,
@@ -21,7 +22,6 @@ from factcli.training.distillation import (
     matched,
 )
 from factcli.training.schedules import schedules
-from factcli.training.settings import make_settings
 
 from .training_helpers import rows, same, save_model, stage_steps, write_csv, write_glue
 

@@ -81,7 +81,7 @@ def test_weights_that_the_source_lacks_are_not_invented(tmp_path: Path) -> None:
 def test_sharded_source_and_sharded_export(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tiny.make("bert").save_pretrained(tmp_path / "dense", max_shard_size="20KB")
     convert(str(tmp_path / "dense"), tmp_path / "whole", keep=0.5)
-    monkeypatch.setattr("factcli.checkpoint.MAX_SHARD_SIZE", "10KB")
+    monkeypatch.setattr("factcli.models.export.MAX_SHARD_SIZE", "10KB")
     convert(str(tmp_path / "dense"), tmp_path / "shards", keep=0.5)
     assert len(list((tmp_path / "shards").glob("model-*.safetensors"))) > 1
     whole, shards = load(tmp_path / "whole").state_dict(), load(tmp_path / "shards").state_dict()
@@ -89,7 +89,7 @@ def test_sharded_source_and_sharded_export(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_shared_weight_stays_dense_with_a_reason(tmp_path: Path) -> None:
-    from factcli.targets import find_targets
+    from factcli.models.targets import find_targets
 
     model = tiny.make("bert")
     layers = model.encoder.layer

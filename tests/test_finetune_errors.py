@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import factcli
-from factcli.memory import memory_advice
+from factcli.models.memory import memory_advice
 
 from .training_helpers import rows, save_model, write_csv, write_glue
 

@@ -16,10 +16,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
 
 import factcli
+from factcli.data.encoding import encode
 from factcli.errors import FactcliError
 from factcli.models.fit import Fit, find_fit
-from factcli.prediction import encode, load_tokenizer, predict
-from factcli.source import Source, bare_model, find_source, load_model
+from factcli.models.loading import bare_model, load_model
+from factcli.models.model import Model, find_model
+from factcli.scores.prediction import predict
 
 from . import tiny
 from .conftest import Run
@@ -77,8 +79,8 @@ def save(folder: Path, model: t.PreTrainedModel, tokenizer: Any) -> Path:
 
 
 def fit_of(folder: Path) -> Fit:
-    source: Source = find_source(str(folder))
-    return find_fit(bare_model(source), load_tokenizer(source), source.name)
+    source: Model = find_model(str(folder))
+    return find_fit(bare_model(source), source.tokenizer, source.name)
 
 
 def check_alone(folder: Path, texts: list[str], pairs: list[str] | None = None) -> None:
@@ -89,9 +91,9 @@ def check_alone(folder: Path, texts: list[str], pairs: list[str] | None = None) 
         for i, text in enumerate(texts):
             given = tokenizer(text, pairs[i] if pairs else None, return_tensors="pt")
             alone.append(model.eval()(**{k: v for k, v in given.items() if k in taken}).logits[0])
-    source = find_source(str(folder))
+    source = find_model(str(folder))
     loaded = load_model(source).model
-    fit = find_fit(loaded, load_tokenizer(source), source.name)
+    fit = find_fit(loaded, source.tokenizer, source.name)
     data = Dataset.from_dict({"text": texts} | ({"text_pair": pairs} if pairs else {}))
     features = encode(fit, data, fit.limit(None, bool(pairs)).tokens)
     padding = loaded.config.pad_token_id

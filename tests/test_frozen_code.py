@@ -14,8 +14,6 @@ from factcli import FactcliError, convert, evaluate, finetune, inspect, load
 from factcli.remote_code import CODE, EARLIER, FILES, LAYER_VERSIONS, VERSIONS, digest, foreign_code
 
 from . import tiny
-from .conftest import Run
-from .test_reload import TRANSFORMERS_4
 from .training_helpers import rows, write_csv
 
 EXPORTS = Path(__file__).parent / "data" / "exports-1"  # made with the first of VERSIONS
@@ -111,11 +109,9 @@ ALONE = """if True:
 """
 
 
-@pytest.mark.parametrize("old", [False, True], ids=["today", "transformers-4"])
-def test_exports_of_the_first_version_load_by_their_own_code(old: bool, stranger: Run) -> None:
-    if old and not TRANSFORMERS_4.is_dir():
-        pytest.skip("make test installs the last transformers 4")
-    done = stranger("-c", ALONE, str(EXPORTS), **({"PYTHONPATH": str(TRANSFORMERS_4)} if old else {}))
+@pytest.mark.parametrize("run", ["stranger", "stranger_4"], ids=["today", "transformers-4"])
+def test_exports_of_the_first_version_load_by_their_own_code(run: str, request: pytest.FixtureRequest) -> None:
+    done = request.getfixturevalue(run)("-c", ALONE, str(EXPORTS))
     assert done.returncode == 0, done.stderr
 
 

@@ -1,6 +1,7 @@
 """Hub ids, through the real client and a server on this machine."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,11 +10,18 @@ import pytest
 from factcli import inspect
 
 from . import tiny
-from .conftest import Run
+from .conftest import MODELS, PATIENCE, ROOT, at
 from .hub import HubServer
 from .processes import Python
 
 MODEL = "someone/tiny-bert"
+OFFLINE = """
+from huggingface_hub import constants
+from factcli.cli import main
+
+constants.HF_HUB_OFFLINE = True  # as the variable does at import
+main()
+"""
 FAILURES = {
     ("someone/unknown", "stranger"): "not on the Hub, or is private",
     ("someone/private", "stranger"): "HF_TOKEN",
@@ -28,13 +36,13 @@ FAILURES = {
 
 
 @pytest.fixture(scope="module")
-def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
+def hub(tmp_path_factory: pytest.TempPathFactory, address: tuple[int, Path]) -> Iterator[HubServer]:
     """Repositories of `someone`: tiny-bert (tag v1, and a later main), another, private, gated, and broken."""
     tmp_path = tmp_path_factory.mktemp("hub")
     repo = tmp_path / "repo"
     tiny.make("bert").save_pretrained(repo)
     (repo / "README.md").write_text("---\nlicense: mit\nlanguage: en\n---\n# A model\n")
-    with HubServer(tmp_path / "hub") as server:
+    with at(address, tmp_path / "hub") as server:
         server.add_repo(MODEL, repo, tags=("v1",))
         (repo / "later.txt").write_text("later")
         server.add_repo(MODEL, repo)
@@ -48,7 +56,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
     assert server.errors == []
 
 
-def test_convert_from_the_hub(hub: HubServer, online: Python, tmp_path: Path, factcli: Run) -> None:
+def test_convert_from_the_hub(hub: HubServer, online: Python, tmp_path: Path) -> None:
     done = online.run("-m", "factcli", "convert", f"{MODEL}@v1", "--keep", "0.5", "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     made = inspect(tmp_path / "out")["made_with"]
@@ -56,7 +64,7 @@ def test_convert_from_the_hub(hub: HubServer, online: Python, tmp_path: Path, fa
     card = (tmp_path / "out" / "README.md").read_text()
     assert f"base_model: {MODEL}" in card
     assert "license: mit" in card
-    again = factcli("convert", MODEL, "--keep", "0.5", "--dry-run", "--json", **{**hub.env, "HF_HUB_OFFLINE": "1"})
+    again = online.run("-c", OFFLINE, "convert", MODEL, "--keep", "0.5", "--dry-run", "--json")
     assert again.returncode == 1  # main was never fetched
     assert "HF_HUB_OFFLINE" in again.stderr
 
@@ -81,9 +89,10 @@ def test_failures_are_one_sentence_without_the_token(
     assert not (tmp_path / "out").exists()
 
 
-def test_no_network(tmp_path: Path, factcli: Run) -> None:
+def test_no_network(tmp_path: Path, world: dict[str, str]) -> None:
     env = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home")}
-    done = factcli("convert", "bert-base-uncased", "--keep", "0.5", "-o", tmp_path / "out", **env)
+    with Python(sys.executable, world | env, ROOT, (*MODELS, PATIENCE)) as python:
+        done = python.run("-m", "factcli", "convert", "bert-base-uncased", "--keep", "0.5", "-o", tmp_path / "out")
     assert done.returncode == 1
     assert "cannot be reached" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -8,12 +8,12 @@ import pytest
 from transformers import PretrainedConfig
 
 import factcli
+from factcli.commands.evaluate import file_task
 from factcli.data.labels import by_output, outputs_of_classes
 from factcli.data.names import Names, alike, number, plain, sort_names
 from factcli.data.tasks import MULTI, Task, load_split, user_task
 from factcli.errors import FactcliError, UsageError
-from factcli.evaluation import file_task
-from factcli.source import find_source
+from factcli.models.model import find_model
 
 from .training_helpers import rows, save_model, write_csv
 
@@ -168,7 +168,7 @@ def test_ids_and_names_against_a_model_with_names(tmp_path: Path) -> None:
 def test_ids_count_in_the_order_that_the_user_gives(tmp_path: Path) -> None:
     """Names are read in the order of the training, on which F1 depends; ids are outputs, whose names the user gives."""
     names = {"id2label": {0: "no", 1: "yes"}, "label2id": {"no": 0, "yes": 1}}
-    source = find_source(str(save_model(tmp_path / "m", "bert", "BertForSequenceClassification", **names)))
+    source = find_model(str(save_model(tmp_path / "m", "bert", "BertForSequenceClassification", **names)))
     for file, labels in (("names.csv", ("no", "yes")), ("ids.csv", ("yes", "no"))):
         data = [("w1", "yes" if file == "names.csv" else "0"), ("w2", "no" if file == "names.csv" else "1")]
         write_csv(tmp_path / file, data)

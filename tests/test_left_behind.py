@@ -11,8 +11,8 @@ import torch
 from transformers.utils import logging
 
 import factcli
+from factcli.commands.unchanged import unchanged
 from factcli.training.events import Event
-from factcli.unchanged import unchanged
 
 from .training_helpers import rows, save_model, write_csv
 
@@ -36,7 +36,11 @@ def train(**options: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "options",
-    [{"learning_rate": "search"}, {"keep": 0.5, "seeds": "1-2"}, {"keep": 0.5, "prune": "magnitude", "density": 0.5}],
+    [
+        {"learning_rate": "search"},
+        {"keep": 0.5, "stage_steps": 2, "seeds": "1-2"},
+        {"keep": 0.5, "prune": "magnitude", "density": 0.5},
+    ],
 )
 def test_only_the_output(options: dict[str, Any], here: Path) -> None:
     train(**options)
@@ -86,7 +90,7 @@ def state() -> tuple[Any, ...]:
 
 def test_the_process_is_as_it_was(here: Path) -> None:
     before = state()
-    train(keep=0.5, criterion="kfac", precision="bfloat16")
+    train(keep=0.5, stage_steps=2, criterion="kfac", precision="bfloat16")
     factcli.convert("../bert", "small", keep=0.5, criterion="kfac", calibration="../d.csv")
     factcli.evaluate("out", validation="../d.csv")
     factcli.bench("small", sequence_length=8, runs=1, threads=2, device="cpu")

@@ -16,7 +16,7 @@ from factcli.calibration.losses import Head, pseudo_loss
 from factcli.data.labels import check_unnamed_order
 from factcli.data.tasks import MULTI, SINGLE, Task, load_split, user_task
 from factcli.errors import FactcliError, UsageError
-from factcli.metrics import compute_metrics, is_failed, majority_score
+from factcli.scores.metrics import compute_metrics, is_failed, majority_score
 from factcli.training.distillation import logit_loss
 from factcli.training.mixed import consistency_loss
 

@@ -10,12 +10,15 @@ import pytest
 import yaml
 
 import factcli
+from factcli.card.provenance import command_line
 from factcli.cli import main
 from factcli.errors import UsageError
-from factcli.options import Rule, idle, refuse_idle, unless
-from factcli.provenance import command_line
-from factcli.recipe.old_recipe import Recipe, make_recipe
-from factcli.training.settings import Settings, make_settings, parse_seeds
+from factcli.recipe.commands import FINETUNE
+from factcli.recipe.factorizing import Recipe
+from factcli.recipe.file import make_recipe
+from factcli.recipe.rules import Rule, idle, refuse_idle, unless
+from factcli.recipe.running import Training
+from factcli.recipe.training import Settings, make_settings
 
 from .training_helpers import rows, save_model, write_csv, write_glue
 
@@ -201,9 +204,9 @@ def test_no_effect(command: str, option: str, because: str, instead: str, fail: 
         (TRAIN + "--limit 0", "--limit 0 is below 1"),
         (TRAIN + "--save-steps -1", "--save-steps"),
         (TRAIN + "--seed -1", "--seed -1 is not a whole number"),
-        (TRAIN + "--seeds 1-99999999999", "--seeds 99999999999 is not a whole number"),
+        (TRAIN + "--seeds 1-99999999999", "has a seed that is not a whole number"),
         (TRAIN + "--seeds 1-4000000", "more than 1000"),
-        (TRAIN + "--learning-rate nan", "--learning-rate nan is not between 0 and 1"),
+        (TRAIN + "--learning-rate nan", "--learning-rate nan is not a finite number"),
         (TRAIN + "--weight-decay inf", "--weight-decay inf is not a finite number"),
         (TRAIN + "--label-names ''", "--label-names is empty"),
         (TRAIN + "--label-names no,,yes", "--label-names is empty"),
@@ -214,7 +217,7 @@ def test_no_effect(command: str, option: str, because: str, instead: str, fail: 
         (TRAIN.replace("bert", "") + "", "MODEL is empty"),
         ("finetune -o out --train d.csv --validation d.csv", "Give MODEL"),
         ("eval three --task sst2 --data-dir glue --limit 0", "--limit 0 is below 1"),
-        ("eval three --task sst2 --data-dir glue --batch-size 0", "at least 1"),
+        ("eval three --task sst2 --data-dir glue --batch-size 0", "--batch-size 0 is below 1"),
         ("eval three --validation d.csv --text-column ''", "--text-column is empty"),
         ("eval three", "Give either --task"),
         ("eval three --task sst2 --data-dir glue --text-to-text", "does not answer in words"),
@@ -225,7 +228,7 @@ def test_no_effect(command: str, option: str, because: str, instead: str, fail: 
         ("bench bert --dtype int8", "--dtype 'int8' is unknown"),
         ("bench bert --variant ''", "--variant is empty"),
         ("bench bert --device mps", "--device mps is not measured"),
-        ("diagnose bert --calibration d.csv --calibration-samples 0", "at least 1"),
+        ("diagnose bert --calibration d.csv --calibration-samples 0", "--calibration-samples 0 is below 1"),
         ("diagnose bert --seed -1", "--seed -1 is not a whole number"),
         ("push small me/x --create-pr --revision main", "leave out --revision and --tag"),
         ("push small ''", "REPO_ID is empty"),
@@ -242,12 +245,12 @@ def test_zero_and_nothing_are_values(command: str, said: str, fail: Fail) -> Non
         ("keep: 0.5\ncalibration: d.csv", "'calibration' in the recipe {} has no effect with --criterion frobenius"),
         ("keep: 0.5\nforce_rank: true", "'force_rank' in the recipe {} has no effect without --rank"),
         ("keep: 0.5\nrank: 4", "The recipe {} has keep and rank: leave one of them"),
-        ("keep: 0", "--keep 0 is not a fraction"),
-        ("keep: .nan", "has keep: nan, which is not a number (written"),
+        ("keep: 0", "has keep: 0, which is not a fraction"),
+        ("keep: .nan", "has keep: nan, which is not a finite number"),
         ("rank: 4\nallocation: global", "--rank is one rank for all"),
         ("rank: 4.5", "has rank: 4.5, which is not a whole number"),
-        ("keep: 0.5\nseed: -1", "--seed -1 is not a whole number"),
-        ("keep: 0.5\nmethod: ''", "has method: '', which is not a text"),
+        ("keep: 0.5\nseed: -1", "has seed: -1, which is not a whole number"),
+        ("keep: 0.5\nmethod: ''", "has method: '', which is empty"),
         ("keep: 0.5\ninclude: [1]", "has include: [1], which is not a text or a list of texts"),
     ],
 )
@@ -268,7 +271,7 @@ def test_of_a_recipe(text: str, said: str, place: Path, tmp_path: Path) -> None:
     [
         ("{stage_steps: 5, schedule: direct}", "'stage_steps' in the recipe {} has no effect with --schedule direct"),
         ("{temperature: 3}", "'temperature' in the recipe {} has no effect without --teacher"),
-        ("{epochs: 3, max_steps: 5}", "'epochs' in the recipe {} has no effect with --max-steps"),
+        ("{epochs: 3, max_steps: 5}", "has epochs and max_steps: leave one of them"),
         ("{prune_warmup: 0.2}", "'prune_warmup' in the recipe {} has no effect without --prune"),
         ("{consistency: 1}", "'consistency' in the recipe {} has no effect with --schedule staged"),
         ("{max_steps: 2.5}", "has max_steps: 2.5, which is not a whole number"),
@@ -331,10 +334,10 @@ def test_values_that_are_nothing_win_over_the_recipe(tmp_path: Path) -> None:
 
 
 def test_seeds() -> None:
-    assert parse_seeds("1-3, 7") == [1, 2, 3, 7]
+    assert FINETUNE.ask({"seeds": "1-3, 7"}).of(Training).seeds == (1, 2, 3, 7)
     for text in ("", "1-", "-1", "3-1", "1,1", "a", "1-2-3"):
         with pytest.raises(UsageError, match="--seeds"):
-            parse_seeds(text)
+            FINETUNE.ask({"seeds": text})
 
 
 def test_what_is_saved_is_what_has_an_effect() -> None:

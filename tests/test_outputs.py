@@ -14,10 +14,10 @@ import pytest
 import torch
 
 import factcli
-from factcli import files
 from factcli.errors import CheckFailed, FactcliError
-from factcli.outputs import Output, inputs
-from factcli.written import foreign
+from factcli.files import atomic as files
+from factcli.files.outputs import Output, inputs
+from factcli.files.written import foreign
 
 from . import tiny
 from .training_helpers import save_model, save_tokenizer, write_glue
@@ -462,8 +462,8 @@ def start(script: str, *args: str | Path) -> subprocess.Popen[str]:
 
 WRITES = """
 import json, os, signal, sys
-from factcli import files
-from factcli.outputs import Output
+from factcli.files import atomic as files
+from factcli.files.outputs import Output
 
 def kill(): os.kill(os.getpid(), signal.SIGKILL)
 
@@ -546,7 +546,7 @@ def test_several_processes_update_a_file(tmp_path: Path) -> None:
     script = """
 import json, sys
 from pathlib import Path
-from factcli import files
+from factcli.files import atomic as files
 file = Path(sys.argv[1])
 for i in range(40):
     with files.updating(file):

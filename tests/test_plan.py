@@ -9,9 +9,11 @@ import pytest
 import transformers
 
 from factcli import FactcliError, convert
-from factcli.compress.plan import Budget, format_count, parse_count
 from factcli.errors import UsageError
-from factcli.recipe.old_recipe import make_recipe
+from factcli.recipe.factorizing import Budget, Size
+from factcli.recipe.file import make_recipe
+from factcli.recipe.reading import resolve
+from factcli.recipe.values import format_count
 
 from . import tiny
 
@@ -102,7 +104,7 @@ def test_include_and_exclude(tmp_path: Path) -> None:
 
 
 def test_targets_are_the_linear_layers_of_the_blocks() -> None:
-    from factcli.targets import find_targets
+    from factcli.models.targets import find_targets
 
     model = tiny.make("bert", "BertForSequenceClassification")
     names = {t.name for t in find_targets(model.base_model)}
@@ -114,13 +116,13 @@ def test_targets_are_the_linear_layers_of_the_blocks() -> None:
 @pytest.mark.parametrize(("text", "count"), [("44M", 44_000_000), ("1.2B", 1_200_000_000), ("44400000", 44_400_000),
                                               ("28.53m", 28_530_000), ("500k", 500_000), (7, 7)])  # fmt: skip
 def test_counts(text: str | int, count: int) -> None:
-    assert parse_count(text) == count
+    assert resolve(Size, {"params": text}).params == count
 
 
-@pytest.mark.parametrize("text", ["banana", "", "-3M", "44 MB", "1.2.3M", "nan"])
+@pytest.mark.parametrize("text", ["banana", "-3M", "44 MB", "1.2.3M", "nan"])
 def test_counts_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match="44M"):
-        parse_count(text)
+        resolve(Size, {"params": text})
 
 
 def test_format_count() -> None:

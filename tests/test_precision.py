@@ -12,9 +12,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from factcli import convert, evaluate, finetune, load
-from factcli.checkpoint import with_dtype
 from factcli.errors import CheckFailed
 from factcli.models.check import sample_inputs
+from factcli.models.export import with_dtype
 from factcli.models.precision import cast, stored_dtypes
 
 from . import tiny
@@ -165,7 +165,8 @@ def test_the_bias_takes_up_the_error_of_what_is_saved(tmp_path: Path) -> None:
     from factcli.calibration.data import CalibrationOptions
     from factcli.calibration.measure import calibrate
     from factcli.calibration.statistics import Kind
-    from factcli.source import find_source, load_model
+    from factcli.models.loading import load_model
+    from factcli.models.model import find_model
 
     dense = save_model(tmp_path / "dense", "bert")
     data = write_csv(tmp_path / "texts.csv", rows(24, 4))
@@ -173,7 +174,7 @@ def test_the_bias_takes_up_the_error_of_what_is_saved(tmp_path: Path) -> None:
         str(dense), tmp_path / "out", rank=4, criterion="activation", compensation="none", calibration=str(data),
         calibration_samples=24, dtype="bfloat16",
     )  # fmt: skip
-    found = find_source(str(dense))
+    found = find_model(str(dense))
     options = CalibrationOptions(str(data), 24)
     statistics = calibrate(found, load_model(found), options, frozenset({Kind.INPUTS})).statistics
     before, after = weights(dense), weights(tmp_path / "out")

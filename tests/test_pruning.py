@@ -13,11 +13,13 @@ from torch import nn
 import factcli
 from factcli.calibration.statistics import Statistics
 from factcli.compress.criteria import Evidence
-from factcli.compress.criteria.sparsity import VARIANTS, Sparsity, SparsityOptions
+from factcli.compress.criteria.sparsity import Sparsity, SparsityOptions
+from factcli.models.targets import Target
+from factcli.recipe.fields import declared
+from factcli.recipe.training import Prune
 from factcli.remote_code.modeling_factorized import LowRankLinear
-from factcli.targets import Target
 from factcli.training.mixed import MixedRank, consistency_loss
-from factcli.training.pruning import PRUNINGS, SCOPES, Pruner, Pruning, highest
+from factcli.training.pruning import Pruner, check_sizes, highest
 
 from .processes import Python
 from .training_helpers import same, save_model, train_and_be_killed, write_glue
@@ -34,12 +36,17 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+PRUNINGS = tuple(declared(Prune)["prune"].about.known)
+SCOPES = tuple(declared(Prune)["prune_scope"].about.known)
+VARIANTS = tuple(declared(SparsityOptions)["sparsity"].about.known)
+
+
 @pytest.mark.parametrize("method", PRUNINGS)
 @pytest.mark.parametrize("scope", SCOPES)
 def test_density_follows_its_schedule_exactly(method: str, scope: str) -> None:
     """Entries that are pruned are zero after every step, whatever the optimizer's momentum does."""
     weights = {"a": nn.Parameter(torch.randn(6, 10)), "b": nn.Parameter(torch.randn(10, 10) * 3)}
-    pruning = Pruning(method, 0.25, scope, 0.2, 0.3)
+    pruning = Prune(prune=method, density=0.25, prune_scope=scope, prune_warmup=0.2, prune_cooldown=0.3)
     pruner = Pruner(weights, pruning)
     optimizer = torch.optim.AdamW(weights.values(), lr=0.05)
     total = 40
@@ -64,7 +71,7 @@ def test_movement_keeps_what_grows_taylor_what_matters_and_magnitude_what_is_lar
     push = torch.tensor([[1.0, 0.5, -1.0, -1.0]])  # gradients: the first two shrink, the last two grow
     for method, kept in (("movement", [2, 3]), ("taylor", [0, 2]), ("magnitude", [0, 1])):
         weight = nn.Parameter(start.clone())
-        pruner = Pruner({"w": weight}, Pruning(method, 0.5, warmup=0, cooldown=0.9))
+        pruner = Pruner({"w": weight}, Prune(prune=method, density=0.5, prune_warmup=0.0, prune_cooldown=0.9))
         weight.grad = push.clone()
         pruner.before_step()
         pruner.after_step(10, 10)
@@ -72,7 +79,7 @@ def test_movement_keeps_what_grows_taylor_what_matters_and_magnitude_what_is_lar
         assert torch.equal(weight[0, kept], start[0, kept])
     # The score is -w dL/dw, also of what is pruned, with the value that it had: so it may come back.
     weight = nn.Parameter(start.clone())
-    pruner = Pruner({"w": weight}, Pruning("movement", 0.5, warmup=0, cooldown=0.9))
+    pruner = Pruner({"w": weight}, Prune(prune="movement", density=0.5, prune_warmup=0.0, prune_cooldown=0.9))
     for gradient in (push, -3 * push):
         weight.grad = gradient.clone()
         pruner.before_step()
@@ -84,13 +91,15 @@ def test_movement_keeps_what_grows_taylor_what_matters_and_magnitude_what_is_lar
 
 def test_nothing_to_prune_is_refused() -> None:
     with pytest.raises(factcli.FactcliError, match="nothing to prune"):
-        Pruning("magnitude", 0.3).check([])
+        check_sizes(Prune(prune="magnitude", density=0.3), [])
 
 
 def test_no_matrix_is_left_empty_by_what_others_have() -> None:
     weights = {"a": nn.Parameter(torch.randn(8, 8) * 0.01), "b": nn.Parameter(torch.randn(8, 8))}
     best = int(weights["a"].abs().argmax())
-    pruner = Pruner(weights, Pruning("magnitude", 0.3, "global", 0.0, 0.5))
+    pruner = Pruner(
+        weights, Prune(prune="magnitude", density=0.3, prune_scope="global", prune_warmup=0.0, prune_cooldown=0.5)
+    )
     pruner.after_step(10, 10)
     assert torch.nonzero(weights["a"].flatten()).flatten().tolist() == [best]
     assert sum(int((w != 0).sum()) for w in weights.values()) == round(0.3 * 128)

@@ -166,7 +166,7 @@ TROUBLES = {
     "cut": {"cut": True},
     "reset": {"cut": "reset"},
     "cut after the deed": {"cut": True, "late": True},
-    "slow": {"delay": 0.5},
+    "slow": {"delay": 0.1},
 }
 PASSING = ("429", "500", "503", "cut", "reset", "cut after the deed", "slow")
 

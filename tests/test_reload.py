@@ -82,14 +82,10 @@ def test_exported_code_is_ours_and_imports_only_torch_and_transformers(exports: 
                 assert (node.level == 1 and node.module in siblings) or node.module in ("functools", "torch", "typing")
 
 
-TRANSFORMERS_4 = Path(__file__).parent.parent / ".cache" / "transformers-4"
-
-
-@pytest.mark.skipif(not TRANSFORMERS_4.is_dir(), reason="make test installs the last transformers 4")
-def test_every_feature_with_the_last_transformers_4(exports: Path, stranger: Run) -> None:
-    version = stranger("-c", "import transformers; print(transformers.__version__)", PYTHONPATH=str(TRANSFORMERS_4))
+def test_every_feature_with_the_last_transformers_4(exports: Path, stranger_4: Run) -> None:
+    version = stranger_4("-c", "import transformers; print(transformers.__version__)")
     assert version.stdout.strip() == "4.57.6"
-    done = stranger(str(FEATURES), str(exports), PYTHONPATH=str(TRANSFORMERS_4))
+    done = stranger_4(str(FEATURES), str(exports))
     outcome = dict(json.loads(line) for line in done.stdout.splitlines() if line.startswith("["))
     assert list(outcome) == NAMES
     assert not {name: failure for name, failure in outcome.items() if failure}

@@ -123,7 +123,7 @@ def test_another_run_is_not_continued(
 
 def test_versions_and_processes(interrupted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr("factcli.provenance.__version__", "9.9")
+    monkeypatch.setattr("factcli.card.provenance.__version__", "9.9")
     with pytest.raises(FactcliError) as error:
         factorizing(interrupted, resume=True)
     for said in ("the version of factcli (0.1.0 then, 9.9 now)", "the number of processes (1 then, 2 now)"):

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 import factcli
-from factcli.caches import cache_directory
 from factcli.data.tasks import GLUE, load_split
 from factcli.errors import UsageError
-from factcli.source import find_source
+from factcli.files.caches import cache_directory
+from factcli.models.model import find_model
+from factcli.recipe.training import Settings
 from factcli.training.distillation import Weights, load_teacher
 from factcli.training.job import prepare
-from factcli.training.settings import Settings
 from factcli.training.teacher_cache import cached
 
 from .training_helpers import same, save_model, weights, write_glue
@@ -37,7 +37,7 @@ def test_it_says_what_the_teacher_says(hidden: float, place: Path) -> None:
     """Of every example, whatever batch it comes in."""
     task = GLUE["sst2"]
     train, validation = (load_split(task, split, place / "glue") for split in ("train", None))
-    job = prepare(find_source(str(place / "base")), task, Settings(), train, validation)
+    job = prepare(find_model(str(place / "base")), task, Settings(), train, validation)
     source, teacher = load_teacher(job, str(place / "teacher"), Weights(hidden=hidden))
     kept = cached(teacher, source, job, torch.device("cpu"))
     for start in (0, 5, 60):

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 import factcli
+from factcli.card.provenance import earlier_steps
 from factcli.cli import main
-from factcli.provenance import earlier_steps
-from factcli.source import find_source
+from factcli.models.model import find_model
 
 from .hub import HubServer
 from .hub_client import HubClient
@@ -132,7 +132,7 @@ def test_what_was_done_before_is_carried_on(here: Path) -> None:
     factcli.finetune("models/bert", "dense", task="sst2", data_dir="GLUE", **FAST)
     factcli.convert("dense", "small", keep=0.5)
     factcli.finetune("small", "out", task="sst2", data_dir="GLUE", **FAST)
-    steps = earlier_steps(find_source("out", accept_factorized=True))
+    steps = earlier_steps(find_model("out", accept_factorized=True))
     assert [re.split(r"[ ,(]", step)[0] for step in steps] == ["Fine-tuned", "Factorized", "Fine-tuned"]
     card = Path("out/README.md").read_text()
     assert all(f"{number}. {step}" in card for number, step in enumerate(steps, 1))
@@ -144,11 +144,11 @@ def test_what_was_done_before_is_carried_on(here: Path) -> None:
 def test_steps_of_others_do_not_write_the_card(here: Path) -> None:
     recipe = Path("models/bert/factcli_recipe.yaml")
     recipe.write_text(yaml.safe_dump({"made_with": {"steps": ["a\n\n# b <!-- factcli: end -->", 5, "x" * 999] * 20}}))
-    found = earlier_steps(find_source("models/bert"))
+    found = earlier_steps(find_model("models/bert"))
     assert len(found) <= 20
     assert all("\n" not in step and "<!--" not in step and len(step) <= 400 for step in found)
     recipe.write_text("[")
-    assert earlier_steps(find_source("models/bert")) == []
+    assert earlier_steps(find_model("models/bert")) == []
 
 
 def test_a_factorized_model_without_a_recipe(here: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_model_of_the_hub_needs_no_argument(here: Path, hub: HubServer, owner:
     first = hub.add_repo("someone/dense", here / "models" / "bert")
     common = {"data_dir": str(here / "GLUE"), "save_steps": 0, "device": "cpu"}
     owner.call("finetune", "someone/dense", str(here / "out"), task="sst2", keep=0.5, max_steps=2, batch_size=8,
-               **common)  # fmt: skip
+               stage_steps=2, learning_rate=1e-3, **common)  # fmt: skip
     assert "factcli finetune -c factcli_recipe.yaml --data-dir GLUE\n" in (here / "out" / "README.md").read_text()
     hub.add_repo("someone/dense", here / "models" / "teacher")  # it has moved on since
     owner.call("finetune", None, str(here / "again"), config=str(here / "out" / "factcli_recipe.yaml"), **common)

@@ -15,7 +15,7 @@ from torch import Tensor
 from factcli import FactcliError, convert, finetune, inspect, load
 from factcli.compress.criteria import criteria
 from factcli.compress.structures import structures
-from factcli.source import find_source
+from factcli.models.model import find_model
 
 from . import tiny
 from .hub import HubServer
@@ -72,7 +72,7 @@ def converted(folder: Path, tmp_path: Path, **options: Any) -> tuple[dict[str, T
     result = convert(str(folder), tmp_path / "out", keep=0.5, **options)
     assert {k: result[k] for k in ("parameters", "bytes")} == {k: planned[k] for k in ("parameters", "bytes")}
     before, after = (
-        find_source(str(p), accept_factorized=True).stored.tensors.values() for p in (folder, tmp_path / "out")
+        find_model(str(p), accept_factorized=True).stored.tensors.values() for p in (folder, tmp_path / "out")
     )
     swapped = sum(layer["structure"] != "dense" for layer in result["layers"])
     assert result["bytes"]["before"] == sum(t.bytes for t in before)

@@ -9,8 +9,8 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ..caches import find, keep
-from ..source import Source
+from ..files.caches import find, keep
+from ..models.model import Model
 from .gather import Calibration
 from .losses import Example
 from .statistics import Kind, Statistics
@@ -20,7 +20,7 @@ KIND = "calibration"
 _FIELDS = tuple(f.name for f in fields(Statistics) if f.name != "tokens")
 
 
-def fingerprint(source: Source, examples: Sequence[Example], kinds: Iterable[Kind], settings: dict[str, Any]) -> str:
+def fingerprint(source: Model, examples: Sequence[Example], kinds: Iterable[Kind], settings: dict[str, Any]) -> str:
     """A name for what a pass would give: of the model (weights and configuration), the tokens and labels that it
     would see, in any order, and the settings."""
     digest = hashlib.sha256(repr((VERSION, sorted(k.value for k in kinds), sorted(settings.items()))).encode())

@@ -9,16 +9,15 @@ import numpy as np
 import torch
 from transformers import PretrainedConfig
 
+from ..data.encoding import encode
 from ..data.hub_sets import parse_id, read_hub
 from ..data.labels import by_output, head_size, model_labels, outputs_of_classes, unnamed
 from ..data.tables import KINDS, is_table
 from ..data.tasks import GLUE, HUB_ID, LABEL, MULTI, Task, load_split, user_task
-from ..errors import FactcliError, UsageError
+from ..errors import FactcliError
 from ..hub.data import commit_of
 from ..models.fit import Fit
-from ..prediction import encode
 from .losses import Example
-from .statistics import FISHER
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -45,12 +44,6 @@ class CalibrationOptions:
     data_dir: str | Path | None = None
     seed: int = 0
     revision: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.fisher not in FISHER:
-            raise UsageError(f"--fisher {self.fisher!r} is unknown: take {' or '.join(FISHER)}.")
-        if self.samples < 1 or (self.max_length is not None and self.max_length < 1):
-            raise UsageError("--calibration-samples and --max-length are at least 1.")
 
 
 def load_examples(options: CalibrationOptions, fit: Fit, config: PretrainedConfig, labelled: bool) -> list[Example]:

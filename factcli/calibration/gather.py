@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..data.encoding import batches_within
 from ..errors import FactcliError
 from ..models.fit import Fit, find_fit
-from ..prediction import batches_within
-from ..targets import Target
+from ..models.targets import Target
 from .collector import Collector
 from .losses import DISCRIMINATORS, Example, Head, decoder_inputs, find_head, mask_tokens, pseudo_loss
 from .statistics import Kind, Statistics

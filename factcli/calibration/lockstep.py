@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..data.encoding import batches_within
 from ..models.fit import find_fit
-from ..prediction import batches_within
-from ..targets import matrix
+from ..models.targets import matrix
 from .collector import as_tokens
 from .drift import Drift, measure_drift
 from .gather import collate, place

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
-from ..caches import making
 from ..errors import UsageError
+from ..files.caches import making
 from ..models.fit import find_fit
-from ..prediction import load_tokenizer
-from ..recipe.old_recipe import Recipe
-from ..source import Loaded, Source
-from ..targets import find_targets
+from ..models.loading import Loaded
+from ..models.model import Model
+from ..models.targets import find_targets
+from ..recipe.factorizing import Examined, Recipe
 from . import cache
 from .data import CalibrationOptions, load_examples
 from .gather import Calibration, Progress, gather
@@ -20,12 +20,13 @@ from .losses import find_head
 from .statistics import Kind
 
 
-def options_of(recipe: Recipe, data_dir: str | Path | None = None) -> CalibrationOptions:
+def options_of(recipe: Recipe | Examined, data_dir: str | Path | None = None) -> CalibrationOptions:
     """Raises UsageError where the recipe names no data."""
     if recipe.calibration is None:
+        criterion = f"--criterion {recipe.criterion}" if isinstance(recipe, Recipe) else "A criterion"
         raise UsageError(
-            f"--criterion {recipe.criterion} looks at data: give --calibration with a GLUE task, a file of texts, or a "
-            "data set on the Hub."
+            f"{criterion} looks at data: give --calibration with a GLUE task, a file of texts, or a data set on the "
+            "Hub."
         )
     return CalibrationOptions(
         recipe.calibration, recipe.calibration_samples, recipe.max_length, recipe.fisher, recipe.text_column,
@@ -34,7 +35,7 @@ def options_of(recipe: Recipe, data_dir: str | Path | None = None) -> Calibratio
 
 
 def calibrate(
-    source: Source,
+    source: Model,
     loaded: Loaded,
     options: CalibrationOptions,
     kinds: frozenset[Kind],
@@ -52,7 +53,7 @@ def calibrate(
     prefix = f"{model.base_model_prefix}."
     headless = model is not model.base_model and any(not k.startswith(prefix) for k in loaded.absent)
     empirical = options.fisher == "empirical" and bool(kinds & {Kind.GRADIENTS, Kind.FISHER})
-    tokenizer = load_tokenizer(source)
+    tokenizer = source.tokenizer
     labelled = empirical and type(model).__name__.endswith("ForSequenceClassification") and not headless
     examples = load_examples(options, find_fit(model, tokenizer, source.name), source.config, labelled)
     targets = [t for t in find_targets(model.base_model, include, exclude) if t.kept is None]

@@ -6,8 +6,8 @@ from typing import Any
 from huggingface_hub import EvalResult
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
-from ..data.tasks import GLUE
-from ..files import write_text
+from ..files.atomic import write_text
+from ..recipe.values import TASKS
 from .text import RESULTS, SPEED, join_card, put_section, split_card
 
 
@@ -28,7 +28,7 @@ def update_results(
     entries = [
         EvalResult(
             task_type="text-classification",
-            dataset_type="glue" if r["task"] in GLUE and "file" not in r else r["task"], dataset_name=r["task"],
+            dataset_type="glue" if r["task"] in TASKS and "file" not in r else r["task"], dataset_name=r["task"],
             dataset_split=r["split"], dataset_revision=_apart(r, results) or None, metric_type=metric,
             metric_value=value,
         )

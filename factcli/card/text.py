@@ -5,7 +5,9 @@ from typing import Any
 
 import yaml
 
-BEGIN, END = "<!-- factcli: begin -->", "<!-- factcli: end -->"
+from ..files.written import BEGIN
+
+END = "<!-- factcli: end -->"
 RESULTS = ("<!-- factcli eval: begin -->", "<!-- factcli eval: end -->")
 SPEED = ("<!-- factcli bench: begin -->", "<!-- factcli bench: end -->")
 _HEAD = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)

@@ -2,19 +2,23 @@
 
 import shlex
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from .. import __version__, remote_code
-from ..compress.criteria import criteria
-from ..compress.plan import Plan, format_count
-from ..compress.structures import structures
-from ..links import within
+from ..files.links import within
+from ..files.written import BEGIN
 from ..models.carried import survey_directory
-from ..recipe.old_recipe import FILE_NAME, Recipe
-from ..source import Source
-from .text import BEGIN, END, RESULTS, SPEED, carried, join_card, split_card
+from ..models.model import Model
+from ..recipe.factorizing import Recipe
+from ..recipe.file import FILE_NAME
+from ..recipe.registry import criteria, structures
+from ..recipe.values import format_count
+from .text import END, RESULTS, SPEED, carried, join_card, split_card
+
+if TYPE_CHECKING:
+    from ..compress.plan import Plan
 
 NAME = "PATH_OR_ID"  # in an export, until it is published under a name
 REVISION = "COMMIT"
@@ -30,9 +34,9 @@ _PIPELINES = {
 
 
 def make_card(
-    source: Source,
+    source: Model,
     recipe: Recipe | None,
-    plan: Plan,
+    plan: "Plan",
     auto_class: str,
     sizes: tuple[int, int],
     made_with: dict[str, Any],
@@ -101,7 +105,7 @@ inputs above all, measure it beside the base model before you rely on it.
     return join_card(_metadata(source, kinds, auto_class), text)
 
 
-def _code(plan: Plan) -> str:
+def _code(plan: "Plan") -> str:
     text = """\
 `trust_remote_code=True` runs the two Python files that factcli put here. `configuration_factorized.py` names the
 configuration classes; `modeling_factorized.py` builds the native transformers model, then replaces the linear layers
@@ -114,7 +118,7 @@ network and start no process. The weights are safetensors."""
 
 
 def dense_card(
-    source: Source,
+    source: Model,
     auto_class: str,
     made_with: dict[str, Any],
     task: str,
@@ -150,7 +154,7 @@ tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
 
 
 def _made(
-    source: Source,
+    source: Model,
     recipe: Recipe | None,
     made_with: dict[str, Any],
     command: Sequence[str],
@@ -186,7 +190,7 @@ def _made(
 {_provenance(made_with)}"""
 
 
-def _metadata(source: Source, methods: list[str], auto_class: str) -> dict[str, Any]:
+def _metadata(source: Model, methods: list[str], auto_class: str) -> dict[str, Any]:
     card = source.path / "README.md"
     try:
         found, _ = split_card(card.read_text(encoding="utf-8")) if within(source.path, card.name) else ({}, "")
@@ -200,7 +204,7 @@ def _metadata(source: Source, methods: list[str], auto_class: str) -> dict[str, 
     return metadata | {"library_name": library, "tags": tags}
 
 
-def _own_code(source: Source) -> str:
+def _own_code(source: Model) -> str:
     """What runs beside factcli's files and what of the source is left out, as a paragraph; empty where nothing is."""
     found = survey_directory(source.path, source.name, source.trusted)
     sentences = []
@@ -219,7 +223,7 @@ def _own_code(source: Source) -> str:
     return f"\n{' '.join(sentences)}\n" if sentences else ""
 
 
-def _linked(source: Source) -> str:
+def _linked(source: Model) -> str:
     name: str = source.provenance()["model"]
     return f"[{name}](https://huggingface.co/{name})" if source.repo_id else f"`{name}`"
 

@@ -9,7 +9,9 @@ from typer import completion
 
 from .. import __version__
 from ..errors import FactcliError
+from ..recipe.commands import COMMANDS
 from . import bench, convert, diagnose, eval, finetune, inspect, push
+from .build import command
 from .console import fail, show_notes
 
 app = typer.Typer(
@@ -22,13 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("convert")(convert.command)
-app.command("inspect")(inspect.command)
-app.command("diagnose")(diagnose.command)
-app.command("finetune")(finetune.command)
-app.command("eval")(eval.command)
-app.command("bench")(bench.command)
-app.command("push")(push.command)
+for _module in (convert, inspect, diagnose, finetune, eval, bench, push):
+    _made_from = next(c for c in COMMANDS if c.name == _module.__name__.rpartition(".")[2])
+    app.command(_made_from.name)(command(_made_from, _module.run))
 
 
 def _version(wanted: bool) -> None:

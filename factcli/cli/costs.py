@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.console import Console
 
-from ..compress.plan import format_count
+from ..recipe.values import format_count
 from .tables import columns, show
 
 

@@ -1,49 +1,17 @@
 """factcli diagnose."""
 
-from typing import Annotated
-
-import typer
+from typing import Any
 
 from . import console
-from . import options as o
-
-PlotOption = Annotated[
-    str | None, typer.Option("--plot", help="Error against rank for every layer, as .png, .svg or .pdf.")
-]
 
 
-def command(
-    model: o.ModelArgument,
-    calibration: o.CalibrationOption = None,
-    calibration_samples: o.SamplesOption = None,
-    max_length: o.CalibrationLengthOption = None,
-    fisher: o.FisherOption = None,
-    text_column: o.TextColumnOption = None,
-    label_column: o.CalibrationLabelOption = None,
-    data_dir: o.DataDirOption = None,
-    include: o.IncludeOption = None,
-    exclude: o.ExcludeOption = None,
-    plot: PlotOption = None,
-    revision: o.RevisionOption = None,
-    trust_remote_code: o.TrustOption = False,
-    device: o.DeviceOption = "auto",
-    seed: o.SeedOption = None,
-    as_json: o.JsonOption = False,
-    quiet: o.QuietOption = False,
-    verbose: o.VerboseOption = False,
-) -> None:
-    """Show how compressible a model is, layer by layer, and whether plain SVD will fail."""
+def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **asked: Any) -> None:
     with console.importing():
-        from ..diagnosis import diagnose
+        from ..commands.diagnose import diagnose
 
         console.quiet_libraries(verbose, bars=not (quiet or as_json))
     with console.progress("Examining", not (quiet or as_json)) as progress:
-        result = diagnose(
-            model, calibration=calibration, calibration_samples=calibration_samples, max_length=max_length,
-            fisher=fisher, text_column=text_column or None, label_column=label_column, data_dir=data_dir,
-            include=include or None, exclude=exclude or None, plot=plot, revision=revision,
-            trust_remote_code=trust_remote_code, device=device, seed=seed, progress=progress,
-        )  # fmt: skip
+        result = diagnose(**asked, progress=progress)
     for text in result.get("notes", ()):
         console.note(text)
     if as_json:

@@ -1,21 +1,16 @@
 """factcli inspect."""
 
+from typing import Any
+
 from . import console
-from . import options as o
 
 
-def command(
-    model: o.ModelArgument,
-    revision: o.RevisionOption = None,
-    as_json: o.JsonOption = False,
-    verbose: o.VerboseOption = False,
-) -> None:
-    """Show what is in an export: plan, sizes, provenance, pins."""
+def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **asked: Any) -> None:
     with console.importing():
-        from ..inspection import inspect
+        from ..commands.inspect import inspect
 
-        console.quiet_libraries(verbose, bars=not as_json)
-    result = inspect(model, revision)
+        console.quiet_libraries(verbose, bars=not (quiet or as_json))
+    result = inspect(**asked)
     if as_json:
         console.result(result)
         return

@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..compress.plan import format_count
+from ..recipe.values import format_count
 
 TEXT = frozenset({"", "advice", "becomes", "dtype", "model", "schedule", "seed", "split", "target", "task", "variant"})
 

@@ -9,8 +9,8 @@ from transformers import PreTrainedModel
 
 from ..calibration.drift import Drift, compensated
 from ..calibration.lockstep import Lockstep
-from ..recipe.old_recipe import Recipe
-from ..targets import Target, matrix
+from ..models.targets import Target, matrix
+from ..recipe.factorizing import Recipe
 from .criteria import criteria
 from .measured import Measured
 from .norms import FROBENIUS, KroneckerNorm

@@ -12,9 +12,10 @@ from ..calibration.drift import Drift
 from ..calibration.gather import Calibration, Progress
 from ..calibration.measure import calibrate, options_of
 from ..calibration.statistics import Statistics
-from ..recipe.old_recipe import Recipe
-from ..source import Loaded, Source
-from ..targets import Target, matrix
+from ..models.loading import Loaded
+from ..models.model import Model
+from ..models.targets import Target, matrix
+from ..recipe.factorizing import Recipe
 from .allocations import Gains, allocations
 from .criteria import Criterion, Evidence, criteria
 from .norms import Norm
@@ -74,7 +75,7 @@ def needs_weights(recipe: Recipe) -> bool:
 
 
 def measure(
-    source: Source,
+    source: Model,
     loaded: Loaded,
     recipe: Recipe,
     *,

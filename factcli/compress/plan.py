@@ -1,15 +1,15 @@
 """A plan: what becomes of every target, with totals. A plan is data."""
 
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from .. import remote_code
-from ..errors import FactcliError, UsageError
-from ..targets import Target
+from ..errors import FactcliError
+from ..models.targets import Target
+from ..recipe.factorizing import Budget
+from ..recipe.values import format_count
 from .allocations import Allocation, Gains, Request
 from .structures import Structure, structures
 
@@ -90,50 +90,6 @@ class Plan:
             "parameters": {"before": self.parameters_before, "after": self.parameters_after},
             "targets": {"before": self.targets_before, "after": self.targets_after},
         }
-
-
-@dataclass(frozen=True)
-class Budget:
-    """Exactly one of: parameters of the whole model, fraction of the targets' parameters, rank of every target."""
-
-    params: int | None = None
-    keep: float | None = None
-    rank: int | None = None
-
-    def __post_init__(self) -> None:
-        given = [f"--{k}" for k in ("params", "keep", "rank") if getattr(self, k) is not None]
-        if len(given) != 1:
-            raise UsageError(
-                f"Give exactly one of --params, --keep and --rank, not {' and '.join(given) if given else 'none'}."
-            )
-        if self.keep is not None and not (math.isfinite(self.keep) and 0 < self.keep < 1):
-            raise UsageError(f"--keep {self.keep} is not a fraction between 0 and 1: 0.25 keeps a quarter.")
-        if self.rank is not None and self.rank < 1:
-            raise UsageError(f"--rank {self.rank} is below 1.")
-        if self.params is not None and self.params < 1:
-            raise UsageError(f"--params {self.params} is not a positive count.")
-
-
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9}
-
-
-def parse_count(text: str | int | float) -> int:
-    """ "44M", "1.2B", "44400000" or a number -> a count."""
-    match = re.fullmatch(r"\s*([0-9][0-9_]*\.?[0-9]*(?:e[0-9]+)?)\s*([kmbg]?)\s*", str(text).lower())
-    if not match:
-        raise UsageError(f"--params {text!r} is not a count of parameters: write 44M, 1.2B or 44400000.")
-    count = float(match[1].replace("_", "")) * _UNITS[match[2]]
-    if not math.isfinite(count):
-        raise UsageError(f"--params {text!r} is more than any model has: write 44M, 1.2B or 44400000.")
-    return round(count)
-
-
-def format_count(count: float) -> str:
-    """44454144 -> "44.45M"."""
-    for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
-        if count >= size:
-            return f"{count / size:.2f}{unit}"
-    return str(int(count))
 
 
 def make_plan(

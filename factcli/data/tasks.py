@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import FactcliError, UsageError
 from ..hub.data import commit_of
 from ..notes import note
-from ..options import without_effect
-from ..registry import Registry
+from ..recipe.registry import Registry
+from ..recipe.rules import without_effect
 from .hub_sets import read_hub
 from .label_columns import check_labelled, class_names, ids, numbers, read_labels, vectors
 from .tables import Table, read_table, rows_have, stem
@@ -28,8 +28,8 @@ class Task:
     """What is to be learnt.
 
     `columns` are the one or two text columns as the data names them, `label` the label column (None: text only).
-    `labels` are the names of the classes, by id; empty for a regression and for text only. `metrics` are computed by
-    factcli.metrics, the first one is the main one. `problem_type` is SINGLE (a class a row), MULTI (any number of them)
+    `labels` are the names of the classes, by id; empty for a regression and for text only. `metrics` are by
+    scores/metrics, the first one is the main one. `problem_type` is SINGLE (a class a row), MULTI (any number of them)
     or REGRESSION, as transformers' configurations call them. `files` are the user's own, by split (or tables that are
     read already), `paths` where those lie that are files; without them the data are GLUE's `folder`.
 

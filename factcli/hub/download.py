@@ -11,8 +11,8 @@ from pathlib import Path
 from huggingface_hub import HfApi, errors, hf_hub_download, snapshot_download
 
 from ..errors import FactcliError
-from ..links import names_in
-from ..models.weights import ADAPTER, no_weights
+from ..files.links import names_in
+from .contents import ADAPTER, no_weights
 from .failures import CLIENT_FAILURES, failure
 
 Read = Callable[[str], str]  # the text of a file, by its name

@@ -16,7 +16,7 @@ import transformers
 from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
 
 from ..errors import FactcliError
-from ..links import inside, names_in, read_text, within
+from ..files.links import inside, names_in, read_text, within
 from ..remote_code import CODE, code_files
 from .machine import portable_tokenizer, without_implementations
 from .own_code import Reference, closure, is_native, pipelines, references

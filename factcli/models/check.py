@@ -11,10 +11,11 @@ from transformers import PreTrainedModel
 
 from ..errors import CheckFailed
 from ..notes import note
-from ..source import Loaded, Source, load_model
+from .loading import Loaded, load_model
+from .model import Model
 
 
-def check(work: Path, loaded: Loaded, model_class: type[PreTrainedModel], source: Source) -> PreTrainedModel:
+def check(work: Path, loaded: Loaded, model_class: type[PreTrainedModel], source: Model) -> PreTrainedModel:
     """The model in `work`, reloaded, in evaluation mode, after every tensor and, for models of text, every output was
     found to be that of `loaded`, bit for bit. `source` is what it was made from.
 
@@ -62,7 +63,7 @@ def _take_over(absent: set[str], expected: nn.Module, reloaded: nn.Module) -> No
 
 
 def _compare_outputs(
-    expected: PreTrainedModel, reloaded: PreTrainedModel, inputs: Mapping[str, Tensor], source: Source
+    expected: PreTrainedModel, reloaded: PreTrainedModel, inputs: Mapping[str, Tensor], source: Model
 ) -> None:
     for parameter in (p for model in (expected, reloaded) for p in model.parameters()):
         parameter.data = parameter.data.clone()  # mapped files are aligned as they come, and kernels differ by it

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from ..recipe.old_recipe import FILE_NAME, TRAINED
+from ..recipe.file import FILE_NAME, TRAINED
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import FactcliError
+from ..hub.contents import ADAPTER, no_weights
 from ..notes import note
 
 FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-ADAPTER = "adapter_config.json"
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-_NOT_WEIGHTS = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")  # what Trainer pickles beside them
-_OTHER_FRAMEWORKS = (".h5", ".msgpack", ".gguf", ".onnx", ".tflite", ".npz")
 # What torch.compile, DistributedDataParallel, FSDP and activation checkpointing put into names.
 _WRAPPERS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"})
 _LEADING = ("module.", "base_model.model.")
@@ -253,34 +250,3 @@ def _say_unread(path: Path, name: str, files: list[Path]) -> None:
         more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
         read = files[0].name if len(files) == 1 else INDEX
         note(f"{name} also has {unread[0]}{more}, which transformers does not read beside {read}: left out.")
-
-
-def no_weights(name: str, names: set[str]) -> str:
-    """Why none of the files `names` are weights that can be read."""
-    variants = sorted(n for n in names if re.fullmatch(r"model\.[\w-]+\.safetensors|.*index\.[\w-]+\.json", n))
-    if ADAPTER in names:
-        return (
-            f"{name} is an adapter, not a model: merge it into its base model first (merge_and_unload of PEFT), and "
-            "give the directory that is saved then."
-        )
-    if variants:
-        kind = variants[0].split(".")[-2]
-        return (
-            f"{name} has weights as the variant {kind!r} only ({variants[0]}): load them with from_pretrained(…, "
-            f'variant="{kind}") and give what save_pretrained writes.'
-        )
-    pickles = sorted(n for n in names if n.endswith(_PICKLES) and not n.startswith(_NOT_WEIGHTS))
-    if pickles:
-        return (
-            f"{name} has only pickled weights ({pickles[0]}), which are not read: load them where you trust them, and "
-            "give what save_pretrained writes, or a revision with model.safetensors."
-        )
-    others = sorted(n for n in names if n.endswith(_OTHER_FRAMEWORKS))
-    if others:
-        return f"{name} has weights of another format only ({others[0]}): give a model with {FILE}."
-    tensors = sorted(n for n in names if n.endswith(".safetensors"))
-    if tensors:
-        return (
-            f"{name} has {tensors[0]} but no {FILE}: load it as its maker says, and give what save_pretrained writes."
-        )
-    return f"{name} has no weights: {FILE} is missing."

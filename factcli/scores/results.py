@@ -7,17 +7,17 @@ from typing import Any
 
 from ..card.results import update_results
 from ..data.tasks import Task, split_files
-from ..digests import digest_of_files
 from ..errors import FactcliError
-from ..files import updating, write_json
+from ..files.atomic import updating, write_json
+from ..files.digests import digest_of_files
+from ..models.model import Model
 from ..notes import note
-from ..source import Source
 
 RESULTS, OF_TRAINING = "eval_results.json", "finetune_results.json"
 Entry = dict[str, Any]
 
 
-def check_card(source: Source) -> None:
+def check_card(source: Model) -> None:
     """Raises FactcliError where the card of `source` could not be changed."""
     if source.repo_id is not None:
         raise FactcliError(f"{source.name} is on the Hub: --update-card changes cards of local directories.")
@@ -35,12 +35,12 @@ def identify(task: Task, split: str, data_dir: str | Path | None, commit: str | 
     return {"data": commit} if commit else {}
 
 
-def weights_digest(source: Source) -> str:
+def weights_digest(source: Model) -> str:
     """SHA-256 of the weight files of a model."""
     return digest_of_files(source.stored.files)
 
 
-def keep(source: Source, entry: Entry, update_card: bool) -> None:
+def keep(source: Model, entry: Entry, update_card: bool) -> None:
     """Put a result into eval_results.json beside a model that is a directory, in place of an earlier one of the same
     data, and into its card. What was measured on a part of the data (`limit`) takes the place of no whole result; what
     was measured with other weights goes. Where nothing can be written a note says so."""

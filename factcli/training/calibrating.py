@@ -13,8 +13,8 @@ from ..calibration.statistics import Kind
 from ..compress.criteria import criteria
 from ..compress.measured import Measured
 from ..compress.plan import Layer
-from ..source import Loaded
-from ..targets import Target, find_targets
+from ..models.loading import Loaded
+from ..models.targets import Target, find_targets
 from .job import Job
 
 

@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import FactcliError, UsageError
-from ..files import write_json
+from ..files.atomic import write_json
+from ..files.outputs import SPARED
 from ..notes import note
-from ..options import spelled
-from ..outputs import SPARED
+from ..recipe.fields import spelled
 
 RUN = "run.json"
 SEARCHED = "search.json"  # the learning rate that was found
 CHECKPOINTS, PHASES, SEEDS = "checkpoints", "phases", "seeds"  # folders beside the output, NAME-checkpoints and so on
 # What a run, its phases or its seeds put into such a folder.
 _OWN = re.compile(
-    r"run\.json|search\.json|factorized\.json|(tmp-)?checkpoint-\d+|runs|[12]|finetune_results\.json|"
+    r"run\.json|search\.json|(tmp-)?checkpoint-\d+|runs|[12]|finetune_results\.json|"
     r"seed-\d+(\.json|-checkpoints)?|\..+\.([0-9a-f]{12}\.(partial|old)|lock)"
 )
 

@@ -9,11 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from ..data.encoding import encode
 from ..data.labels import head_size, outputs_of_classes
 from ..errors import FactcliError, UsageError
 from ..models.fit import LENGTH, Fit, find_fit
-from ..prediction import encode, load_tokenizer
-from ..source import Source, bare_model, find_source, load_model
+from ..models.loading import bare_model, load_model
+from ..models.model import Model, find_model
 from .job import Job
 
 INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
@@ -65,14 +66,14 @@ class Teacher:
         return {name: True for name, weight in asked.items() if weight}
 
 
-def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Source, Teacher]:
+def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Model, Teacher]:
     """The teacher `name` (a directory or Hub id) for a job's task, in float32 on the CPU, and its source.
 
     Raises FactcliError where tokenizer, labels, their number or the sizes differ from what the job's model has.
     """
     if job.settings.text_to_text:
         raise UsageError("--teacher needs a classification or regression head: leave out --text-to-text.")
-    source = find_source(name, None, job.trust_remote_code, accept_factorized=True)
+    source = find_model(name, None, job.trust_remote_code, accept_factorized=True)
     if not source.model_class.__name__.endswith("ForSequenceClassification"):
         raise FactcliError(f"The teacher {name} has no classification head: fine-tune it on {job.task.name} first.")
     students = head_size(job.source.config)
@@ -110,10 +111,10 @@ def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Source, Teacher
     return source, Teacher(loaded.model.requires_grad_(False), order, weights, inputs)
 
 
-def _fit(job: Job, source: Source, name: str) -> tuple[Fit, frozenset[str]]:
+def _fit(job: Job, source: Model, name: str) -> tuple[Fit, frozenset[str]]:
     """Of the teacher, whose tokens, positions and padding must be those of the job's model, and what it takes of a
     batch."""
-    fit = find_fit(bare_model(source), load_tokenizer(source), f"The teacher {name}")
+    fit = find_fit(bare_model(source), source.tokenizer, f"The teacher {name}")
     longest = max((len(f["input_ids"]) for f in job.train), default=0)
     if fit.positions is not None and longest > fit.positions:
         raise FactcliError(
@@ -152,7 +153,7 @@ def distillation_loss(
         teacher: The teacher's, likewise.
         mask: (B, T), 1 where there is a token.
 
-    Source: logits as Hinton et al. 2015, section 2 (Kullback-Leibler divergence at a temperature, times its square;
+    Model: logits as Hinton et al. 2015, section 2 (Kullback-Leibler divergence at a temperature, times its square;
     the squared difference for a regression; with any number of labels the cross-entropy of each label's sigmoid, the
     mean over labels, as the loss of the labels themselves); hidden states as Romero et al. 2015 and Sun et al. 2019,
     relative to the teacher's variance over features, so that no layer counts for its scale; attention as Wang et al.

@@ -9,18 +9,19 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from ..card.provenance import calibrated_on, made_with, model_argument, trained_on
 from ..card.results import update_results
 from ..card.write import dense_card, make_card
-from ..checkpoint import auto_class, write_model
 from ..compress.plan import Plan
-from ..digests import digest_of_files
-from ..files import write_json
+from ..files.atomic import write_json
+from ..files.digests import digest_of_files
+from ..files.outputs import Output
+from ..models.export import auto_class, write_model
+from ..models.loading import Loaded
+from ..models.model import Model
 from ..models.weights import read_weights
-from ..outputs import Output
-from ..provenance import calibrated_on, made_with, model_argument, trained_on
-from ..recipe.old_recipe import FILE_NAME, dump_recipe
+from ..recipe.file import FILE_NAME, dump_recipe
 from ..scores.results import OF_TRAINING, identify
-from ..source import Loaded, Source
 from .job import Job
 from .run import processes
 
@@ -107,14 +108,14 @@ def save_tokenizer_changes(work: Path, changes: dict[str, Any]) -> None:
         write_json(earlier, kept | {"pad_token": changes["pad_token"]})
 
 
-def whole_plan(plan: Plan, source: Source, after: int) -> Plan:
+def whole_plan(plan: Plan, source: Model, after: int) -> Plan:
     """The plan with the parameters of the source's files, and of those that were written."""
     rest = after - plan.targets_after
     before = rest + plan.targets_before if source.factorized else source.stored.parameters
     return replace(plan, parameters_before=before, rest=rest)
 
 
-def _bytes_before(plan: Plan, source: Source, after: int) -> int:
+def _bytes_before(plan: Plan, source: Model, after: int) -> int:
     """Of the source's files; of one that is factorized, what they were with whole matrices."""
     if not source.factorized:
         return source.stored.bytes

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from ..digests import digest_of_features, digest_of_model, digest_of_values
-from ..options import spelled
-from ..provenance import calibrated_on, versions
-from ..source import find_source
+from ..card.provenance import calibrated_on, versions
+from ..files.digests import digest_of_features, digest_of_values
+from ..models.model import find_model
+from ..recipe.fields import spelled
 from .job import Job
 from .run import processes
 
@@ -18,18 +18,16 @@ def identity(job: Job) -> dict[str, Any]:
     return {
         "training": {k: v for k, v in settings.to_dict(job.task.regression).items() if k != "seed"},
         "recipe": {k: v for k, v in recipe.to_dict().items() if k != "dtype"} if recipe else {},  # of what is saved
-        "source": digest_of_model(job.source),
+        "source": job.source.digest,
         "the training data": digest_of_features(job.train),
         "the validation data": digest_of_values(validation),
         "the names of the labels": {"classes": list(job.task.labels), "outputs": job.outputs, "head": job.keep_head},
         "the calibration data": calibrated_on(recipe, job.data_dir) if recipe and not job.source.factorized else None,
-        **{
-            f"the model of {spelled(name)}": digest_of_model(
-                find_source(model, None, job.trust_remote_code, accept_factorized=True)
-            )
-            for name, model in models.items()
-            if model is not None
-        },
+        **{f"the model of {spelled(name)}": _digest(job, model) for name, model in models.items() if model is not None},
         "versions": versions(),
         "the number of processes": processes(),
     }
+
+
+def _digest(job: Job, name: str) -> str:
+    return find_model(name, None, job.trust_remote_code, accept_factorized=True).digest

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from ..compress.plan import Layer, Plan
+from ..data.encoding import Prompt, encode, encode_answers, labels_of
 from ..data.labels import (
     check_problem,
     check_words,
@@ -23,16 +24,17 @@ from ..data.labels import (
 from ..data.tasks import Task
 from ..errors import FactcliError
 from ..models.fit import Features, Fit, find_fit
+from ..models.loading import Loaded, align, bare_model, load_model
+from ..models.model import Model, factorized_class, layer_file_of, native_head
 from ..models.precision import config_in
 from ..models.trained import Trained
 from ..notes import note
-from ..options import without_effect
-from ..prediction import Prompt, align, encode, encode_answers, labels_of, load_tokenizer
-from ..recipe.old_recipe import FILE_NAME, Recipe, read_recipe, recorded_recipe
+from ..recipe.factorizing import Recipe
+from ..recipe.file import FILE_NAME, read_recipe, recorded_recipe
+from ..recipe.rules import without_effect
+from ..recipe.training import Settings
 from ..remote_code import configuration_factorized
 from ..remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
-from ..source import Loaded, Source, bare_model, factorized_class, layer_file_of, load_model, native_head
-from .settings import Settings
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,20 +46,21 @@ HEADS = {False: "AutoModelForSequenceClassification", True: "AutoModelForSeq2Seq
 class Job:
     """`source` has the class and configuration of the model to train, `changes` are what that changes in config.json.
 
-    `plan` is the whole plan, None for a dense model that stays dense; `recipe` made it. `outputs` is the model's output
-    for each class of the task. `keep_head` False replaces the head that the source has. `train` and
-    `validation_features` are encoded as `fit` says; `words` are the tokens of the labels, where they are the answers.
-    `tokenizer_changes` are what the export's tokenizer_config.json needs, so that it can pad. `trust_remote_code` holds
-    for the other models that a run reads: a teacher, one to mix with. `dtype` is what to save in, None being the
-    precision of the recipe or the source.
+    `plan` is the whole plan, None for a dense model that stays dense; `recipe` made it. `outputs` is the model's
+    output for each class of the task. `keep_head` False replaces the head that the source has. `train` and
+    `validation_features` are `examples` and `validation` as `fit` encodes them; `words` are the tokens of the
+    labels, where they are the answers. `tokenizer_changes` are what the export's tokenizer_config.json needs, so
+    that it can pad. `trust_remote_code` holds for the other models that a run reads: a teacher, one to mix with.
+    `dtype` is what to save in, None being the precision of the recipe or the source.
     """
 
-    source: Source
+    source: Model
     task: Task
     settings: Settings
     fit: Fit
     train: list[Features]
     train_labels: NDArray[Any]
+    examples: "Dataset"
     validation: "Dataset"
     validation_features: list[Features]
     changes: dict[str, Any]
@@ -84,7 +87,7 @@ class Job:
         )  # fmt: skip
 
 
-def with_head(source: Source, task: Task, settings: Settings) -> tuple[Source, dict[str, Any], list[int], bool]:
+def with_head(source: Model, task: Task, settings: Settings) -> tuple[Model, dict[str, Any], list[int], bool]:
     """The source with the head that the task needs, the changes in its configuration, the model's output for each
     class, and whether weights of the source's own head are used.
 
@@ -138,11 +141,11 @@ def with_head(source: Source, task: Task, settings: Settings) -> tuple[Source, d
     return replace(source, config=config, model_class=model_class), changes, outputs, keep
 
 
-def prepare(source: Source, task: Task, settings: Settings, train: "Dataset", validation: "Dataset") -> Job:
+def prepare(source: Model, task: Task, settings: Settings, train: "Dataset", validation: "Dataset") -> Job:
     """A job without a plan. Raises FactcliError where model, task and data do not fit together."""
     in_words = settings.text_to_text
     headed, changes, outputs, keep = with_head(source, task, settings)
-    fit = find_fit(bare_model(headed), load_tokenizer(source), source.name, in_words)
+    fit = find_fit(bare_model(headed), source.tokenizer, source.name, in_words)
     changes |= _padding_token(headed, fit)
     tokenizer_changes = fit.teach_padding()
     labels = labels_of(train)
@@ -150,7 +153,7 @@ def prepare(source: Source, task: Task, settings: Settings, train: "Dataset", va
         have = "the same labels in every row" if task.multi_label else "one class only"
         raise FactcliError(f"The training data of {task.name} have {have}: give rows of at least two.")
     limit = fit.limit(settings.max_length, task.pair and not in_words)
-    settings = replace(settings, max_length=limit.tokens)
+    settings = settings.but(max_length=limit.tokens)
     prompt = Prompt.of(task) if in_words else None
     features, validation_features = (encode(fit, data, limit.tokens, prompt) for data in (train, validation))
     for encoded in (features, validation_features):
@@ -162,7 +165,7 @@ def prepare(source: Source, task: Task, settings: Settings, train: "Dataset", va
     for feature, target in zip(features, targets, strict=True):
         feature["labels"] = target
     return Job(
-        headed, task, settings, fit, features, labels, validation, validation_features, changes, outputs,
+        headed, task, settings, fit, features, labels, train, validation, validation_features, changes, outputs,
         keep_head=keep, words=words, tokenizer_changes=tokenizer_changes,
     )  # fmt: skip
 
@@ -177,7 +180,7 @@ def _targets(task: Task, labels: NDArray[Any], outputs: list[int]) -> list[Any]:
     return [outputs[int(i)] for i in labels]
 
 
-def _padding_token(headed: Source, fit: Fit) -> dict[str, Any]:
+def _padding_token(headed: Model, fit: Fit) -> dict[str, Any]:
     """Make the configuration name a padding token that there is, and for a classifier that reads from left to right the
     one that texts are padded with. Returns the changes in config.json."""
     config = headed.config.get_text_config()
@@ -193,7 +196,7 @@ def _padding_token(headed: Source, fit: Fit) -> dict[str, Any]:
     return changes if part is None else {part: headed.raw[part] | changes}
 
 
-def existing_plan(source: Source) -> tuple[Plan, Recipe | None]:
+def existing_plan(source: Model) -> tuple[Plan, Recipe | None]:
     """Plan and recipe (None: not known) of a model that is factorized already; the counts of the whole model are filled
     in later."""
     layers = tuple(Layer.from_json(entry) for entry in source.raw["factorization"]["layers"])
@@ -225,7 +228,7 @@ def build_model(job: Job) -> Loaded:
     return Loaded(loaded.model, loaded.absent)
 
 
-def _original_head(source: Source, job: Job) -> Any:
+def _original_head(source: Model, job: Job) -> Any:
     config = copy.deepcopy(source.config)
     names = job.source.raw.get("id2label")
     if names:
@@ -236,7 +239,7 @@ def _original_head(source: Source, job: Job) -> Any:
     return config
 
 
-def factorized_config(source: Source, plan: Plan) -> Any:
+def factorized_config(source: Model, plan: Plan) -> Any:
     """Our configuration for a dense source, with every target of the plan still dense."""
     config_class = getattr(configuration_factorized, PREFIX + source.native_config_class.__name__)
     values = {k: v for k, v in source.config.to_dict().items() if k not in ("model_type", "auto_map", "architectures")}

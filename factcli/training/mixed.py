@@ -9,8 +9,9 @@ from torch.nn import functional as F
 
 from ..compress.plan import Layer
 from ..errors import FactcliError
-from ..source import find_source, load_model
-from ..targets import matrix
+from ..models.loading import load_model
+from ..models.model import find_model
+from ..models.targets import matrix
 
 Matrices = dict[str, tuple[Tensor, Tensor | None]]  # by target: (m, n) and bias (m,)
 
@@ -60,7 +61,7 @@ def load_matrices(name: str, layers: list[Layer], trust_remote_code: bool = Fals
 
     Raises FactcliError where it has no such layers, or of other shapes.
     """
-    source = find_source(name, None, trust_remote_code)
+    source = find_model(name, None, trust_remote_code)
     base: Any = load_model(source).model.base_model
     found: Matrices = {}
     for layer in layers:

@@ -1,7 +1,6 @@
 """Pruning during training: the targets lose entries along a schedule, by movement, sensitivity or magnitude."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -9,46 +8,27 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..errors import UsageError
+from ..recipe.training import Prune
 
-PRUNINGS = ("movement", "taylor", "magnitude")
-SCOPES = ("matrix", "global")
 FILE = "pruning.safetensors"  # in a checkpoint
 
 
-@dataclass(frozen=True)
-class Pruning:
-    """How to prune. `density` is the share of the entries that stays in the end, of each matrix or (`scope` "global")
-    of all together; the first `warmup` of the steps leaves all, the last `cooldown` has the final density."""
+def check_sizes(how: Prune, sizes: list[int]) -> None:
+    """Raises UsageError where a matrix of so many entries would be left empty."""
+    if not sizes:
+        raise UsageError("--prune has nothing to prune: every target that was asked for shares its weight.")
+    assert how.density is not None
+    least = min(sizes) if how.prune_scope == "matrix" else sum(sizes) // len(sizes)
+    if round(how.density * least) < 1:
+        raise UsageError(f"--density {how.density} leaves nothing of {least} entries: take a higher one.")
 
-    method: str
-    density: float
-    scope: str = "matrix"
-    warmup: float = 0.1
-    cooldown: float = 0.3
 
-    def __post_init__(self) -> None:
-        if self.method not in PRUNINGS:
-            raise UsageError(f"--prune {self.method!r} is unknown: take {', '.join(PRUNINGS)}.")
-        if self.scope not in SCOPES:
-            raise UsageError(f"--prune-scope {self.scope!r} is unknown: take {' or '.join(SCOPES)}.")
-        if not 0 < self.density <= 1:
-            raise UsageError(f"--density {self.density} is not above 0 and at most 1.")
-        if min(self.warmup, self.cooldown) < 0 or self.warmup + self.cooldown >= 1:
-            raise UsageError("prune_warmup and prune_cooldown are shares of the steps, below 1 together.")
-
-    def check(self, sizes: list[int]) -> None:
-        """Raises UsageError where a matrix of so many entries would be left empty."""
-        if not sizes:
-            raise UsageError("--prune has nothing to prune: every target that was asked for shares its weight.")
-        least = min(sizes) if self.scope == "matrix" else sum(sizes) // len(sizes)
-        if round(self.density * least) < 1:
-            raise UsageError(f"--density {self.density} leaves nothing of {least} entries: take a higher one.")
-
-    def density_at(self, step: int, total: int) -> float:
-        """The density after `step` of `total` steps: cubic, from 1 to `density` (Zhu and Gupta 2017, section 3)."""
-        first, last = self.warmup * total, (1 - self.cooldown) * total
-        left = min(1.0, max(0.0, (last - step) / max(last - first, 1e-9)))
-        return self.density + (1 - self.density) * left**3
+def density_at(how: Prune, step: int, total: int) -> float:
+    """The density after `step` of `total` steps: cubic, from 1 to the final one (Zhu and Gupta 2017, section 3)."""
+    assert how.density is not None
+    first, last = how.prune_warmup * total, (1 - how.prune_cooldown) * total
+    left = min(1.0, max(0.0, (last - step) / max(last - first, 1e-9)))
+    return how.density + (1 - how.density) * left**3
 
 
 class Pruner:
@@ -61,8 +41,8 @@ class Pruner:
     (Molchanov et al. 2017, equation 6, for single entries), which holds from the first steps on. Magnitude: |w|.
     """
 
-    def __init__(self, weights: Mapping[str, nn.Parameter], pruning: Pruning) -> None:
-        self.weights, self.pruning = dict(weights), pruning
+    def __init__(self, weights: Mapping[str, nn.Parameter], how: Prune) -> None:
+        self.weights, self.how = dict(weights), how
         self.masks = {n: torch.ones_like(w, dtype=torch.bool) for n, w in self.weights.items()}
         self.pruned = {n: torch.zeros_like(w) for n, w in self.weights.items()}  # the values they had
         self.scores = {n: torch.zeros_like(w) for n, w in self.weights.items()}
@@ -73,9 +53,9 @@ class Pruner:
         for name, weight in self.weights.items():
             if weight.grad is None:
                 continue
-            if self.pruning.method != "magnitude":
+            if self.how.prune != "magnitude":
                 change = (weight + self.pruned[name]) * weight.grad
-                self.scores[name] += change.abs() if self.pruning.method == "taylor" else -change
+                self.scores[name] += change.abs() if self.how.prune == "taylor" else -change
             weight.grad.mul_(self.masks[name])
 
     @torch.no_grad()
@@ -83,9 +63,9 @@ class Pruner:
         """After the optimizer's step number `step`: prune to the density of the schedule, which is returned."""
         for name, weight in self.weights.items():  # momentum moves pruned entries too
             weight.mul_(self.masks[name])
-        density = self.pruning.density_at(step, total)
+        density = density_at(self.how, step, total)
         scores = {n: self._score(n) for n in self.weights}
-        if self.pruning.scope == "global":
+        if self.how.prune_scope == "global":
             every = torch.cat([_with_its_best(s.flatten()) for s in scores.values()])
             kept = highest(every, round(density * every.numel()))
             parts = torch.split(kept, [s.numel() for s in scores.values()])
@@ -97,7 +77,7 @@ class Pruner:
         return density
 
     def _score(self, name: str) -> Tensor:
-        if self.pruning.method != "magnitude":
+        if self.how.prune != "magnitude":
             return self.scores[name]
         return (self.weights[name] + self.pruned[name]).abs()
 

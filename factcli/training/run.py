@@ -3,22 +3,23 @@
 import importlib.util
 import math
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainingArguments, set_seed
 
+from ..data.encoding import labels_of
 from ..data.labels import by_class
 from ..errors import FactcliError, UsageError
-from ..evaluation import BATCH_SIZE, measure
-from ..memory import memory_advice
-from ..metrics import compute_metrics
-from ..prediction import labels_of
+from ..models.loading import Loaded
+from ..models.memory import memory_advice
+from ..models.targets import find_targets
+from ..recipe.running import Training
 from ..remote_code.modeling_factorized import swap_layers
-from ..source import Loaded
-from ..targets import find_targets
+from ..scores.evaluating import BATCH_SIZE, measure
+from ..scores.metrics import compute_metrics
 from .calibrating import has_new_head
 from .checkpoints import factorized_layers, last_checkpoint
 from .distillation import Teacher
@@ -38,12 +39,8 @@ class Options:
     `matrices` (to mix with) are those of the settings, loaded."""
 
     device: torch.device
+    how: Training = field(default_factory=Training)
     checkpoints: Path | None = None
-    save_steps: int = 500
-    resume: bool = False
-    gradient_checkpointing: bool = False
-    torch_compile: bool = False
-    report_to: str = "none"
     reports: Path | None = None
     teacher: Teacher | None = None
     matrices: Matrices | None = None
@@ -76,7 +73,7 @@ def make_stages(job: Job) -> tuple[Stage, ...]:
     if job.plan is None or job.source.factorized:
         return ()
     assert job.settings.schedule is not None
-    return schedules[job.settings.schedule]().stages(job.plan.factorized, job.settings.stage_options)
+    return schedules[job.settings.schedule].made(job.settings).stages(job.plan.factorized)
 
 
 def steps_of(job: Job, epochs: float | None = None) -> int:
@@ -98,7 +95,7 @@ def train(
     set_seed(seed)
     loaded = build_model(job)
     checkpoint = None
-    if options.resume and options.checkpoints is not None:
+    if options.how.resume and options.checkpoints is not None:
         checkpoint = last_checkpoint(options.checkpoints, processes())
     done = 0
     if checkpoint is not None:
@@ -110,7 +107,7 @@ def train(
             done = sum(all(layer.name in factorized for layer in stage.layers) for stage in stages)
         if is_main():
             watch(Event("resume", f"resuming from {checkpoint.name}", int(checkpoint.name.rpartition("-")[2]), total))
-    elif options.resume and is_main():
+    elif options.how.resume and is_main():
         watch(Event("resume", "no checkpoint yet: starting from the beginning", 0, total))
     trainer = StagedTrainer(
         job, args, loaded.model, job.fit.batch, stages, done, lambda model: validation_metrics(job, model), watch,
@@ -135,14 +132,13 @@ def train(
 
 
 def _pruner(job: Job, loaded: Loaded, checkpoint: Path | None, device: torch.device) -> Pruner | None:
-    pruning = job.settings.pruning
-    if pruning is None:
+    if job.settings.prune is None:
         return None
     base: Any = loaded.model.base_model
     torch.nn.Module.to(loaded.model, device)
     found = find_targets(base, job.settings.prune_include, job.settings.prune_exclude)
     targets = [t.name for t in found if t.kept is None]
-    pruner = Pruner({name: base.get_submodule(name).weight for name in targets}, pruning)
+    pruner = Pruner({name: base.get_submodule(name).weight for name in targets}, job.settings)
     if checkpoint is not None:
         pruner.load(checkpoint)
     return pruner
@@ -182,8 +178,8 @@ def training_arguments(job: Job, seed: int, learning_rate: float, total: int, op
     assert options.checkpoints is not None
     if settings.batch_size % world:
         raise UsageError(f"--batch-size {settings.batch_size} is not divisible by the {world} processes: take another.")
-    check_reporter(options.report_to)
-    if options.report_to == "tensorboard" and options.reports is not None:
+    check_reporter(options.how.report_to)
+    if options.how.report_to == "tensorboard" and options.reports is not None:
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(options.reports))
     if options.device.type == "cuda" and options.device.index is not None and world == 1:
         os.environ["ACCELERATE_TORCH_DEVICE"] = str(options.device)
@@ -205,16 +201,16 @@ def training_arguments(job: Job, seed: int, learning_rate: float, total: int, op
         "ddp_find_unused_parameters": False,
         "bf16": in_bfloat16(settings.precision, options.device),
         "optim": "adamw_torch_fused",
-        recompute: options.gradient_checkpointing,
-        "torch_compile": options.torch_compile,
-        "save_strategy": "steps" if options.save_steps else "no",
-        "save_steps": options.save_steps or 500,
+        recompute: options.how.gradient_checkpointing,
+        "torch_compile": options.how.torch_compile,
+        "save_strategy": "steps" if options.how.save_steps else "no",
+        "save_steps": options.how.save_steps or 500,
         "save_total_limit": 2,  # should the newest be half written, there is the one before
         "logging_strategy": "steps",
         "logging_steps": 10,
         "logging_nan_inf_filter": False,
         "eval_strategy": "no",
-        "report_to": options.report_to,
+        "report_to": options.how.report_to,
         "disable_tqdm": True,
         "remove_unused_columns": False,
         "dataloader_pin_memory": on_gpu,

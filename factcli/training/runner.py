@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from .. import story
+from ..card import story
+from ..data.encoding import labels_of
 from ..errors import FactcliError
-from ..files import write_json
-from ..metrics import is_failed, majority_score
-from ..outputs import Output
-from ..prediction import labels_of
+from ..files.atomic import write_json
+from ..files.outputs import Output
+from ..scores.metrics import is_failed, majority_score
 from .checkpoints import RUN, SEARCHED, SEEDS, close_folder, folder_of, forget, open_folder
 from .events import Event, Watch
 from .export import RESULTS, export
@@ -59,7 +59,7 @@ class Runner:
         leaves its checkpoints, if there are any, and nothing else."""
         checkpoints = folder_of(output.path)
         if is_main():
-            resume = self.options.resume and ((checkpoints / RUN).is_file() or not tolerant)
+            resume = self.options.how.resume and ((checkpoints / RUN).is_file() or not tolerant)
             open_folder(checkpoints, self.identity | {"the seed": seed}, resume, output.overwrite)
         try:
             result = self._run(output, checkpoints, seed, tolerant)
@@ -125,7 +125,7 @@ class Runner:
         """A run for each seed, all beside `output` until the last is done; when resuming, those that stand are kept."""
         folder = output.beside(SEEDS)
         if is_main():
-            open_folder(folder, self.identity, self.options.resume, output.overwrite)
+            open_folder(folder, self.identity, self.options.how.resume, output.overwrite)
         try:
             runs = self._each(output, folder, seeds)
         except BaseException:
@@ -147,7 +147,7 @@ class Runner:
             place, failed = folder / f"seed-{seed}", folder / f"seed-{seed}.json"
             done = next((f for f in (place / RESULTS, failed) if f.is_file()), None)
             self._say("run", f"seed {seed}, run {number} of {len(seeds)}" + (", done before" if done else ""))
-            if self.options.resume and done is not None:
+            if self.options.how.resume and done is not None:
                 values = json.loads(done.read_text("utf-8"))
                 run = {k: v for k, v in values.items() if k not in ("validation", "losses")}
                 runs.append(run | {"model": self.job.source.name, "output": str(output.shown / place.name)})
@@ -164,7 +164,7 @@ class Runner:
             return given
         assert options.checkpoints is not None
         kept = options.checkpoints / SEARCHED
-        if self.rate is None and kept.is_file() and self.options.resume:
+        if self.rate is None and kept.is_file() and self.options.how.resume:
             self.searched = json.loads(kept.read_text(encoding="utf-8"))
             assert self.searched is not None
             finite = [entry for entry in self.searched if entry["loss"] is not None]

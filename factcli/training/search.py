@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import FactcliError
+from ..recipe.training import RATES
 from .events import Event, Watch
 from .job import Job
 from .run import Options, is_main, train
-from .settings import RATES
 
 
 def search_rate(job: Job, seed: int, options: Options, watch: Watch) -> tuple[float, list[dict[str, Any]]]:
@@ -18,7 +18,7 @@ def search_rate(job: Job, seed: int, options: Options, watch: Watch) -> tuple[fl
     rate that diverged is None. Raises FactcliError where all do.
     """
     found: list[dict[str, Any]] = []
-    quiet = replace(options, save_steps=0, resume=False, report_to="none")
+    quiet = replace(options, how=options.how.but(save_steps=0, resume=False, report_to="none"))
     for number, rate in enumerate(RATES, 1):
         loss = train(job, seed, rate, quiet, watch, epochs=1).final_loss
         found.append({"learning_rate": rate, "loss": loss if math.isfinite(loss) else None})

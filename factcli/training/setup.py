@@ -8,17 +8,18 @@ import torch
 from ..compress.allocations import allocations
 from ..compress.criteria import criteria
 from ..compress.measured import Measured
-from ..conversion import plan_for
+from ..compress.planning import plan_for
 from ..errors import UsageError
-from ..recipe.old_recipe import Recipe
-from ..source import Source
+from ..models.model import Model
+from ..recipe.factorizing import Recipe
+from ..recipe.running import Training
+from ..recipe.training import Settings
 from .calibrating import has_new_head, measured_now
 from .distillation import Weights, load_teacher
 from .job import Job, build_model, existing_plan
 from .mixed import Matrices, load_matrices
 from .run import Options
 from .schedules import default_schedule, schedules
-from .settings import Settings
 from .teacher_cache import cached
 
 
@@ -27,16 +28,11 @@ class RunOptions:
     """How `finetune` was told to run, whatever it trains; `reports` is a folder."""
 
     device: torch.device
-    save_steps: int
-    resume: bool
-    gradient_checkpointing: bool
-    torch_compile: bool
-    report_to: str
+    how: Training
     reports: Path
-    teacher_cache: bool
 
 
-def schedule_of(source: Source, settings: Settings, recipe: Recipe | None) -> str | None:
+def schedule_of(source: Model, settings: Settings, recipe: Recipe | None) -> str | None:
     """The schedule, resolved: None for a dense model that stays dense."""
     if settings.prune is not None and recipe is not None:
         return "mixed-rank"
@@ -63,7 +59,7 @@ def planned(job: Job, recipe: Recipe | None, device: torch.device) -> Job:
     else:
         plan = plan_for(shape, recipe)
     assert settings.schedule is not None
-    schedules[settings.schedule]().stages(plan.factorized, settings.stage_options)  # refused here if need be
+    schedules[settings.schedule].made(settings).stages(plan.factorized)  # refused here if need be
     return replace(result, plan=plan)
 
 
@@ -76,13 +72,9 @@ def equipped(job: Job, run: RunOptions) -> Options:
             settings.attention_weight,
         )  # fmt: skip
         source, teacher = load_teacher(job, settings.teacher, weights)
-        if run.teacher_cache:
+        if run.how.teacher_cache:
             teacher = cached(teacher, source, job, run.device)
-    return Options(
-        run.device, save_steps=run.save_steps, resume=run.resume, gradient_checkpointing=run.gradient_checkpointing,
-        torch_compile=run.torch_compile, report_to=run.report_to, reports=run.reports, teacher=teacher,
-        matrices=_matrices(job),
-    )  # fmt: skip
+    return Options(run.device, run.how, reports=run.reports, teacher=teacher, matrices=_matrices(job))
 
 
 def _matrices(job: Job) -> Matrices | None:

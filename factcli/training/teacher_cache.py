@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..caches import LIMIT, find, keep, making
 from ..calibration.cache import fingerprint
 from ..calibration.losses import Example
+from ..data.encoding import batches
 from ..errors import FactcliError, UsageError
+from ..files.caches import LIMIT, find, keep, making
 from ..models.fit import Features
-from ..prediction import batches
-from ..source import Source
+from ..models.model import Model
 from .distillation import Teacher, Weights
 from .job import Job
 
@@ -50,7 +50,7 @@ class CachedTeacher(Teacher):
         return SimpleNamespace(logits=logits, hidden_states=hidden.to(ids.device).unbind(2))
 
 
-def cached(teacher: Teacher, source: Source, job: Job, device: torch.device) -> Teacher:
+def cached(teacher: Teacher, source: Model, job: Job, device: torch.device) -> Teacher:
     """`teacher`, of `source`, with its outputs for the job's training data: from the cache, or from one pass now, which
     one of several processes makes for all. The teacher itself where they cannot be kept.
 

@@ -16,11 +16,11 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from .. import remote_code
-from ..checkpoint import auto_map
 from ..compress.factorize import factorize
 from ..errors import FactcliError, UsageError
-from ..files import write_json
-from ..targets import matrix
+from ..files.atomic import write_json
+from ..models.export import auto_map
+from ..models.targets import matrix
 from .calibrating import measured_now
 from .distillation import Teacher, distillation_loss
 from .events import Event, Watch

@@ -4,7 +4,6 @@ import ast
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,10 @@ from factcli.compress.allocations import allocations
 from factcli.compress.criteria import Evidence, criteria
 from factcli.compress.structures import structures
 from factcli.errors import UsageError
-from factcli.recipe.old_recipe import Recipe, make_recipe
-from factcli.targets import Target
+from factcli.models.targets import Target
+from factcli.recipe.factorizing import Recipe
+from factcli.recipe.fields import declared
+from factcli.recipe.file import make_recipe
 
 PACKAGE = Path(factcli.__file__).parent
 NAMED_ELSEWHERE = {"activation", "fisher", "global", "sparsity"}  # words that mean something else as well
@@ -29,9 +30,10 @@ def test_choices_load_without_torch() -> None:
         from factcli.compress.allocations import allocations
         from factcli.compress.criteria import criteria
         from factcli.compress.structures import structures
+        from factcli.recipe.fields import declared
         from factcli.training.schedules import schedules
         kinds = (structures, criteria, allocations, schedules)
-        options = [list(kind[name].options.model_fields) for kind in kinds for name in kind]
+        options = [list(declared(kind[name].options)) for kind in kinds for name in kind]
         print(json.dumps([sorted({"torch", "transformers", "numpy"} & set(sys.modules)), options]))
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent)
@@ -57,9 +59,9 @@ def test_the_core_names_no_choice() -> None:
 
 
 def test_options_belong_to_those_who_have_them() -> None:
-    owners = {name for name in structures if "blocks" in structures[name].options.model_fields}
+    owners = {name for name in structures if "blocks" in declared(structures[name].options)}
     assert owners == {"block-low-rank", "monarch"}
-    owned = {name: set(criteria[name].options.model_fields) for name in criteria}
+    owned = {name: set(declared(criteria[name].options)) for name in criteria}
     assert {n: own for n, own in owned.items() if own} == {"fisher": {"solver"}, "sparsity": {"sparsity", "solver"}}
     assert structures["monarch"].made(Recipe(blocks=8, keep=0.5)).own.blocks == 8
     kept = Recipe(method="low-rank", criterion="frobenius", blocks=8, sparsity="l1", keep=0.5).to_dict()
@@ -89,7 +91,7 @@ def test_the_solver_reaches_the_norm() -> None:
         assert criteria["fisher"].made(asked).norm(given).solver == solver
         assert asked.to_dict().get("solver", "cg") == solver
         pruned = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
-        chosen = replace(asked, criterion="sparsity", sparsity="entries")
+        chosen = asked.but(criterion="sparsity", sparsity="entries")
         entries = Evidence(Target("x", (2, 2), True), Statistics(0), pruned)
         assert criteria["sparsity"].made(chosen).norm(entries).solver == solver
     with pytest.raises(UsageError, match="--solver has no effect with --criterion sparsity, which has a closed form"):

@@ -16,8 +16,8 @@ from factcli import convert, finetune, load
 from factcli.compress.criteria import criteria
 from factcli.compress.structures import structures
 from factcli.errors import UsageError
-from factcli.registry import Registry
-from factcli.targets import matrix
+from factcli.models.targets import matrix
+from factcli.recipe.registry import Registry
 
 from ..conftest import Run
 from ..training_helpers import save_model, weights, write_glue
@@ -205,7 +205,7 @@ def test_a_criterion_with_an_option(dense: Path, tmp_path: Path, clean: None, st
     assert not torch.allclose(product(made[None]), product(made[6.0]), atol=1e-3)
     convert(str(dense), tmp_path / "all", config=recipe(tmp_path, criterion="rows"), method="monarch",
             allocation="global", blocks=2)  # fmt: skip
-    with pytest.raises(UsageError, match=r"--power -1\.0 is below 0"):
+    with pytest.raises(UsageError, match=r"power: -1\.0, which is below 0"):
         convert(str(dense), config=recipe(tmp_path, criterion="rows", power=-1.0), dry_run=True)
     assert torch.isfinite(strangers_logits(stranger, tmp_path / "all")).all()
 

@@ -15,9 +15,9 @@ from factcli.compress.allocations import Request, allocations
 from factcli.compress.criteria import criteria
 from factcli.compress.norms import KroneckerNorm
 from factcli.compress.structures.pivoted import LARGEST, interpolation
+from factcli.models.targets import Target
 from factcli.models.weights import read_weights
 from factcli.remote_code.modeling_pivoted import PivotedLinear
-from factcli.targets import Target
 
 from ..conftest import Run
 from ..training_helpers import rows, save_model, weights, write_csv

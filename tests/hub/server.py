@@ -29,15 +29,15 @@ class Request:
 
 
 class HubServer:
-    """Context manager; keeps everything below one folder.
+    """Context manager; keeps everything below one folder, but for what clients have of it, in `home`.
 
     `users.tokens` has "owner" (`someone`, who writes, and who is in the organization `lab`), "reader" (a read token of
     the same user) and "stranger" (another user, `else`). `requests` is what was asked, `errors` are tracebacks of
     mistakes in this server.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, port: int = 0, home: Path | None = None) -> None:
+        self.folder, self.port, self.home = folder, port, home or folder / "home"
         self.store = Store(folder / "repositories")
         self.faults = Faults()
         self.users = Users()
@@ -51,7 +51,7 @@ class HubServer:
         self.url = ""
 
     def __enter__(self) -> "HubServer":
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("BoundHandler", (Handler,), {"hub": self}))
+        self._http = ThreadingHTTPServer(("127.0.0.1", self.port), type("BoundHandler", (Handler,), {"hub": self}))
         self._http.daemon_threads = True
         self._http.block_on_close = False
         Thread(target=self._http.serve_forever, args=(0.05,), daemon=True).start()
@@ -71,7 +71,7 @@ class HubServer:
         """Variables for client processes, without a token; HF_HOME is a folder of this server's."""
         return {
             "HF_ENDPOINT": self.url,
-            "HF_HOME": str(self.folder / "home"),
+            "HF_HOME": str(self.home),
             "HF_HUB_OFFLINE": "0",
             "HF_HUB_DISABLE_XET": "1",
             "HF_HUB_DISABLE_TELEMETRY": "1",

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ...registry import Choice, Registry
+from ...recipe.registry import Choice
+from ...recipe.registry import allocations as allocations
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ...targets import Target
+    from ...models.targets import Target
     from ..structures import Structure
 
 Gains = Callable[["Target"], "Tensor"]
@@ -59,6 +60,3 @@ class Allocation(Choice):
     def ranks(self, request: Request) -> dict[str, int | None]:
         """Target name -> rank, or None for dense; together never above the request's limit."""
         raise NotImplementedError
-
-
-allocations: Registry[type[Allocation]] = Registry("allocation", "--allocation")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .base import Allocation, Request, allocations
 
 if TYPE_CHECKING:
-    from ...targets import Target
+    from ...models.targets import Target
 
 BETTER = 1 + 1e-9  # a longer step must pay so much more than a shorter one: less is rounding
 Step = tuple[float, int, int, int]  # minus what it gains per parameter, which target, up to which point, its cost

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ...calibration.statistics import Kind, Statistics
-from ...registry import Choice, Registry
+from ...recipe.registry import Choice
+from ...recipe.registry import criteria as criteria
 from ..norms import Norm
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ...targets import Target
+    from ...models.targets import Target
 
 FLOOR = 1e-4  # of the mean weight: what hardly matters in the sample may still matter
 
@@ -38,6 +39,18 @@ class Criterion(Choice):
     needs: ClassVar[frozenset[Kind]] = frozenset()
     comparable: ClassVar[bool] = False
     exact: ClassVar[bool] = True
+
+    @classmethod
+    def reads_data(cls) -> bool:
+        return bool(cls.needs)
+
+    @classmethod
+    def reads_inputs(cls) -> bool:
+        return Kind.INPUTS in cls.needs
+
+    @classmethod
+    def reads_gradients(cls) -> bool:
+        return bool(cls.needs & {Kind.GRADIENTS, Kind.FISHER})
 
     def norm(self, given: Evidence) -> Norm:
         """The norm of one target, float64."""
@@ -72,6 +85,3 @@ def floored(weight: Tensor) -> Tensor:
     """At least FLOOR of the mean; ones where nothing matters at all."""
     mean = float(weight.mean())
     return weight.clamp_min(FLOOR * mean) if mean > 0 else weight.new_ones(weight.shape)
-
-
-criteria: Registry[type[Criterion]] = Registry("criterion", "--criterion")

@@ -9,7 +9,7 @@ from .base import Criterion, Evidence, criteria, floored
 class SolverOptions(Options):
     """Of the criteria whose projection has no closed form."""
 
-    solver: str = option("cg", "How the nearest factors are found: cg or adam-sgd.")
+    solver: str = option("cg", "How the nearest factors are found.", known=("cg", "adam-sgd"), quiet=True)
 
 
 @criteria.register

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING
 
 from ...recipe.fields import option
+from ...recipe.rules import Rule, unless
 from ..norms import FROBENIUS, ElementwiseNorm, KroneckerNorm, Norm
 from .base import Criterion, Evidence, criteria, floored
 from .fisher import SolverOptions
@@ -13,16 +14,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-Variant = Literal["l0", "l1", "l2", "entries"]
-VARIANTS: tuple[str, ...] = get_args(Variant)
-
-
 class SparsityOptions(SolverOptions):
     """How survivors are counted."""
 
-    sparsity: Variant = option(
-        "l0", "What counts of a row: its survivors (l0), their sizes (l1), their norm (l2); entries: each by itself."
-    )
+    sparsity: str = option(
+        "l0", "What counts of a row: survivors (l0), their sizes (l1), their norm (l2), or of entries each by itself.",
+        known=("l0", "l1", "l2", "entries"), quiet=True,
+    )  # fmt: skip
 
 
 @criteria.register
@@ -40,10 +38,14 @@ class Sparsity(Criterion):
     paper = "Ren and Zhu 2024, Low-Rank Prune-And-Factorize for Language Model Compression"
     options = SparsityOptions
     own: SparsityOptions
-
-    @property
-    def used(self) -> frozenset[str]:
-        return frozenset({"sparsity", "solver"} if self.own.sparsity == "entries" else {"sparsity"})
+    rules = (
+        Rule(
+            ("solver",),
+            lambda v: unless(v["sparsity"] == "entries", "with --criterion sparsity, which has a closed form"),
+            "take --criterion fisher",
+            ("criterion", "sparsity"),
+        ),
+    )
 
     def applies(self, matrix: Tensor) -> bool:
         return bool((matrix == 0).any())

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ... import remote_code
-from ...registry import Choice, Registry
+from ...recipe.registry import Choice
+from ...recipe.registry import structures as structures
 from ..norms import FROBENIUS, Norm
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from ...targets import Target
+    from ...models.targets import Target
 
 Tensors = dict[str, "Tensor"]  # of a layer, by their names in it, without its bias
 
@@ -91,6 +92,3 @@ class Structure(Choice):
 def held(tensors: Tensors, dtype: torch.dtype) -> Tensors:
     """The tensors as a layer of this dtype holds them; those of integers stay as they are."""
     return {name: t.to(dtype) if t.is_floating_point() else t for name, t in tensors.items()}
-
-
-structures: Registry[type[Structure]] = Registry("structure", "--method")

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...registry import Registry
+from ...recipe.registry import Registry
 from ..linalg import balance, solve_symmetric
 from .kronecker import weighted_svd
 

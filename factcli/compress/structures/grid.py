@@ -14,7 +14,7 @@ from .base import Structure, Tensors
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ...targets import Target
+    from ...models.targets import Target
 
 
 class BlockOptions(Options):

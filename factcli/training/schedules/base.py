@@ -5,22 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ...compress.structures import structures
-from ...registry import Choice, Registry
+from ...recipe.registry import Choice, structures
+from ...recipe.registry import schedules as schedules
 
 if TYPE_CHECKING:
     from ...compress.plan import Layer
-
-ORDERS = ("high-to-low", "low-to-high")
-
-
-@dataclass(frozen=True)
-class StageOptions:
-    """`steps` of training between stages; `stages` groups the blocks (None: one stage a block); `order` of blocks."""
-
-    steps: int = 500
-    stages: int | None = None
-    order: str = "high-to-low"
 
 
 @dataclass(frozen=True)
@@ -38,13 +27,10 @@ class Schedule(Choice):
     paper: ClassVar[str]
     gradual: ClassVar[bool] = False
 
-    def stages(self, layers: list[Layer], options: StageOptions) -> tuple[Stage, ...]:
+    def stages(self, layers: list[Layer]) -> tuple[Stage, ...]:
         """The stages for the layers that the plan factorizes, by step. Raises UsageError for options that do not
         fit."""
         raise NotImplementedError
-
-
-schedules: Registry[type[Schedule]] = Registry("schedule", "--schedule")
 
 
 def default_schedule(structure: str) -> str:

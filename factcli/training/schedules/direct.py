@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .base import Schedule, Stage, StageOptions, schedules
+from .base import Schedule, Stage, schedules
 
 if TYPE_CHECKING:
     from ...compress.plan import Layer
@@ -17,5 +17,5 @@ class Direct(Schedule):
     name = "direct"
     paper = "Gupta et al. 2024, An Empirical Investigation of Matrix Factorization Methods for Pre-trained Transformers"
 
-    def stages(self, layers: list[Layer], options: StageOptions) -> tuple[Stage, ...]:
+    def stages(self, layers: list[Layer]) -> tuple[Stage, ...]:
         return (Stage(0, tuple(layers)),)

@@ -5,10 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...errors import UsageError
-from .base import ORDERS, Schedule, Stage, StageOptions, schedules
+from ...recipe.fields import Options, option
+from ...recipe.rules import Rule, unless
+from .base import Schedule, Stage, schedules
 
 if TYPE_CHECKING:
     from ...compress.plan import Layer
+
+
+AT_LEAST = "at least 1: for none take --schedule direct"
+
+
+class StageOptions(Options):
+    """How the blocks of a model are grouped into stages."""
+
+    panel = "Stages"
+
+    order: str = option("high-to-low", "Which blocks come first.", known=("high-to-low", "low-to-high"))
+    stage_steps: int = option(500, "Steps of training between stages.", ge=1, called=AT_LEAST)
+    stages: int | None = option(None, "Number of stages.", "one a block", ge=1)
 
 
 @schedules.register
@@ -19,21 +34,29 @@ class Staged(Schedule):
     name = "staged"
     paper = "Gupta et al. 2024, An Empirical Investigation of Matrix Factorization Methods for Pre-trained Transformers"
     gradual = True
+    options = StageOptions
+    own: StageOptions
+    rules = (
+        Rule(
+            ("order", "stage_steps"),
+            lambda v: unless(v["stages"] != 1, "with --stages 1"),
+            "give more stages",
+            ("stages",),
+        ),
+    )
 
-    def stages(self, layers: list[Layer], options: StageOptions) -> tuple[Stage, ...]:
-        if options.order not in ORDERS:
-            raise UsageError(f"--order {options.order!r} is unknown: take {' or '.join(ORDERS)}.")
-        if options.steps < 1:
-            raise UsageError(f"--stage-steps {options.steps} is below 1: for no steps take --schedule direct.")
+    def stages(self, layers: list[Layer]) -> tuple[Stage, ...]:
         blocks = group_by_block(layers)
-        count = len(blocks) if options.stages is None else options.stages
+        count = len(blocks) if self.own.stages is None else self.own.stages
         if not 1 <= count <= len(blocks):
             raise UsageError(f"--stages {count} does not fit: the plan has {len(blocks)} blocks, so take 1 to that.")
-        if options.order == "high-to-low":
+        if self.own.order == "high-to-low":
             blocks.reverse()
         bounds = [round(i * len(blocks) / count) for i in range(count + 1)]
         return tuple(
-            Stage(i * options.steps, tuple(layer for block in blocks[bounds[i] : bounds[i + 1]] for layer in block))
+            Stage(
+                i * self.own.stage_steps, tuple(layer for block in blocks[bounds[i] : bounds[i + 1]] for layer in block)
+            )
             for i in range(count)
         )
 

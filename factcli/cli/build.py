@@ -1,0 +1,54 @@
+"""A Typer command, made from what a command is asked."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..recipe.commands import Command
+from ..recipe.fields import Declared
+
+_METAVARS = {int: "N", float: "X"}
+_PLAIN = (bool, int, float)  # what Typer reads; the rest are texts, which recipe/values.py reads
+
+
+def command(made_from: Command, run: Callable[..., None]) -> Callable[..., None]:
+    """A function with an option for each that is asked; it calls `run` with those that were given."""
+
+    def called(**values: Any) -> None:
+        run(**{name: value for name, value in values.items() if value is not None and value != []})
+
+    shown = {name: one for name, one in made_from.options.items() if one.about.only != "file"}
+    called.__doc__ = made_from.summary
+    called.__annotations__ = {name: _annotation(one) for name, one in shown.items()} | {"return": None}
+    called.__signature__ = inspect.Signature([  # type: ignore[attr-defined]
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, annotation=called.__annotations__[name],
+            default=inspect.Parameter.empty if one.required else None,
+        )
+        for name, one in shown.items()
+    ])  # fmt: skip
+    return called
+
+
+def _annotation(one: Declared) -> Any:
+    kind = _kind(one)
+    if one.about.only == "argument":
+        several = "..." if one.several else ""
+        return Annotated[kind, typer.Argument(metavar=one.spelled + several, help=one.help, show_default=False)]
+    names = [f"{one.flag}/{one.about.no}" if one.about.no else one.flag, *filter(None, [one.about.short])]
+    metavar = None if kind is bool else _METAVARS.get(kind, "TEXT")
+    return Annotated[
+        kind | None, typer.Option(*names, help=one.help, metavar=metavar, rich_help_panel=one.panel or None)
+    ]
+
+
+def _kind(one: Declared) -> Any:
+    if one.several:
+        return str if one.about.read or one.about.listed else list[str]
+    kinds = [k for k in one.kinds if k is not Path]
+    plain = len(kinds) == 1 and kinds[0] in _PLAIN and one.about.read is None
+    kind = kinds[0] if plain else str
+    return kind if one.required or one.about.only != "argument" else kind | None

@@ -1,0 +1,124 @@
+"""bench: what models cost, beside a baseline measured in alternation."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..card.results import update_speed
+from ..errors import FactcliError, UsageError
+from ..files.atomic import updating
+from ..measuring.cell import Subject, load_subject, measure_cell
+from ..measuring.options import RULES, check, make_cells, make_schedule
+from ..measuring.ratios import compare, judge
+from ..models.devices import pick_device
+from ..models.fit import check_length, positions
+from ..recipe import running
+from ..recipe.commands import BENCH, Asked, answers
+from ..recipe.rules import refuse_idle
+from .unchanged import unchanged
+
+Progress = Callable[[int, int, str], None]
+
+
+@answers(BENCH)
+@unchanged()
+def bench(asked: Asked) -> dict[str, Any]:
+    """Latency, throughput, FLOPs, memory and size of `models` (directories or Hub ids, dense or factorized), and all of
+    them as ratios to `baseline`, a model of whatever architecture that is measured in turns with them.
+
+    Every combination of batch size, sequence length and variant is a cell of its own. Models run in inference mode,
+    with the head that their checkpoint names, on random tokens (see inputs.make_inputs); all are in memory at once.
+
+    Returns:
+        What was measured on ("device", "device_name", "cores", "threads", "dtype", "float32_matmul_precision", "torch",
+        "protocol", "compile_mode"), "results" (one a model and cell, the baseline's first; latencies in ms, "flops" a
+        forward pass, "samples_ms" by round and forward), "ratios" (see ratios.compare; above 1 the model is cheaper)
+        and "notes". "accuracy" of a result is what `evaluate` left in the model's directory, by task and split.
+
+    Raises:
+        FactcliError: Whatever a user can put right, such as an input longer than a model's positions.
+    """
+    names, how = list(asked.of(running.Models).models), asked.of(running.Timed)
+    device, progress = asked.of(running.Device).device, asked.called.get("progress")
+    baseline, update_card, plot = how.baseline, how.update_card, how.plot
+    cells = make_cells(how)
+    schedule = make_schedule(how, cells)
+    if device.startswith("mps"):
+        raise UsageError("--device mps is not measured: take cpu, where factcli computes on such a machine.")
+    where, kind = pick_device(device), getattr(torch, how.dtype) if how.dtype else None
+    refuse_idle(RULES, {"device": where.type}, asked.values.keys())
+    check(names, cells, where, plot)
+    subjects = [load_subject(name, where, kind) for name in ([baseline] if baseline is not None else []) + names]
+    for s in subjects[baseline is not None :] if update_card else []:
+        if s.source.repo_id is not None or not (s.source.path / "README.md").is_file():
+            raise FactcliError(f"{s.source.name} is no directory with a README.md: leave out --update-card.")
+    for s in subjects:  # before the first cell, rather than after minutes of measuring
+        check_length(s.source.name, positions(s.model), max(length for _, length, _ in cells), "--sequence-length")
+    results: list[dict[str, Any]] = []
+    ratios: list[dict[str, Any]] = []
+    guard = torch.cuda.device(where) if where.type == "cuda" else nullcontext()
+    with _threads(how.threads) as used, torch.inference_mode(), guard:
+        for done, cell in enumerate(cells):
+            if progress:
+                progress(done, len(cells), "{} x {} {}".format(*cell))
+            measured = measure_cell(subjects, cell, schedule, where)
+            if baseline is not None:
+                measured[0]["baseline"] = True
+                ratios += [compare(model, measured[0], schedule.centre) for model in measured[1:]]
+            results += measured
+    judge(ratios)
+    result: dict[str, Any] = {
+        "device": str(where),
+        "device_name": torch.cuda.get_device_name(where) if where.type == "cuda" else None,
+        "cores": os.cpu_count(),
+        "threads": used,
+        "dtype": how.dtype,
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "torch": torch.__version__,
+        "protocol": how.protocol,
+        "compile_mode": "default" if any(v == "compile" for *_, v in cells) else None,
+        "results": results,
+        "ratios": ratios,
+        "notes": [],
+    }
+    for s in subjects[baseline is not None :] if update_card else []:
+        card = s.source.path / "README.md"
+        try:
+            with updating(card):
+                update_speed(card, result, s.source.name)
+        except (OSError, ValueError) as error:  # what was measured is not lost for it
+            result["notes"].append(f"{card} could not be updated ({' '.join(str(error).split())[:200]}).")
+    if plot is not None:
+        _plot(result, subjects, Path(plot))
+    return result
+
+
+def _plot(result: dict[str, Any], subjects: list[Subject], file: Path) -> None:
+    """What cannot be drawn is said in the result's notes: what was measured is not lost for it."""
+    from ..measuring.plots import plot_costs
+
+    result["notes"] += [
+        f"{s.source.name} has no accuracy in eval_results.json: 'factcli eval' leaves one there."
+        for s in subjects
+        if not s.accuracy
+    ]
+    try:
+        plot_costs(result, file)
+    except FactcliError as error:
+        result["notes"].append(str(error))
+
+
+@contextmanager
+def _threads(wanted: int | None) -> Iterator[int]:
+    """torch's threads while the body runs; gives their number."""
+    before = torch.get_num_threads()
+    if wanted is not None:
+        torch.set_num_threads(wanted)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)

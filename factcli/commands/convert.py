@@ -1,0 +1,110 @@
+"""convert: a dense model in, a factorized export out."""
+
+import time
+from contextlib import ExitStack
+from typing import Any
+
+from ..calibration.data import hub_data
+from ..calibration.measure import options_of
+from ..compress.exporting import export_factorized
+from ..compress.measured import Measured, measure, needs_weights
+from ..compress.plan import Plan
+from ..compress.planning import check_feasible, describe, load_for, plan_for
+from ..files.outputs import Output, inputs
+from ..models.devices import pick_device
+from ..models.model import Model, find_model
+from ..notes import note
+from ..publishing.publish import Publishing
+from ..recipe import running
+from ..recipe.commands import CONVERT, Asked, answers
+from ..recipe.effects import PUBLISHING
+from ..recipe.factorizing import Recipe
+from ..recipe.file import make_recipe, note_training, source_of_recipe
+from ..recipe.registry import criteria
+from ..recipe.rules import refuse_idle
+from ..recipe.values import format_count
+from .unchanged import unchanged
+
+
+@answers(CONVERT)
+@unchanged()
+def convert(asked: Asked) -> dict[str, Any]:
+    """Factorize a model (a directory or Hub id) under a budget and save the result to `output`.
+
+    `progress` is called with (done, total, name) after each target. With `dry_run` it plans only, and writes nothing;
+    from config.json alone where neither criterion nor allocation look at weights.
+
+    Returns:
+        The result object of the command's --json: plan, totals and, unless `dry_run`, output, seconds and error (the
+        relative Frobenius error over all targets, the square root of the summed squares). A criterion that needs data
+        adds `calibration` (examples, tokens, seconds, cached, bytes) and `metric_error`, the same error in its own
+        norm; `notes` are sentences for the user.
+
+    Raises:
+        UsageError: Options that do not fit together, or have no effect.
+        FactcliError: Anything else that a user can put right.
+    """
+    started = time.perf_counter()
+    making, hub, origin = asked.of(running.Making), asked.of(running.Publishing), asked.of(running.Source)
+    data_dir, dry_run = asked.of(running.DataDir).data_dir, asked.of(running.DryRun).dry_run
+    progress = asked.called.get("progress")
+    refuse_idle(PUBLISHING, vars(hub), asked.flags(running.Publishing))
+    recipe = make_recipe(making.config, asked.flags(Recipe), data_dir)
+    note_training(making.config)
+    _ = recipe.budget  # refused here if it is not exactly one
+    looks = needs_weights(recipe)
+    data = hub_data(options_of(recipe, data_dir)) if criteria[recipe.criterion].needs else None
+    if data is not None:
+        recipe = recipe.but(data_revision=data[1])
+    model, revision = making.model, origin.revision
+    if model is None:
+        model, revision = source_of_recipe(making.config, revision), None
+    read = inputs(("the source", model), ("--data-dir", data_dir), ("--calibration", recipe.calibration),
+                  ("the recipe", making.config))  # fmt: skip
+    with ExitStack() as held:
+        place = None
+        if not dry_run and making.output is not None:
+            place = Output(making.output, making.overwrite, read)
+            held.enter_context(place.held())
+        publishing = Publishing.asked(hub.push_to_hub and not dry_run, hub.hub_model_id, hub.private, making.output)
+        source = find_model(model, revision, origin.trust_remote_code, weights=looks or not dry_run)
+        if not dry_run or source.repo_id is None:
+            taken = source.files
+            for sentence in () if dry_run else taken.notes():
+                note(sentence)
+        device = pick_device(asked.of(running.Device).device)
+        loaded = measured = None
+        if looks:
+            check_feasible(source, recipe)
+            loaded = load_for(source, recipe)
+            measured = measure(source, loaded, recipe, data_dir=data_dir, device=device, progress=progress)
+        plan = plan_for(source, recipe, loaded, measured, device)
+        result = describe(source, recipe, plan) | (_about(measured) if measured else {})
+        if dry_run:
+            if source.weights is None:
+                note(f"Sizes are those of config.json: the weights of {source.name} are not here, and may hold more.")
+            return result
+        place = place or Output(default_output(source, recipe, plan), making.overwrite, read)
+        errors = export_factorized(
+            source, recipe, plan, place, loaded, measured, data_dir=data_dir, device=device, progress=progress
+        )
+    pushed = publishing.publish(place.given) if publishing else None
+    return result | {
+        "output": str(place.given),
+        "seconds": round(time.perf_counter() - started, 2),
+        "error": errors.frobenius,
+        **({"metric_error": errors.own} if measured and measured.calibration else {}),
+        "pushed": pushed,
+    }
+
+
+def _about(measured: Measured) -> dict[str, Any]:
+    """What the result says about the data and the norms."""
+    calibration = measured.to_json()
+    return ({"calibration": calibration} if calibration else {}) | ({"notes": measured.notes} if measured.notes else {})
+
+
+def default_output(source: Model, recipe: Recipe, plan: Plan) -> str:
+    """`<name>-<method>-<size>`, without dots, which some loaders cannot take."""
+    name = source.provenance()["model"].split("/")[-1]
+    return f"{name}-{recipe.method}-{format_count(plan.parameters_after)}".replace(".", "_")

@@ -1,0 +1,87 @@
+"""The plan of a recipe for a model, and what is said of it."""
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from ..models.loading import Loaded, load_model
+from ..models.model import Model
+from ..recipe.factorizing import Recipe
+from ..recipe.registry import allocations, structures
+from .measured import Measured
+from .plan import Plan, make_plan
+
+
+def plan_for(
+    source: Model,
+    recipe: Recipe,
+    loaded: Loaded | None = None,
+    measured: Measured | None = None,
+    device: torch.device | None = None,
+) -> Plan:
+    """The plan of a recipe for a source, from its configuration alone unless the allocation looks at the weights: then
+    with them in `loaded` and their norms `measured`."""
+    meta = source.outline
+    targets = source.targets(recipe.include, recipe.exclude)
+    parameters = sum(t.numel() for t in (meta.written() | meta.extra).values())
+    structure, allocation = structures[recipe.method].made(recipe), allocations[recipe.allocation].made(recipe)
+    gains = None
+    if allocation.needs_gains:
+        assert loaded is not None
+        assert measured is not None
+        gains = measured.gains(loaded.model, structure, device or torch.device("cpu"))
+    plan = make_plan(
+        targets, parameters, structure, recipe.budget, allocation, recipe.force_rank, recipe.rank_multiple, gains
+    )
+    if source.weights is None:
+        return plan
+    return replace(plan, parameters_before=source.weights.parameters, rest=parameters - plan.targets_before)
+
+
+def check_feasible(source: Model, recipe: Recipe) -> None:
+    """Refuses, before anything is measured or trained, targets, blocks and budgets that no allocation can meet."""
+    plain = next(name for name in allocations if not allocations[name].needs_gains)
+    plan_for(source, recipe.but(allocation=plain, rank_multiple=1))
+
+
+def describe(source: Model, recipe: Recipe, plan: Plan) -> dict[str, Any]:
+    """The plan as the JSON of `convert --dry-run`."""
+    meta = source.outline_in(saved_dtype(source, recipe))
+    before, after = (sum(t.nbytes for t in found.written().values()) for found in (source.outline, meta))
+    dtypes = target_dtypes(meta.model, plan)
+    for layer in plan.layers:
+        m, n = layer.shape
+        after += (layer.parameters - m * n) * dtypes[layer.name].itemsize
+    after += sum(structures[layer.structure].made(recipe).index_bytes(layer.shape) for layer in plan.factorized)
+    if source.weights is not None:
+        before = source.weights.bytes
+        after += sum(source.weights.tensors[name].bytes for name in meta.extra)
+    return {
+        "model": source.name,
+        "method": recipe.method,
+        "criterion": recipe.criterion,
+        "allocation": recipe.allocation,
+        **plan.totals(),
+        "bytes": {"before": before, "after": after},
+        "layers": [layer.shown() for layer in plan.layers],
+    }
+
+
+def saved_dtype(source: Model, recipe: Recipe) -> torch.dtype:
+    """The precision of the result: what the recipe says, else the source's."""
+    found: torch.dtype = getattr(torch, recipe.dtype or source.dtype)
+    return found
+
+
+def target_dtypes(model: PreTrainedModel, plan: Plan) -> dict[str, torch.dtype]:
+    """The type of every target in `model`, by the target's name."""
+    base: Any = model.base_model
+    return {layer.name: base.get_submodule(layer.name).weight.dtype for layer in plan.layers}
+
+
+def load_for(source: Model, recipe: Recipe) -> Loaded:
+    """The model to factorize, in a precision that loses nothing of the source and holds the result."""
+    wider = torch.promote_types(getattr(torch, source.dtype), saved_dtype(source, recipe))
+    return load_model(source, dtype=wider)

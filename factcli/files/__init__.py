@@ -1,0 +1,1 @@
+"""Directories and files, written whole or not at all; what is ours in them."""

@@ -1,0 +1,140 @@
+"""Plots, with matplotlib (an optional extra: pip install 'factcli[plot]')."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import FactcliError, UsageError
+from ..files.atomic import whole
+
+_SUFFIXES = (".png", ".svg", ".pdf")
+COST_SUFFIXES = (".png", ".svg")
+_MADE_BY = "factcli, with Matplotlib"
+
+
+def check_plot(path: Path, suffixes: tuple[str, ...] = _SUFFIXES, every: bool = False) -> None:
+    """Raises FactcliError where a plot could not be written to `path` (with `every`: to all of `suffixes`), or would
+    take the place of what is no plot, UsageError for another kind of file."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise FactcliError("--plot needs matplotlib: pip install 'factcli[plot]'.") from error
+    if path.suffix.lower() not in suffixes:
+        raise UsageError(f"--plot {path} must end in {', '.join(suffixes)}.")
+    if not path.absolute().parent.is_dir():
+        raise FactcliError(f"{path.absolute().parent} is not a directory: make it, or choose another --plot.")
+    if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
+        raise FactcliError(f"{path.absolute().parent} is not writable: choose another --plot.")
+    for file in [path.with_suffix(suffix) for suffix in suffixes] if every else [path]:
+        if os.path.lexists(file) and not _is_plot(file):
+            raise FactcliError(f"{file} is there and is no plot of factcli's: choose another --plot.")
+
+
+def _is_plot(file: Path) -> bool:
+    """Whether `_save` made a file: it says so in every format."""
+    try:
+        return file.is_file() and _MADE_BY.encode() in file.read_bytes()
+    except OSError:
+        return False
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Raises FactcliError where it cannot be written."""
+    try:
+        with whole(path) as part:
+            kind = path.suffix[1:].lower()
+            made = {"Software" if kind == "png" else "Creator": _MADE_BY}
+            figure.savefig(part, dpi=150, format=kind, metadata=made)
+    except OSError as error:
+        raise FactcliError(f"{path} cannot be written ({error.strerror}): choose another --plot.") from error
+
+
+def plot_errors(result: dict[str, Any], path: Path) -> None:
+    """Relative reconstruction error against the number of singular values, a panel for each kind of matrix and a line
+    for each layer (as in figure 5 of Gupta et al. 2024), for plain SVD and, dashed, for the criterion that it is
+    compared with, in that one's norm."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+    from matplotlib.figure import Figure
+
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for layer in result["layers"]:
+        kinds.setdefault(re.sub(r"\.\d+\.", ".*.", layer["name"]), []).append(layer)
+    columns = min(3, len(kinds))
+    lines = -(-len(kinds) // columns)
+    figure = Figure(figsize=(4.2 * columns, 3.2 * lines + 0.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    deepest = max(len(layers) for layers in kinds.values())
+    colours = ScalarMappable(Normalize(1, max(deepest, 2)), "viridis")
+    for axis, (kind, layers) in zip(axes, kinds.items(), strict=False):
+        for depth, layer in enumerate(layers, 1):
+            for criterion, style in zip(result["compared"], ("-", "--"), strict=False):
+                label = f"{criterion}, own norm" if depth == 1 else None
+                points = [0, *layer["ranks"]], [1.0, *layer["errors"][criterion]]
+                axis.plot(*points, style, color=colours.to_rgba(np.array(float(depth))), linewidth=1, label=label)
+        m, n = layers[0]["shape"]
+        axis.axvline(m * n / (m + n), color="grey", linewidth=0.8, linestyle=":")
+        axis.set_title(f"{kind.split('.*.')[-1]} ({m} x {n})", fontsize=9)
+        axis.set_ylim(0, 1)
+        axis.set_xlabel("singular values (dotted: break-even)", fontsize=8)
+    for axis in axes[len(kinds) :]:
+        axis.set_visible(False)
+    axes[0].set_ylabel("relative error", fontsize=8)
+    axes[0].legend(fontsize=8)
+    figure.colorbar(colours, ax=list(axes), label="layer", shrink=0.6)
+    _save(figure, path)
+
+
+def plot_costs(result: dict[str, Any], path: Path) -> None:
+    """Latency and accuracy against parameters, a panel each, from what bench returns. Lines join the models that no
+    other beats in both. Written as PNG and as SVG, whichever of both `path` names."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    latencies: dict[str, list[tuple[str, float, float]]] = {}
+    accuracies: dict[str, dict[tuple[str, float, float], None]] = {}  # in every cell the same, once each
+    centre = "mean" if result["protocol"] == "paper" else "median"
+    for r in result["results"]:
+        name, millions = Path(r["model"]).name, r["parameters"] / 1e6
+        cell = f"{r['batch_size']} x {r['sequence_length']} tokens, {r['variant']}"
+        latencies.setdefault(cell, []).append((name, millions, r["latency_ms"][centre]))
+        for task, accuracy in r["accuracy"].items():
+            accuracies.setdefault(task, {})[name, millions, accuracy] = None
+    figure = Figure(figsize=(11, 4.5), layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    for cell, points in latencies.items():
+        _front(left, points, cell, better=-1)
+    for task, found in accuracies.items():
+        _front(right, list(found), task, better=1)
+    left.set_yscale("log")
+    left.set_ylabel(f"latency, {centre} (ms)")
+    left.set_title(f"{result['device_name'] or result['device']}, {result['threads']} threads", fontsize=9)
+    right.set_ylabel("accuracy")
+    without = dict.fromkeys(Path(r["model"]).name for r in result["results"] if not r["accuracy"])
+    right.set_title("without eval_results.json: " + ", ".join(without) if without else "", fontsize=9, wrap=True)
+    for axis in (left, right):
+        axis.set_xlabel("parameters (millions)")
+        axis.grid(alpha=0.3)
+        if axis.has_data():
+            axis.margins(0.15)
+            axis.legend(fontsize=8)
+    for suffix in COST_SUFFIXES:
+        _save(figure, path.with_suffix(suffix))
+
+
+def _front(axis: Any, points: list[tuple[str, float, float]], label: str, better: int) -> None:
+    """(name, x, y) as named dots, and a line through those with no smaller x at as good a y (`better` 1: upwards)."""
+    (dots,) = axis.plot([x for _, x, _ in points], [y for *_, y in points], "o", markersize=5)
+    for name, x, y in points:
+        axis.annotate(name, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
+    best: list[tuple[float, float]] = []
+    for _, x, y in sorted(points, key=lambda p: (p[1], -better * p[2])):
+        if not best or better * y > better * best[-1][1]:
+            best.append((x, y))
+    axis.plot(*zip(*best, strict=True), "-", color=dots.get_color(), linewidth=1, label=label)

@@ -1,0 +1,159 @@
+"""The commands: what each is asked, as groups of options."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any, TypeVar
+
+from . import running as run
+from .factorizing import Examined, Recipe
+from .fields import Declared, Options, declared
+from .reading import read_flags, resolve
+from .training import Settings
+
+T = TypeVar("T", bound=Options)
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command, and the function of its name. An option that several groups have belongs to the first of them.
+
+    `called` are keywords that only the function has: what to tell of its progress.
+    """
+
+    name: str
+    summary: str
+    groups: tuple[type[Options], ...]
+    positional: tuple[str, ...] = ("model",)
+    called: tuple[str, ...] = ()
+    function: str = ""
+
+    @property
+    def called_as(self) -> str:
+        """The function's name."""
+        return self.function or self.name
+
+    @property
+    def found(self) -> dict[str, tuple[type[Options], Declared]]:
+        """Name of an option -> its group, and how that declares it."""
+        found: dict[str, tuple[type[Options], Declared]] = {}
+        for group in self.groups:
+            found |= {name: (group, one) for name, one in declared(group).items() if name not in found}
+        return found
+
+    @property
+    def owners(self) -> dict[str, type[Options]]:
+        return {name: group for name, (group, _) in self.found.items()}
+
+    @property
+    def options(self) -> dict[str, Declared]:
+        return {name: one for name, (_, one) in self.found.items()}
+
+    @property
+    def keywords(self) -> dict[str, Declared]:
+        """Those that the function has."""
+        return {name: one for name, one in self.options.items() if one.about.only not in ("line", "file")}
+
+    @property
+    def signature(self) -> inspect.Signature:
+        """Of the function: None is "not given"."""
+        names = [*self.positional, *(name for name in self.keywords if name not in self.positional), *self.called]
+        kinds = dict.fromkeys(self.positional, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        required = {name for name in self.positional if self.options[name].required}
+        return inspect.Signature([
+            inspect.Parameter(
+                name, kinds.get(name, inspect.Parameter.KEYWORD_ONLY),
+                default=inspect.Parameter.empty if name in required else None,
+            )
+            for name in names
+        ])  # fmt: skip
+
+    def ask(self, values: Mapping[str, Any]) -> "Asked":
+        """Raises UsageError for a value that an option cannot have."""
+        return Asked(self, read_flags(self.options, values))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked of a command: `values` of the options that were given, read and checked."""
+
+    command: Command
+    values: Mapping[str, Any]
+    called: Mapping[str, Any] = field(default_factory=dict)
+
+    def flags(self, group: type[Options]) -> dict[str, Any]:
+        """What was given of a group."""
+        owners = self.command.owners
+        return {name: value for name, value in self.values.items() if owners[name] is group}
+
+    def of(self, group: type[T], file: Mapping[str, Any] | None = None) -> T:
+        """The values of a group: given, else those of a recipe file, else its defaults."""
+        return resolve(group, self.flags(group), file)
+
+
+def answers(command: Command) -> Callable[[Callable[[Asked], Result]], Callable[..., Result]]:
+    """A decorator: the public function, with the command's keywords, of one that takes what was asked."""
+
+    def decorate(function: Callable[[Asked], Result]) -> Callable[..., Result]:
+        @wraps(function)
+        def public(*args: Any, **keywords: Any) -> Result:
+            values = command.signature.bind(*args, **keywords).arguments
+            called = {name: values.pop(name) for name in command.called if values.get(name) is not None}
+            asked = command.ask(values)
+            return function(Asked(command, asked.values, called))
+
+        public.__signature__ = command.signature  # type: ignore[attr-defined]
+        return public
+
+    return decorate
+
+
+CONVERT = Command(
+    "convert",
+    "Replace a model's weight matrices by structured products under a budget, and save the result.",
+    (run.Making, Recipe, run.DataDir, run.Source, run.Device, run.Publishing, run.DryRun, run.Console),
+    ("model", "output"),
+    ("progress",),
+)
+FINETUNE = Command(
+    "finetune",
+    "Train a model on a task: dense in and factorized in stages, or factorized in and trained.",
+    (run.Making, run.Files, run.DataDir, Settings, Recipe, run.Training, run.Device, run.Source, run.Publishing,
+     run.Console),
+    ("model", "output"),
+    ("watch",),
+)  # fmt: skip
+EVAL = Command(
+    "eval",
+    "Measure models on a GLUE task or your own file.",
+    (run.Models, run.Measured, run.Device, run.Source, run.Console),
+    ("models",),
+    ("progress",),
+    "evaluate",
+)
+BENCH = Command(
+    "bench",
+    "Measure latency, memory, FLOPs and size of models, as ratios to a baseline.",
+    (run.Models, run.Timed, run.Device, run.Console),
+    ("models",),
+    ("progress",),
+)
+DIAGNOSE = Command(
+    "diagnose",
+    "Show how compressible a model is, layer by layer, and whether plain SVD will fail.",
+    (run.Model, Examined, run.DataDir, run.Drawn, run.Source, run.Device, run.Console),
+    called=("progress",),
+)
+INSPECT = Command(
+    "inspect", "Show what is in an export: plan, sizes, provenance, pins.", (run.Model, run.Revision, run.Console),
+    ("model", "revision"),
+)  # fmt: skip
+PUSH = Command(
+    "push",
+    "Publish a model on the Hugging Face Hub, in one commit.",
+    (run.Pushing, run.Console),
+    ("folder", "repo_id"),
+)
+COMMANDS = (CONVERT, INSPECT, DIAGNOSE, FINETUNE, EVAL, BENCH, PUSH)

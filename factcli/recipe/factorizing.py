@@ -1,0 +1,150 @@
+"""How a model is factorized: one point in the grid of structure, criterion, allocation and budget."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ..errors import UsageError
+from .effects import is_file, of_recipes
+from .fields import Options, declared, option
+from .registry import allocations, criteria, structures
+from .rules import idle
+from .values import DTYPE, SEED, count
+
+FISHER = ("sampled", "empirical")
+COMPENSATIONS = ("sequential", "none")
+BUDGETS = ("params", "keep", "rank")
+
+
+class Choices(Options):
+    """What is chosen of each kind; the options of these choices are beside it."""
+
+    method: str = option("low-rank", "What a matrix becomes.", known=structures)
+    criterion: str = option("frobenius", "How an error in a matrix is counted.", known=criteria)
+    allocation: str = option("uniform", "Who gets how much of the budget.", known=allocations)
+    compensation: str | None = option(
+        None, "Whether matrices make up for those before them.", "sequential with a criterion that looks at inputs",
+        known=COMPENSATIONS,
+    )  # fmt: skip
+
+
+class Size(Options):
+    """The budget: exactly one of its first three."""
+
+    panel: ClassVar[str] = "Budget (exactly one of --params, --keep and --rank)"
+    rivals: ClassVar[tuple[str, ...]] = BUDGETS
+
+    params: int | None = option(
+        None, "Parameters of the whole model after: 44M, 1.2B.", read=count, ge=1, called="a positive count"
+    )
+    keep: float | None = option(
+        None, "Fraction of the targets' parameters kept.", gt=0, lt=1,
+        called="a fraction between 0 and 1: 0.25 keeps a quarter",
+    )  # fmt: skip
+    rank: int | None = option(None, "Rank of every target.", ge=1)
+    force_rank: bool = option(False, "Factorize at --rank even where that is larger than dense.")
+    rank_multiple: int = option(1, "Ranks are multiples of this.", quiet=True, ge=1)
+
+
+class Texts(Options):
+    """The data of a criterion that looks at some."""
+
+    panel: ClassVar[str] = "Calibration (for a criterion that looks at data)"
+
+    calibration: str | None = option(
+        None, "A GLUE task, a file of texts or a Hub data set: owner/name[:configuration].",
+        "the training data where there is training",
+    )  # fmt: skip
+    calibration_samples: int = option(512, "Examples used.", ge=1)
+    data_revision: str | None = option(None, "Commit, tag or branch of data on the Hub.", "the newest")
+    max_length: int | None = option(None, "Tokens of a text.", "128, or as many as the model takes", ge=1)
+    fisher: str = option(
+        "sampled", "Gradients from the model's own predictions (sampled) or from labels (empirical).", known=FISHER
+    )
+    text_column: tuple[str, ...] = option((), "Column of texts; twice for pairs.", words=True)
+    label_column: str = option("label", "Column of labels, for --fisher empirical.", words=True)
+
+
+class Where(Options):
+    """Which matrices."""
+
+    panel: ClassVar[str] = "Targets"
+
+    include: tuple[str, ...] = option(
+        (), "Only targets whose name this regular expression matches; repeatable.", words=True
+    )
+    exclude: tuple[str, ...] = option(
+        (), "No targets whose name this regular expression matches; repeatable.", words=True
+    )
+
+
+class Saved(Options):
+    """The precision of the result."""
+
+    dtype: str | None = DTYPE
+    seed: int = SEED
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Exactly one of: parameters of the whole model, fraction of the targets' parameters, rank of every target."""
+
+    params: int | None = None
+    keep: float | None = None
+    rank: int | None = None
+
+    def __post_init__(self) -> None:
+        given = [f"--{k}" for k in BUDGETS if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise UsageError(
+                f"Give exactly one of --params, --keep and --rank, not {' and '.join(given) if given else 'none'}."
+            )
+
+
+class Examined(Where, Texts):
+    """What `diagnose` is asked: of every criterion, with the options that these own."""
+
+    registries = (criteria,)
+
+    seed: int = SEED
+
+
+class Recipe(Saved, Where, Texts, Size, Choices):
+    """One point in the grid of structure, criterion, allocation and budget, with the options that these own."""
+
+    registries = (structures, criteria, allocations)
+
+    def check(self) -> None:
+        if self.compensation == "sequential" and not criteria[self.criterion].reads_inputs():
+            known = ", ".join(name for name in criteria if criteria[name].reads_inputs())
+            raise UsageError(f"--compensation sequential needs a criterion that looks at inputs: {known}.")
+        if self.rank is not None and allocations[self.allocation].needs_gains:
+            raise UsageError(
+                f"--rank is one rank for all: give --keep or --params with --allocation {self.allocation}."
+            )
+
+    @property
+    def compensates(self) -> bool:
+        """Whether layers are fitted one after the other to the inputs that those before them give."""
+        looks = criteria[self.criterion].reads_inputs()
+        return (self.compensation or ("sequential" if looks else "none")) == "sequential"
+
+    @property
+    def budget(self) -> Budget:
+        """Raises UsageError where it is not exactly one."""
+        return Budget(self.params, self.keep, self.rank)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What has an effect, without what was not asked for. A file is named without its directory, which belongs to
+        one machine."""
+        values = dict(vars(self))
+        useless = idle(of_recipes(), values)
+        values["compensation"] = "sequential" if self.compensates else "none"
+        if is_file(self.calibration):
+            values["calibration"] = Path(str(self.calibration)).name
+        quiet = {name for name, one in declared(type(self)).items() if one.about.quiet and values[name] == one.default}
+        return {
+            k: list(v) if isinstance(v, tuple) else v
+            for k, v in values.items()
+            if not (k in useless or k in quiet or v is None or v is False or v == ())
+        }

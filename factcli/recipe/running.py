@@ -1,0 +1,154 @@
+"""How a command is run: what is never saved with a model."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from .fields import Options, option
+from .values import DTYPES, TASKS, dtype, numbers, seeds
+
+FILE = "csv, tsv, JSON, parquet or arrow"
+
+
+class Device(Options):
+    device: str = option("auto", "auto, cpu, cuda, cuda:0 or mps.")
+
+
+class Revision(Options):
+    revision: str | None = option(None, "Branch, tag or commit on the Hub.")
+
+
+class Source(Revision):
+    """Where the model comes from."""
+
+    trust_remote_code: bool = option(False, "Run code of the source, and take it along.")
+
+
+class Model(Options):
+    model: str = option("", "A directory or Hub id; id@revision pins it.", only="argument", required=True)
+
+
+class Models(Options):
+    models: tuple[str, ...] = option((), "Directories or Hub ids.", only="argument", required=True)
+
+
+class Making(Options):
+    """From what to what."""
+
+    model: str | None = option(None, "A directory or Hub id.", "the one that the recipe was made with", only="argument")
+    output: str | Path | None = option(None, "Directory to write.", "named after the model", short="-o")
+    config: str | Path | None = option(None, "A recipe (YAML); options win over it.", short="-c")
+    overwrite: bool = option(False, "Replace the output if it exists.")
+
+
+class Publishing(Options):
+    panel: ClassVar[str] = "Hub"
+
+    push_to_hub: bool = option(False, "Publish the result on the Hub.")
+    hub_model_id: str | None = option(None, "OWNER/NAME.", "the output's name, below you")
+    private: bool | None = option(None, "Of a new repository.", "your account's", no="--public")
+
+
+class Console(Options):
+    """What is shown."""
+
+    as_json: bool = option(False, "Print one JSON document on stdout.", flag="json", only="line")
+    quiet: bool = option(False, "Print results only.", short="-q", only="line")
+    verbose: bool = option(False, "Show what other libraries say.", short="-v", only="line")
+
+
+class DataDir(Options):
+    panel: ClassVar[str] = "Data"
+
+    data_dir: str | Path | None = option(None, "Holds TASK/SPLIT.parquet.", "nyu-mll/glue, on the Hub")
+
+
+class DryRun(Options):
+    dry_run: bool = option(False, "Print the plan and stop.")
+
+
+class Files(Options):
+    """The user's own data."""
+
+    panel: ClassVar[str] = "Data"
+
+    train: str | Path | None = option(None, f"Your training file: {FILE}.")
+    validation: str | Path | None = option(None, f"Your validation file: {FILE}.")
+
+
+class Training(Options):
+    """How a training is run."""
+
+    panel: ClassVar[str] = "Run"
+
+    seeds: tuple[int, ...] | None = option(
+        None, "1-6 or 1,2,5: a run each, and a table.", read=seeds, called="a list such as 1-6 or 1,2,5"
+    )
+    gradient_checkpointing: bool = option(False, "Less memory, slower.")
+    torch_compile: bool = option(False, "Compile the model.")
+    report_to: str = option("none", "Where losses are reported.", known=("none", "tensorboard", "trackio", "wandb"))
+    save_steps: int = option(500, "Steps between checkpoints, 0 for none.", ge=0)
+    resume: bool = option(False, "Continue an interrupted run.")
+    teacher_cache: bool = option(False, "Keep the teacher's outputs on disk: one pass for all epochs and runs.")
+
+
+class Measured(Options):
+    """What a model is measured on."""
+
+    panel: ClassVar[str] = "Data"
+
+    task: str | None = option(None, "A task of GLUE.", known=TASKS)
+    split: str | None = option(None, "Of the task.", "its validation split")
+    data_dir: str | Path | None = option(None, "Holds TASK/SPLIT.parquet.", "nyu-mll/glue, on the Hub")
+    data_revision: str | None = option(None, "Commit, tag or branch of data on the Hub.", "the newest")
+    validation: str | Path | None = option(None, f"Your validation file: {FILE}.")
+    text_column: tuple[str, ...] = option((), "Column of texts; twice for pairs.", "as it was trained", words=True)
+    label_column: str | None = option(None, "Column of labels.", "as it was trained, or label", words=True)
+    label_names: tuple[str, ...] = option(
+        (), "The labels in the order of the model's outputs: no,yes.", listed=True, words=True
+    )
+    limit: int | None = option(None, "Only the first examples.", ge=1)
+    batch_size: int = option(32, "Examples at a time.", ge=1)
+    max_length: int | None = option(None, "Tokens of an example.", "as it was trained, or 128", ge=1)
+    text_to_text: bool | None = option(None, "Answers in words.", "by the model", no="--head")
+    update_card: bool = option(False, "Put the results into README.md.")
+
+
+class Timed(Options):
+    """What is timed, and how."""
+
+    panel: ClassVar[str] = "How it is measured"
+
+    baseline: str | None = option(None, "The model to compare with, measured in turns with the others.")
+    batch_size: tuple[int, ...] = option((1,), "One or several: 1,8,32.", read=numbers)
+    sequence_length: tuple[int, ...] = option((128,), "Tokens; one or several.", read=numbers)
+    protocol: str = option("rounds", "paper: 100 examples, 8 runs, the first two omitted.", known=("rounds", "paper"))
+    variant: tuple[str, ...] = option(
+        ("eager",), "Of eager, compile and cuda-graphs: eager,compile.", listed=True,
+        known=("eager", "compile", "cuda-graphs"),
+    )  # fmt: skip
+    seconds: float | None = option(None, "Time for the rounds of all cells.", "60")
+    runs: int | None = option(None, "As many rounds a cell, however long.")
+    dtype: str | None = option(
+        None, "Precision to load in.", "each model's own", known=tuple(DTYPES.values()), read=dtype
+    )
+    threads: int | None = option(None, "Of torch on the CPU.", "torch's own", ge=1)
+    plot: str | Path | None = option(None, "Latency and accuracy against parameters; .png or .svg, both are written.")
+    update_card: bool = option(False, "Put the speed into README.md.")
+
+
+class Drawn(Options):
+    plot: str | Path | None = option(None, "Error against rank for every layer, as .png, .svg or .pdf.")
+
+
+class Pushing(Options):
+    """What is published, and as what."""
+
+    folder: str | Path = option("", "What convert or finetune wrote.", only="argument", required=True)
+    repo_id: str | None = option(None, "OWNER/NAME.", "the directory's name, below you", only="argument")
+    commit_message: str | None = option(None, "Of the one commit.", short="-m", words=True)
+    revision: str | None = option(None, "The branch; made if need be.")
+    create_pr: bool = option(False, "Open a pull request instead.")
+    tag: str | None = option(None, "A name for the commit, which the card then loads.")
+    private: bool | None = option(None, "Of a new repository.", "your account's", no="--public")
+    keep_readme: bool = option(False, "Leave the repository's README.md as it is; else our part goes into it.")
+    dry_run: bool = option(False, "List the files and send nothing.")

@@ -1,0 +1,71 @@
+"""How values are read that are more than a text or a number, and options that several groups have."""
+
+import math
+import re
+from typing import Any
+
+from .fields import option
+
+DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+TASKS = ("sst2", "mrpc", "rte", "qnli", "qqp", "mnli", "mnli-mm", "cola", "stsb", "wnli")  # of GLUE
+MOST_SEEDS = 1000
+LARGEST_SEED = 2**32 - 1
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9}
+
+
+def count(text: Any) -> int:
+    """ "44M", "1.2B", "44400000" or a number -> a count. Raises ValueError."""
+    match = re.fullmatch(r"\s*([0-9][0-9_]*\.?[0-9]*(?:e[0-9]+)?)\s*([kmbg]?)\s*", str(text).lower())
+    if not match or isinstance(text, bool):
+        raise ValueError("is not a count of parameters: write 44M, 1.2B or 44400000")
+    number = float(match[1].replace("_", "")) * _UNITS[match[2]]
+    if not math.isfinite(number):
+        raise ValueError("is more than any model has: write 44M, 1.2B or 44400000")
+    return round(number)
+
+
+def format_count(count: float) -> str:
+    """44454144 -> "44.45M"."""
+    for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
+        if count >= size:
+            return f"{count / size:.2f}{unit}"
+    return str(int(count))
+
+
+def dtype(text: Any) -> Any:
+    """A precision by its name or its short one -> its name."""
+    return DTYPES.get(text, text) if isinstance(text, str) else text
+
+
+def numbers(value: Any) -> tuple[int, ...]:
+    """ "1,8,32", a number or numbers -> the numbers. Raises ValueError."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else (value,)
+    try:
+        return tuple(int(part) if isinstance(part, str) else part for part in parts)
+    except ValueError as error:
+        raise ValueError("is not a list of whole numbers such as 1,8,32") from error
+
+
+def seeds(text: Any) -> tuple[int, ...]:
+    """ "1-6" or "1,2,5" -> the seeds. Raises ValueError."""
+    if not isinstance(text, str):
+        return tuple(text) if isinstance(text, (list, tuple)) else (text,)
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = (piece.strip() for piece in part.partition("-"))
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise ValueError("is not a list such as 1-6 or 1,2,5")
+        if int(last or first) > LARGEST_SEED:
+            raise ValueError(f"has a seed that is not a whole number from 0 to {LARGEST_SEED}")
+        if int(last or first) - int(first) >= MOST_SEEDS:
+            raise ValueError(f"are more than {MOST_SEEDS}, a run each: give fewer")
+        found += range(int(first), int(last or first) + 1)
+    if len(set(found)) != len(found):
+        raise ValueError("names a seed twice")
+    return tuple(found)
+
+
+DTYPE = option(None, "Precision to save in.", "the source's", known=tuple(DTYPES.values()), read=dtype)
+SEED = option(
+    0, "Seed of anything random.", quiet=True, ge=0, le=LARGEST_SEED, called=f"a whole number from 0 to {LARGEST_SEED}"
+)

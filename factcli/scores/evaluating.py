@@ -1,0 +1,193 @@
+"""A model, measured on a task: its predictions on the task's examples, and what they score."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from ..data.encoding import Prompt, encode, encode_answers, labels_of
+from ..data.labels import (
+    by_class,
+    by_output,
+    check_problem,
+    check_unnamed_order,
+    check_words,
+    head_size,
+    model_labels,
+    named_order,
+    outputs_of_classes,
+    unnamed,
+)
+from ..data.tables import Table
+from ..data.tasks import Task, user_task
+from ..errors import FactcliError, UsageError
+from ..models.fit import Features, Fit, find_fit
+from ..models.loading import load_model
+from ..models.model import Model
+from ..models.trained import Trained
+from ..recipe.rules import without_effect
+from ..recipe.running import Measured
+from .metrics import compute_metrics, majority_score
+from .prediction import label_scorer, predict
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+BATCH_SIZE = 32
+LABEL_COLUMN = "label"
+Progress = Callable[[int, int, str], None]
+
+
+def columns_of(
+    trained: Trained, there: Sequence[str], text_column: Sequence[str], label_column: str | None
+) -> tuple[Sequence[str], str]:
+    """The columns to read of a user's file, which has those that are `there`: what was given, else what the model was
+    trained on, else none for the texts (they are looked for) and LABEL_COLUMN."""
+    if not text_column and set(trained.text_column) <= set(there):
+        text_column = trained.text_column
+    if label_column is None and trained.label_column in there:
+        label_column = trained.label_column
+    return text_column, label_column or LABEL_COLUMN
+
+
+def file_task(
+    source: Model,
+    file: str | Path,
+    text_column: Sequence[str],
+    label_column: str,
+    label_names: Sequence[str] = (),
+    trained: Sequence[str] = (),
+) -> Task:
+    """The task of a user's file, with the labels that the model was `trained` on, that it names or that the user names;
+    without names, those of the file."""
+    count, files = head_size(source.config), {"validation": file}
+    names = list(label_names)
+    if trained and (not names or sorted(names) == sorted(trained)):
+        names = list(trained)  # in the order of that task, on which F1 depends
+    if is_text_to_text(source):
+        return user_task(files, text_column, label_column, names)
+    if count == 1:
+        return user_task(files, text_column, label_column, regression=True, numbered=bool(label_names))
+    if label_names:
+        task = user_task(files, text_column, label_column, list(label_names), numbered=True)
+        return task if _has_ids(task) else replace(task, labels=tuple(names))
+    names = names or model_labels(source.config)
+    if not unnamed(names):
+        advice = (
+            "give --label-names with the labels of the data in the order of the model's outputs (0,1,... where they "
+            "are its ids)"
+        )
+        return user_task(files, text_column, label_column, names, advice=advice)
+    task = user_task(files, text_column, label_column)
+    return replace(task, labels=by_output(task, source.config))
+
+
+def _has_ids(task: Task) -> bool:
+    """Whether the labels of a user's table are ids, which count in the order that the user gives, or may be."""
+    table = task.files["validation"]
+    if task.multi_label or task.label is None or not isinstance(table, Table):
+        return True
+    found = {str(value).strip() for value in table.values(table.find(task.label, "--label-column", say=False))}
+    return any(name[:1].isdigit() for name in found - set(task.labels))
+
+
+def is_text_to_text(source: Model) -> bool:
+    """True for a model that answers in words (T5 with its language model head)."""
+    return source.model_class.__name__.endswith("ForConditionalGeneration")
+
+
+def measure(
+    model: PreTrainedModel,
+    fit: Fit,
+    task: Task,
+    features: Sequence[Features],
+    batch_size: int,
+    words: Sequence[Sequence[int]] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[Any]:
+    """Predictions (examples,) of a model: output indices, or numbers for a regression; (examples, labels), 1 where the
+    sigmoid of an output is above one half, where examples have any number of labels. `words` are the tokens of the
+    labels for a model that answers in them."""
+    if words is not None:
+        scores = predict(model, fit, features, batch_size, label_scorer(model, words), progress)
+        return np.asarray(scores.argmax(1))
+    outputs = predict(model, fit, features, batch_size, progress=progress)
+    if task.multi_label:
+        return (outputs > 0).astype(np.int64)
+    predictions: NDArray[Any] = outputs[:, 0].astype(np.float64) if task.regression else outputs.argmax(1)
+    return predictions
+
+
+def measure_source(
+    source: Model,
+    task: Task,
+    data: "Dataset",
+    trained: Trained,
+    how: Measured,
+    device: torch.device,
+    progress: Progress | None,
+) -> tuple[dict[str, float], float | None]:
+    """The metrics of a source on a task, and those of always answering alike. Raises FactcliError where they do not fit
+    together."""
+    in_words = is_text_to_text(source) if how.text_to_text is None else how.text_to_text
+    if in_words and not is_text_to_text(source):
+        raise UsageError(f"{source.name} does not answer in words: leave out --text-to-text.")
+    if how.label_names and (task.regression or (in_words and not task.files)):
+        what = "on numbers, which have no names" if task.regression else "for a model that answers in words"
+        raise without_effect("--label-names", what)
+    if in_words:
+        check_words(task)
+    order = None if in_words else _order(source, task, how.label_names)
+    tokenizer = source.tokenizer
+    loaded = load_model(source)
+    heads = sorted(k for k in loaded.absent if not k.startswith(f"{loaded.model.base_model_prefix}."))
+    if heads or not (in_words or source.model_class.__name__.endswith("ForSequenceClassification")):
+        raise FactcliError(
+            f"{source.name} has no trained head for classification ({source.model_class.__name__}): "
+            "fine-tune it on the task first."
+        )
+    model = loaded.model
+    torch.nn.Module.to(model, device)
+    fit = find_fit(model, tokenizer, source.name, in_words)
+    tokens = fit.limit(how.max_length, task.pair and not in_words, trained=trained.max_length)
+    prompt = _prompt(task, trained) if in_words else None
+    features = encode(fit, data, tokens.tokens, prompt)
+    tokens.say(features)
+    fit.fill_empty(features)
+    fit.check_ends(features, alike=False)
+    words = encode_answers(fit, task.labels, tokens.tokens) if in_words else None
+    labels = labels_of(data)
+    report = (lambda done, total: progress(done, total, source.name)) if progress else None
+    predictions = measure(model, fit, task, features, how.batch_size, words, report)
+    if order is not None:
+        predictions = by_class(task, order, predictions)
+    elif not (in_words or task.regression):
+        check_unnamed_order(task, labels, predictions, source.name)
+    return compute_metrics(task, labels, predictions), majority_score(task, labels)
+
+
+def _prompt(task: Task, trained: Trained) -> Prompt:
+    """What a text-to-text model was taught to read, where it remembers; else what T5 was taught of GLUE."""
+    if trained.prompt is not None and len(trained.text_column) == len(task.columns):
+        return Prompt(trained.prompt, trained.text_column)
+    return Prompt.of(task)
+
+
+def _order(source: Model, task: Task, label_names: Sequence[str]) -> list[int] | None:
+    """The model's output for each class of the task, None where the model names none."""
+    if task.regression:
+        if head_size(source.config) != 1:
+            raise FactcliError(
+                f"{source.name} has a head for {head_size(source.config)} labels but {task.name} is a regression."
+            )
+        return None
+    if label_names:
+        check_problem(task, source.config, source.name)
+        return named_order(task, label_names, head_size(source.config))
+    return outputs_of_classes(task, source.config, source.name)

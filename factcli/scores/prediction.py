@@ -1,0 +1,81 @@
+"""Predictions: forward passes in a fixed order."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from ..data.encoding import batches
+from ..errors import FactcliError
+from ..models.fit import Features, Fit
+from ..models.loading import align
+
+Forward = Callable[[dict[str, torch.Tensor]], torch.Tensor]
+
+
+def predict(
+    model: PreTrainedModel,
+    fit: Fit,
+    features: Sequence[Features],
+    batch_size: int,
+    forward: Forward | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> NDArray[Any]:
+    """Outputs of shape (examples, labels), float32, in the order of `features`; the model is left in its mode.
+
+    `forward` maps a batch to outputs (batch, labels); by default it is the model's logits. Up to rounding an output
+    depends neither on the batch size nor on the other examples.
+
+    Raises FactcliError where the model fails on a batch.
+    """
+    align(model)
+    device = next(model.parameters()).device
+    run = forward or (lambda batch: model(**batch).logits)
+    rows: dict[int, NDArray[Any]] = {}
+    training = model.training
+    model.train(False)
+    try:
+        with torch.inference_mode(), fit.unpadded(model):
+            for indices in batches([fit.kind(f["input_ids"]) for f in features], batch_size):
+                batch = fit.batch([{k: v for k, v in features[i].items() if k != "labels"} for i in indices], device)
+                outputs = _answers(run, batch, fit.name)
+                rows.update(zip(indices, outputs, strict=True))
+                if progress:
+                    progress(len(rows), len(features))
+    finally:
+        model.train(training)
+    return np.stack([rows[i] for i in range(len(features))])
+
+
+def _answers(run: Forward, batch: dict[str, torch.Tensor], name: str) -> NDArray[Any]:
+    try:
+        return np.asarray(run(batch).float().cpu().numpy())
+    except (
+        AttributeError,
+        IndexError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:  # architectures fail in their own ways
+        size = " x ".join(map(str, batch["input_ids"].shape))
+        reason = " ".join(str(error).split())[:200]
+        raise FactcliError(f"{name} fails on {size} tokens with {type(error).__name__}: {reason}") from error
+
+
+def label_scorer(model: PreTrainedModel, words: Sequence[Sequence[int]]) -> Forward:
+    """A `forward` for text-to-text models: the log-probability of each answer's `words` (tokens), (batch, answers)."""
+
+    def forward(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        size = batch["input_ids"].shape[0]
+        encoded = model.get_encoder()(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"])
+        scores = []
+        for ids in words:
+            target = torch.tensor([ids] * size, device=batch["input_ids"].device)
+            logits = model(encoder_outputs=encoded, attention_mask=batch["attention_mask"], labels=target).logits
+            scores.append(logits.float().log_softmax(-1).gather(-1, target.unsqueeze(-1)).sum((1, 2)))
+        return torch.stack(scores, 1)
+
+    return forward
