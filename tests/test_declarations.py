@@ -52,8 +52,15 @@ def test_functions_have_the_keywords_that_are_declared(command: Any) -> None:
     parameters = inspect.signature(function).parameters
     assert list(parameters)[: len(command.positional)] == list(command.positional)
     assert parameters.keys() == command.keywords.keys() | set(command.called)
-    with pytest.raises(TypeError, match="nonsense"):
+    with pytest.raises(TypeError, match=rf"^{command.called_as}\(\) got an unexpected keyword argument 'nonsense'$"):
         function("x", nonsense=1)
+
+
+def test_a_keyword_that_is_nearly_one() -> None:
+    with pytest.raises(
+        TypeError, match=r"^convert\(\) got an unexpected keyword argument 'kep', did you mean 'keep'\?$"
+    ):
+        factcli.convert("x", kep=0.5)  # type: ignore[call-arg]
 
 
 def test_the_schema_takes_the_recipes_that_are_shipped_and_those_of_exports() -> None:

@@ -57,4 +57,5 @@ def export_factorized(
 def _command(source: Model, recipe: Recipe, data_dir: str | Path | None) -> list[str]:
     """What repeats a conversion, beside the recipe file that it wrote."""
     data = ["--data-dir", "GLUE"] if data_dir is not None and recipe.calibration in TASKS else []
-    return ["factcli", "convert", *model_argument(source), "-c", FILE_NAME, *data]
+    trust = ["--trust-remote-code"] if source.trusted else []
+    return ["factcli", "convert", *model_argument(source), "-c", FILE_NAME, *data, *trust]

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -57,6 +58,10 @@ class Command:
         return {name: one for name, one in self.options.items() if one.about.only not in ("line", "file")}
 
     @property
+    def keyword_names(self) -> list[str]:
+        return [*self.keywords, *self.called]
+
+    @property
     def signature(self) -> inspect.Signature:
         """Of the function: None is "not given"."""
         names = [*self.positional, *(name for name in self.keywords if name not in self.positional), *self.called]
@@ -99,6 +104,10 @@ def answers(command: Command) -> Callable[[Callable[[Asked], Result]], Callable[
     def decorate(function: Callable[[Asked], Result]) -> Callable[..., Result]:
         @wraps(function)
         def public(*args: Any, **keywords: Any) -> Result:
+            if unknown := next((name for name in keywords if name not in command.keyword_names), None):
+                near = get_close_matches(unknown, command.keyword_names, n=1)
+                hint = f", did you mean {near[0]!r}?" if near else ""
+                raise TypeError(f"{command.called_as}() got an unexpected keyword argument {unknown!r}{hint}")
             values = command.signature.bind(*args, **keywords).arguments
             called = {name: values.pop(name) for name in command.called if values.get(name) is not None}
             asked = command.ask(values)
