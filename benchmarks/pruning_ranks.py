@@ -20,7 +20,10 @@ import runs
 
 import factcli
 from factcli.files.atomic import write_text
-from factcli.training.pruning import PRUNINGS
+from factcli.recipe.fields import declared
+from factcli.recipe.training import Prune
+
+PRUNINGS = tuple(declared(Prune)["prune"].about.known)
 
 
 def table(entries: list[dict[str, Any]], name: str, task: str) -> str:
