@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 import factcli
@@ -104,6 +106,15 @@ def test_one_voice() -> None:
         read_keys(Recipe, {"keep": 0.5, "rank": 3}, "Here")
     with pytest.raises(UsageError, match=r"^--batch-size 2\.5 is not a whole number\.$"):
         resolve(Settings, {"batch_size": 2.5})
+
+
+def test_values_as_other_libraries_have_them() -> None:
+    assert resolve(Recipe, {"rank": np.int64(3)}).rank == 3
+    assert type(resolve(Recipe, {"keep": np.float32(0.5)}).keep) is float
+    assert resolve(Recipe, {"dtype": torch.bfloat16}).dtype == "bfloat16"
+    assert resolve(Recipe, {"calibration": Path("a") / "b.csv"}).calibration == str(Path("a") / "b.csv")
+    with pytest.raises(UsageError, match=r"^--rank True is not a whole number\.$"):
+        resolve(Recipe, {"rank": np.bool_(True)})
 
 
 def test_a_flag_replaces_its_rivals_of_the_file_and_nothing_else() -> None:

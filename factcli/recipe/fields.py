@@ -164,6 +164,8 @@ class Declared:
         """The value of what was given: lists as tuples, texts as what they say. Raises ValueError: what is wrong."""
         if isinstance(value, PathLike) and Path not in self.kinds:
             value = fspath(value)
+        if getattr(value, "ndim", None) == 0:  # a number of numpy or torch
+            value = value.item()
         if self.about.listed and isinstance(value, str):
             value = tuple(part.strip() for part in value.split(","))
         if self.about.read is not None:

@@ -33,8 +33,9 @@ def format_count(count: float) -> str:
 
 
 def dtype(text: Any) -> Any:
-    """A precision by its name or its short one -> its name."""
-    return DTYPES.get(text, text) if isinstance(text, str) else text
+    """A precision by its name, its short one, or as torch has it -> its name."""
+    name = str(text).removeprefix("torch.")
+    return DTYPES.get(name, name)
 
 
 def numbers(value: Any) -> tuple[int, ...]:
