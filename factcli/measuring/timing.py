@@ -10,7 +10,6 @@ from transformers import PreTrainedModel
 
 from .inputs import Inputs
 
-VARIANTS = ("eager", "compile", "cuda-graphs")
 TURN_SECONDS, MOST_FORWARDS = 0.5, 10  # of the slowest model's turn in a round
 WARM_UP_SECONDS, MOST_WARM_UPS = 1.0, 10
 

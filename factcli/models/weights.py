@@ -176,19 +176,6 @@ def _shards(index: Path, name: str) -> list[Path]:
     return files
 
 
-def shards_elsewhere(path: Path) -> list[str]:
-    """Names of weight files that are not in the directory, and that config.json or an index there asks for."""
-    names: set[str] = set()
-    for file, key in (("config.json", "transformers_weights"), (INDEX, "weight_map")):
-        try:
-            found = json.loads((path / file).read_text(encoding="utf-8"))[key]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        names |= {found} if isinstance(found, str) else {str(v) for v in getattr(found, "values", list)()}
-    inside = (n for n in sorted(names) if not Path(n).is_absolute() and ".." not in Path(n).parts)
-    return [n for n in inside if not (path / n).is_file()] if not (path / FILE).is_file() else []
-
-
 def _inside(file: str, where: Path) -> str:
     if Path(file).is_absolute() or ".." in Path(file).parts:
         raise FactcliError(f"{where} names weights outside of its directory ({file}): fetch the model again.")
