@@ -126,7 +126,8 @@ def mix(work: Work, place: Output) -> dict[str, Any]:
     first, third = _shared_out(job.settings, job.recipe)
     sparse, factors = work.made
     pruned = json.loads((sparse / RESULTS).read_text(encoding="utf-8"))
-    took = json.loads((factors.parent / DONE).read_text(encoding="utf-8"))["seconds"]
+    done = factors.parent / DONE  # not there after a kill between the model and what is said of it
+    took = json.loads(done.read_text(encoding="utf-8"))["seconds"] if done.is_file() else 0.0
     before = Before(
         job,
         (story.trained(first.to_dict(job.task.regression), pruned), story.factorized("what pruning left", job.recipe)),
