@@ -164,7 +164,7 @@ def test_an_interrupted_run_ends_the_same(options: dict[str, Any], place: Path, 
 def test_a_killed_lpaf_ends_the_same(place: Path, python: Python, tmp_path: Path) -> None:
     """Killed in its first phase, and resumed and killed in its third: the phases that were done come back as well."""
     options = FAST | TRAINING | {"data_dir": place / "glue", "config": LPAF, "keep": 0.5}
-    output, phases = tmp_path / "out", tmp_path / "out-phases"
+    output, phases = tmp_path / "out", tmp_path / "out-checkpoints"
     factcli.finetune(str(place / "base"), tmp_path / "whole", **options)
     train_and_be_killed(python, place / "base", output, options, "step", 3)  # of 6
     assert [p.name for p in phases.glob("1/*-checkpoints/checkpoint-*")] == ["checkpoint-2"]
@@ -253,7 +253,7 @@ def test_the_three_phases_alone_and_in_one(criterion: str, new_head: bool, place
     )  # fmt: skip
     assert one["metrics"]["accuracy"] > 0.9
     assert one["schedule"] == "mixed-rank"
-    assert not (tmp_path / "one-phases").exists()
+    assert not (tmp_path / "one-checkpoints").exists()
     sparse = factcli.finetune(str(place / "base"), tmp_path / "sparse", epochs=1, **pruning, **common)
     zeros = {k: bool((t == 0).any()) for k, t in load_file(tmp_path / "sparse" / "model.safetensors").items()}
     assert [zeros[f"bert.encoder.layer.0.attention.self.{k}.weight"] for k in ("query", "key")] == [False, True]
@@ -283,7 +283,7 @@ def test_the_three_phases_alone_and_in_one(criterion: str, new_head: bool, place
 
 
 def test_an_unfinished_lpaf_is_not_lost_and_not_mixed_with_another(place: Path, tmp_path: Path) -> None:
-    sparse, factors = (tmp_path / f"out-phases/{i}/base" for i in (1, 2))
+    sparse, factors = (tmp_path / f"out-checkpoints/{i}/base" for i in (1, 2))
 
     def run(**options: Any) -> dict[str, Any]:
         given: dict[str, Any] = {"keep": 0.5, "save_steps": 5} | options

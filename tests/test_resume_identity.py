@@ -173,5 +173,5 @@ def test_the_phases_are_of_the_same_run(interrupted: Path, tmp_path: Path) -> No
     with pytest.raises(KeyboardInterrupt):
         factcli.finetune(str(interrupted / "dense"), tmp_path / "out", watch=stop, **common)
     data(tmp_path / "train.csv", 1, swapped=True)
-    with pytest.raises(FactcliError, match="out-phases is of a run with other options or data: the training data"):
+    with pytest.raises(FactcliError, match="out-checkpoints is of a run with other options or data: the training data"):
         factcli.finetune(str(interrupted / "dense"), tmp_path / "out", resume=True, **common)

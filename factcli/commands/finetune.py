@@ -16,7 +16,7 @@ from ..recipe.effects import PUBLISHING
 from ..recipe.factorizing import Recipe
 from ..recipe.file import source_of_recipe
 from ..recipe.rules import refuse_idle
-from ..training.checkpoints import CHECKPOINTS, PHASES, SEEDS, check_clear
+from ..training.checkpoints import CHECKPOINTS, SEEDS, check_clear
 from ..training.job import Job, prepare
 from ..training.phases import Work, phases_of, run_phases
 from ..training.request import Request, fitted, read_request
@@ -55,7 +55,7 @@ def finetune(asked: Asked) -> dict[str, Any]:
     taken = source.files
     request, task = fitted(request, source, data_dir)
     folder = Path(making.output) if making.output is not None else Path(_default_output(source, task, request.recipe))
-    beside = (SEEDS,) if request.several else (CHECKPOINTS, PHASES) if request.lpaf else (CHECKPOINTS,)
+    beside = (SEEDS,) if request.several else (CHECKPOINTS,)
     place = Output(folder, making.overwrite, _inputs(model, request, data_dir), beside)
     with place.held() if is_main() else nullcontext():
         for name in beside if is_main() and not request.run.resume else ():

@@ -27,6 +27,10 @@ def _criteria(method: str) -> str:
     return f"take --criterion {' or '.join(name for name in criteria if getattr(criteria[name], method)())}"
 
 
+def _mixes(schedule: str | None) -> bool:
+    return schedule is not None and schedules[schedule].mixes
+
+
 OF_DATA = (
     Rule(
         ("max_length", "text_column", "label_column", "data_dir", "data_revision"),
@@ -115,7 +119,7 @@ def of_training() -> tuple[Rule, ...]:
         ),
         Rule(
             ("prune_share",),
-            lambda v: unless(v["prune"] is not None and v["schedule"] == "mixed-rank", "without --prune and a budget"),
+            lambda v: unless(v["prune"] is not None and _mixes(v["schedule"]), "without --prune and a budget"),
             "give both",
         ),
         Rule(

@@ -15,7 +15,7 @@ from ..recipe.fields import spelled
 
 RUN = "run.json"
 SEARCHED = "search.json"  # the learning rate that was found
-CHECKPOINTS, PHASES, SEEDS = "checkpoints", "phases", "seeds"  # folders beside the output, NAME-checkpoints and so on
+CHECKPOINTS, SEEDS = "checkpoints", "seeds"  # folders beside the output, NAME-checkpoints and so on
 # What a run, its phases or its seeds put into such a folder.
 _OWN = re.compile(
     r"run\.json|search\.json|(tmp-)?checkpoint-\d+|runs|[12]|finetune_results\.json|"
@@ -82,7 +82,7 @@ def _value(values: dict[str, Any], key: str) -> str:
 
 
 def forget(folder: Path) -> None:
-    """Remove the folder of a run, of its phases or its seeds, that left nothing to continue from."""
+    """Remove the folder of a run, or of its seeds, that left nothing to continue from."""
     if not any(list(folder.glob(pattern)) for pattern in ("checkpoint-*", SEARCHED, "[12]/*", "seed-*")):
         close_folder(folder)
 

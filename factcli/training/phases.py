@@ -19,7 +19,7 @@ from ..recipe.fields import declared
 from ..recipe.registry import criteria
 from ..recipe.training import Settings
 from .calibrating import measured_now
-from .checkpoints import PHASES, RUN, clear, close_folder, folder_of, forget, open_folder
+from .checkpoints import RUN, close_folder, folder_of, forget, open_folder
 from .events import Watch
 from .export import RESULTS
 from .identity import identity
@@ -45,9 +45,7 @@ class Work:
 
     def train(self, job: Job, place: Output, before: Before | None = None) -> dict[str, Any]:
         """One run of the trainer, which goes on from its own checkpoints where there are some."""
-        under_way = self.run.how.resume and (len(self.made) == 0 or (folder_of(place.path) / RUN).is_file())
-        options = equipped(job, replace(self.run, how=self.run.how.but(resume=under_way)))
-        return Runner(job, options, self.watch, before).one(place, job.settings.seed)
+        return Runner(job, equipped(job, self.run), self.watch, before).one(place, job.settings.seed)
 
 
 Phase = Callable[[Work, Output], dict[str, Any]]
@@ -55,8 +53,8 @@ Phase = Callable[[Work, Output], dict[str, Any]]
 
 def phases_of(job: Job, recipe: Recipe | None) -> tuple[Phase, ...]:
     """What training a job consists of. Direct and staged are one run of the trainer, which factorizes at the start or
-    at its stages; with pruning and a budget it is the way of Ren and Zhu 2024 (LPAF). Raises FactcliError for a budget
-    that cannot be met."""
+    at its stages: the optimizer's moments and the learning rate go on over all of them. With pruning and a budget it is
+    the way of Ren and Zhu 2024 (LPAF). Raises FactcliError for a budget that cannot be met."""
     if job.settings.prune is not None and recipe is not None:
         check_feasible(replace(job.source, weights=None), recipe)  # before anything is cleared away
         return prune, factorize, mix
@@ -64,19 +62,16 @@ def phases_of(job: Job, recipe: Recipe | None) -> tuple[Phase, ...]:
 
 
 def run_phases(phases: tuple[Phase, ...], work: Work, output: Output) -> dict[str, Any]:
-    """All phases, the last one into `output`. What the others make is kept beside it until all are done, so that
-    `resume` goes on where it was.
+    """All phases, the last one into `output`. What the others make is kept in the folder of the run, with the last
+    one's checkpoints, until all are done, so that `resume` goes on where it was.
 
     Raises FactcliError as each phase does; for an unfinished run in the way, and for one with other options to resume.
     """
     *first, last = phases
     if not first:
         return last(work, output)
-    how, job = work.run.how, work.job
-    kept = output.beside(PHASES)
-    if not how.resume:
-        clear(folder_of(output.path), output.overwrite)
-    open_folder(kept, identity(job) | {"the seed": job.settings.seed}, how.resume, output.overwrite)
+    job, kept = work.job, folder_of(output.path)
+    open_folder(kept, identity(job) | {"the seed": job.settings.seed}, work.run.how.resume, output.overwrite)
     try:
         for number, phase in enumerate(first, 1):
             place = kept / str(number) / job.source.provenance()["model"].split("/")[-1]
@@ -84,10 +79,10 @@ def run_phases(phases: tuple[Phase, ...], work: Work, output: Output) -> dict[st
             if not (place / "config.json").is_file():
                 write_json(place.parent / DONE, phase(work, Output(place)))
             work = replace(work, made=(*work.made, place))
+        result = last(work, output)
     except BaseException:
         forget(kept)
         raise
-    result = last(work, output)
     close_folder(kept)
     return result
 

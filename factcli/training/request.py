@@ -20,6 +20,7 @@ from ..recipe.rules import refuse_idle
 from ..recipe.training import Settings, read_settings
 from .pruning import check_sizes
 from .run import check_reporter, in_bfloat16, processes
+from .schedules import schedule_that, schedules
 from .setup import schedule_of
 
 
@@ -98,9 +99,10 @@ def _check_phases(settings: Settings, several: bool) -> None:
         raise UsageError("--prune with a budget runs in one process: give its three phases as three commands.")
     if settings.max_steps == 1:
         raise UsageError("--max-steps 1 is not a step for each of two trainings: give at least 2.")
-    if settings.schedule not in (None, "mixed-rank") or settings.mixed_with is not None:
+    mixing = schedule_that(mixes=True)
+    if settings.schedule not in (None, mixing) or settings.mixed_with is not None:
         raise UsageError(
-            "--prune with a budget trains by schedule mixed-rank, with the model that it pruned: leave out "
+            f"--prune with a budget trains by schedule {mixing}, with the model that it pruned: leave out "
             "--schedule and --mixed-with."
         )
 
@@ -143,7 +145,9 @@ def _check_factorized(source: Model, request: Request) -> None:
     known = recorded_recipe(own).to_dict() if own.is_file() else None
     flags = request.asked.flags(Recipe).keys() - {"dtype"}
     repeated = not flags and config is not None and recorded_recipe(Path(config)).to_dict() == known
-    if (request.recipe is not None and not repeated) or settings.schedule not in (None, "direct", "mixed-rank"):
+    if (request.recipe is not None and not repeated) or (
+        settings.schedule is not None and schedules[settings.schedule].gradual
+    ):
         raise UsageError(
             f"{source.name} is factorized already: leave out --method, the budget and --schedule, or start from the "
             "dense model it came from."

@@ -145,9 +145,8 @@ def _pruner(job: Job, loaded: Loaded, checkpoint: Path | None, device: torch.dev
 
 
 def _mixed(job: Job, loaded: Loaded, options: Options) -> MixedRank | None:
-    if job.settings.schedule != "mixed-rank":
+    if options.matrices is None:
         return None
-    assert options.matrices is not None
     torch.nn.Module.to(loaded.model, options.device)
     base: Any = loaded.model.base_model
     return MixedRank(base, options.matrices, job.settings.mixed_start, job.settings.mixed_until)

@@ -22,6 +22,7 @@ from .export import RESULTS, export
 from .identity import identity
 from .job import Job
 from .run import Options, is_main, processes, train, validation_metrics
+from .schedules import schedule_that, schedules
 from .search import search_rate
 from .seeds import summarize
 
@@ -58,6 +59,8 @@ class Runner:
         """Train with one seed and export; a training that diverges raises, or (`tolerant`) counts as failed. What fails
         leaves its checkpoints, if there are any, and nothing else."""
         checkpoints = folder_of(output.path)
+        if self.before is not None:  # the folder is that of the whole work, which opened it
+            return self._run(output, checkpoints, seed, tolerant)
         if is_main():
             resume = self.options.how.resume and ((checkpoints / RUN).is_file() or not tolerant)
             open_folder(checkpoints, self.identity | {"the seed": seed}, resume, output.overwrite)
@@ -81,7 +84,7 @@ class Runner:
             "model": (earlier.job if earlier else self.job).source.name,
             "output": str(output.shown),
             "task": self.job.task.name,
-            "schedule": self.job.settings.schedule or "direct",
+            "schedule": self.job.settings.schedule or schedule_that(),
             "seed": seed,
             "learning_rate": rate,
             "steps": outcome.steps,
@@ -188,8 +191,8 @@ def _advice(job: Job, result: dict[str, Any]) -> str:
     score = result["metrics"].get(name)
     if score is None:
         return "failed run: predictions and labels do not correlate; what helps: another --learning-rate"
-    helps = {"direct": "--schedule staged, ", "staged": "more --stage-steps, "}
-    staging = "" if job.source.factorized else helps.get(job.settings.schedule or "", "")
+    schedule = None if job.source.factorized else job.settings.schedule
+    staging = schedules[schedule].helps if schedule else ""
     return (
         f"failed run: {name} {score:.4f} is no better than always answering {always} "
         f"({result['majority']:.4f}); what helps: {staging}another --learning-rate (or search), more data or epochs"

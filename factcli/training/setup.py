@@ -19,7 +19,7 @@ from .distillation import Weights, load_teacher
 from .job import Job, build_model, existing_plan
 from .mixed import Matrices, load_matrices
 from .run import Options
-from .schedules import default_schedule, schedules
+from .schedules import default_schedule, schedule_that, schedules
 from .teacher_cache import cached
 
 
@@ -35,10 +35,10 @@ class RunOptions:
 def schedule_of(source: Model, settings: Settings, recipe: Recipe | None) -> str | None:
     """The schedule, resolved: None for a dense model that stays dense."""
     if settings.prune is not None and recipe is not None:
-        return "mixed-rank"
+        return schedule_that(mixes=True)
     if settings.schedule is not None:
         return settings.schedule
-    return "direct" if source.factorized else None if recipe is None else default_schedule(recipe.method)
+    return schedule_that() if source.factorized else None if recipe is None else default_schedule(recipe.method)
 
 
 def planned(job: Job, recipe: Recipe | None, device: torch.device) -> Job:
@@ -79,10 +79,11 @@ def equipped(job: Job, run: RunOptions) -> Options:
 
 def _matrices(job: Job) -> Matrices | None:
     """What mixed-rank training mixes with: a dense source with itself."""
-    if job.settings.schedule != "mixed-rank":
+    schedule = job.settings.schedule
+    if schedule is None or not schedules[schedule].mixes:
         return None
     name = job.settings.mixed_with or (None if job.source.factorized else job.source.reference)
     if name is None:
-        raise UsageError("--schedule mixed-rank needs --mixed-with, the dense model that was factorized.")
+        raise UsageError(f"--schedule {schedule} needs --mixed-with, the dense model that was factorized.")
     assert job.plan is not None
     return load_matrices(name, list(job.plan.factorized), job.trust_remote_code)

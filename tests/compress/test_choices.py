@@ -19,6 +19,7 @@ from factcli.models.targets import Target
 from factcli.recipe.factorizing import Recipe
 from factcli.recipe.fields import declared
 from factcli.recipe.file import make_recipe
+from factcli.training.schedules import schedules
 
 PACKAGE = Path(factcli.__file__).parent
 NAMED_ELSEWHERE = {"activation", "fisher", "global", "sparsity"}  # words that mean something else as well
@@ -46,8 +47,9 @@ def test_choices_load_without_torch() -> None:
 
 def test_the_core_names_no_choice() -> None:
     """Outside of their own files, of the layers that exports carry, and of the recipe, which has the defaults."""
-    names = {*structures, *criteria, *allocations} - NAMED_ELSEWHERE
-    rooms = ("compress/structures", "compress/criteria", "compress/allocations", "remote_code", "recipe", "cli")
+    names = {*structures, *criteria, *allocations, *schedules} - NAMED_ELSEWHERE
+    rooms = ("compress/structures", "compress/criteria", "compress/allocations", "training/schedules")
+    rooms += ("remote_code", "recipe", "cli")
     found = [
         f"{file.relative_to(PACKAGE)}:{node.lineno} {node.value}"
         for file in PACKAGE.rglob("*.py")

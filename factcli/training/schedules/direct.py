@@ -15,6 +15,7 @@ class Direct(Schedule):
     """Every matrix is factorized before the first step."""
 
     name = "direct"
+    helps = "--schedule staged, "
     paper = "Gupta et al. 2024, An Empirical Investigation of Matrix Factorization Methods for Pre-trained Transformers"
 
     def stages(self, layers: list[Layer]) -> tuple[Stage, ...]:

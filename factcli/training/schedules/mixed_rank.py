@@ -30,6 +30,7 @@ class MixedRankSchedule(Schedule):
     that falls to zero (see training/mixed.py)."""
 
     name = "mixed-rank"
+    mixes = True
     options = MixedOptions
     own: MixedOptions
     paper = "Ren and Zhu 2024, Low-Rank Prune-And-Factorize for Language Model Compression"

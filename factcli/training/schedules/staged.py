@@ -34,6 +34,7 @@ class Staged(Schedule):
     name = "staged"
     paper = "Gupta et al. 2024, An Empirical Investigation of Matrix Factorization Methods for Pre-trained Transformers"
     gradual = True
+    helps = "more --stage-steps, "
     options = StageOptions
     own: StageOptions
     rules = (
