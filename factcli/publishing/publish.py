@@ -1,4 +1,4 @@
-"""push: an export to a repository on the Hub, in one commit."""
+"""What is published of a folder, and how: one commit, or nothing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,18 +34,8 @@ class Destination:
 
 
 def publish(folder: Path, how: Pushing, destination: Destination | None = None) -> dict[str, Any]:
-    """Publish the model in `folder`, everything in one commit; `destination` is what `check_destination` found, if it
-    was asked before.
-
-    Returns:
-        The object of the command's --json: repo_id, commit (None in a dry run), url, files (what the repository has
-        from us), left_out, and `changed`, False where the repository had it all already.
-
-    Raises:
-        UsageError: Options that do not fit together.
-        FactcliError: No whole model, no right to write, or a Hub that does not answer. The repository is then as
-            before: nothing is seen of a commit that is not whole.
-    """
+    """What `factcli.push` does, returns and raises; `destination` is what `check_destination` found, if it was asked
+    before."""
     repo_id, revision, tag, create_pr = how.repo_id, how.revision, how.tag, how.create_pr
     if create_pr and (revision or tag):
         raise UsageError("--create-pr opens a branch of its own: leave out --revision and --tag.")
