@@ -21,7 +21,7 @@ def finetune(model: str, data_dir: str, work: Path, chosen: list[str], keep: Pat
     output = work / "model"
     identity, marker = json.dumps([model, *chosen]), work / "run"
     resume = ["--resume"] if marker.is_file() and marker.read_text() == identity else []
-    under_way = [work / "model-checkpoints" / "run.json", work / "model-phases" / "run.json"]
+    under_way = [work / "model-checkpoints" / "run.json"]
     if not (resume and any(file.is_file() for file in under_way)):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
