@@ -9,6 +9,7 @@ _API = {  # name -> module; types and keywords are in __init__.pyi
     "bench": "commands.bench",
     "convert": "commands.convert",
     "evaluate": "commands.evaluate",
+    "export": "commands.export",
     "finetune": "commands.finetune",
     "diagnose": "commands.diagnose",
     "inspect": "commands.inspect",
@@ -16,7 +17,7 @@ _API = {  # name -> module; types and keywords are in __init__.pyi
     "push": "commands.push",
     "FactcliError": "errors",
 }
-__all__ = ["FactcliError", "bench", "convert", "diagnose", "evaluate", "finetune", "inspect", "load", "push"]
+__all__ = ["FactcliError", "bench", "convert", "diagnose", "evaluate", "export", "finetune", "inspect", "load", "push"]
 
 
 def __getattr__(name: str) -> Any:  # torch and transformers are imported when first needed

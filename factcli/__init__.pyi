@@ -110,12 +110,44 @@ def evaluate(
     max_length: int | None = ...,
     text_to_text: bool | None = ...,
     update_card: bool | None = ...,
+    backend: Literal["torch", "onnx", "openvino"] | str | None = ...,
+    file: str | None = ...,
     device: str | None = ...,
     revision: str | None = ...,
     trust_remote_code: bool | None = ...,
     progress: Callable[[int, int, str], None] | None = ...,
 ) -> list[dict[str, Any]]:
     """Measure models on a GLUE task or your own file."""
+
+def export(
+    model: str,
+    *,
+    format: str | Sequence[str] | None = ...,
+    precision: Literal["float32", "float16", "bfloat16", "int8"] | str | None = ...,
+    opset: int | None = ...,
+    calibration: str | None = ...,
+    calibration_samples: int | None = ...,
+    max_loss: float | None = ...,
+    min_agreement: float | None = ...,
+    output: str | PathLike[str] | None = ...,
+    overwrite: bool | None = ...,
+    task: Literal["sst2", "mrpc", "rte", "qnli", "qqp", "mnli", "mnli-mm", "cola", "stsb", "wnli"] | str | None = ...,
+    split: str | None = ...,
+    data_dir: str | PathLike[str] | None = ...,
+    data_revision: str | None = ...,
+    validation: str | PathLike[str] | None = ...,
+    text_column: str | Sequence[str] | None = ...,
+    label_column: str | None = ...,
+    label_names: str | Sequence[str] | None = ...,
+    limit: int | None = ...,
+    batch_size: int | None = ...,
+    max_length: int | None = ...,
+    text_to_text: bool | None = ...,
+    revision: str | None = ...,
+    trust_remote_code: bool | None = ...,
+    progress: Callable[[int, int, str], None] | None = ...,
+) -> dict[str, Any]:
+    """Write a model's ONNX and OpenVINO files, in low precision if asked, and hold them to its quality."""
 
 def finetune(
     model: str | None = ...,

@@ -9,6 +9,7 @@ from ..files.written import BEGIN
 
 END = "<!-- factcli: end -->"
 RESULTS = ("<!-- factcli eval: begin -->", "<!-- factcli eval: end -->")
+RUNTIMES = ("<!-- factcli runtimes: begin -->", "<!-- factcli runtimes: end -->")
 SPEED = ("<!-- factcli bench: begin -->", "<!-- factcli bench: end -->")
 _HEAD = re.compile(r"\A---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)

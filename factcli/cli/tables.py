@@ -7,7 +7,24 @@ from rich.table import Table
 
 from ..recipe.values import format_count
 
-TEXT = frozenset({"", "advice", "becomes", "dtype", "model", "schedule", "seed", "split", "target", "task", "variant"})
+TEXT = frozenset(
+    {
+        "",
+        "advice",
+        "file",
+        "metric",
+        "precision",
+        "becomes",
+        "dtype",
+        "model",
+        "schedule",
+        "seed",
+        "split",
+        "target",
+        "task",
+        "variant",
+    }
+)
 
 
 def columns(*names: str) -> Table:
@@ -51,6 +68,18 @@ def totals(result: dict[str, Any]) -> None:
     out.print(f"{'bytes':8} {before:,} -> {after:,} ({after / before:.1%})")
 
 
+def exported(files: list[dict[str, Any]]) -> None:
+    """Files for runtimes, and how they compare with the model, on stdout."""
+    table = columns("file", "precision", "MB", "largest difference", "agreement", "metric", "points lost")
+    for file in files:
+        checked = file["checked"]
+        agreement, loss = ("" if checked[k] is None else f"{checked[k]:.4f}" for k in ("agreement", "loss"))
+        metric = ", ".join(f"{name} {value:.4f}" for name, value in (checked["metric"] or {}).items())
+        table.add_row(file["path"], file["precision"], f"{file['bytes'] / 1e6:.1f}", f"{checked['max_difference']:.2g}",
+                      agreement, metric, loss)  # fmt: skip
+    show(table)
+
+
 def inspection(result: dict[str, Any]) -> None:
     """An export: what it is, where it came from, what it holds."""
     out = Console(soft_wrap=True, highlight=False)
@@ -65,6 +94,8 @@ def inspection(result: dict[str, Any]) -> None:
     out.print(f"size     {format_count(result['parameters'])} parameters, {result['bytes']:,} bytes")
     before, after = result["targets"]["before"], result["targets"]["after"]
     out.print(f"targets  {format_count(before)} -> {format_count(after)} parameters ({after / before:.1%})")
+    for file in result["runtimes"]:
+        out.print(f"runtime  {file['path']}, {file['precision']}, {file['bytes']:,} bytes, {file['state']}")
     out.print()
     layers_table(result["layers"])
 

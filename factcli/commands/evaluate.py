@@ -3,10 +3,12 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from ..data.tables import read_table
-from ..data.tasks import GLUE, PAIR, TEXT, Task, data_commit, load_split
+from ..data.tasks import PAIR, TEXT, Task, load_split
 from ..errors import UsageError
 from ..models.devices import pick_device
 from ..models.fit import LENGTH
@@ -17,14 +19,11 @@ from ..notes import note
 from ..recipe import running
 from ..recipe.commands import EVAL, Asked, answers
 from ..recipe.rules import Rule, refuse_idle, unless
-from ..scores.evaluating import LABEL_COLUMN, columns_of, file_task, measure_source
+from ..runtimes.running import check_device, find_file, open_file, parts_of
+from ..scores.evaluating import LABEL_COLUMN, chosen_task, commit_of_task, exam_of
 from ..scores.metrics import is_failed
 from ..scores.results import check_card, identify, keep
 from .unchanged import unchanged
-
-if TYPE_CHECKING:
-    pass
-
 
 RULES = (
     Rule(
@@ -38,6 +37,7 @@ RULES = (
         "give --validation",
     ),
     Rule(("data_revision",), lambda v: unless(v["data_dir"] is None, "with --data-dir, which is not on the Hub")),
+    Rule(("file",), lambda v: unless(v["backend"] != "torch", "with --backend torch"), "give another --backend"),
 )
 
 
@@ -45,6 +45,8 @@ RULES = (
 @unchanged()
 def evaluate(asked: Asked) -> list[dict[str, Any]]:
     """Metrics of each of `models` (directories or Hub ids, dense or factorized) on a GLUE task or a file.
+
+    `backend` runs the file of each that `factcli export` made for it, or the one named `file`, on the CPU.
 
     Columns, lengths and labels are by default those that the model was trained with, where it remembers them (a note
     says so). `progress` is called with (done, total, name).
@@ -60,45 +62,56 @@ def evaluate(asked: Asked) -> list[dict[str, Any]]:
         FactcliError: Anything else that a user can put right, such as labels whose order cannot be told.
     """
     names = list(asked.of(running.Models).models)
-    how, origin = asked.of(running.Measured), asked.of(running.Source)
-    task, validation = how.task, how.validation
-    if (task is None) == (validation is None):
+    how, origin, by = asked.of(running.Measured), asked.of(running.Source), asked.of(running.Backend)
+    validation = how.validation
+    if (how.task is None) == (validation is None):
         raise UsageError("Give either --task, for GLUE, or --validation FILE.")
-    refuse_idle(RULES, vars(how), asked.values.keys())
-    where = pick_device(asked.of(running.Device).device)
-    sources = [find_model(n, origin.revision, origin.trust_remote_code, accept_factorized=True) for n in names]
+    refuse_idle(RULES, vars(how) | vars(by), asked.values.keys())
+    in_torch = by.backend == "torch"
+    where = pick_device(check_device(asked.of(running.Device).device, by.backend))
+    sources = [
+        find_model(n, origin.revision, origin.trust_remote_code, weights=in_torch, accept_factorized=True)
+        for n in names
+    ]
+    files = {source.name: find_file(source, by.backend, by.file) for source in sources if not in_torch}
     for source in sources if how.update_card else ():
         check_card(source)
     results = []
-    commit = data_commit(GLUE[task], how.data_dir, how.data_revision) if task is not None else None
+    commit = commit_of_task(how)
     there = read_table(Path(validation)).names if validation is not None else ()
     for source in sources:
         started = time.perf_counter()
         trained = read_trained(source.path)
-        if task is not None:
-            chosen = GLUE[task]
-        else:
-            assert validation is not None
-            text, label = columns_of(trained, there, how.text_column, how.label_column)
-            chosen = file_task(source, validation, text, label, how.label_names, trained.labels)
+        chosen = chosen_task(source, how, trained, there)
         _say_how(source, trained, chosen, there, how)
         data = load_split(chosen, how.split, how.data_dir, how.limit, commit or how.data_revision)
         with memory_advice(how.batch_size, training=False):
-            metrics, majority = measure_source(source, chosen, data, trained, how, where, asked.called.get("progress"))
-        part = {} if how.limit is None else {"limit": how.limit}
+            if in_torch:
+                loaded = source.load()
+                torch.nn.Module.to(loaded.model, where)
+                exam = exam_of(source, chosen, data, trained, how, loaded.model, sorted(loaded.absent))
+                outputs = exam.outputs(loaded.model, progress=asked.called.get("progress"))
+            else:
+                exam = exam_of(source, chosen, data, trained, how, source.outline.model, ())
+                session = open_file(by.backend, files[source.name])
+                outputs = exam.outputs(None, exam.of_file(session.run), asked.called.get("progress"))
+        metrics = exam.metrics(outputs)
+        part: dict[str, Any] = {} if how.limit is None else {"limit": how.limit}
+        part |= {} if in_torch else {"runs": files[source.name].relative_to(source.path).as_posix()}
         result = {
             "model": source.name,
             "task": chosen.name,
             "split": how.split or chosen.validation,
             "examples": len(data),
             "metrics": metrics,
-            "majority": majority,
-            "failed_run": is_failed(chosen, metrics, majority),
+            "majority": exam.majority,
+            "failed_run": is_failed(chosen, metrics, exam.majority),
             "seconds": round(time.perf_counter() - started, 2),
         } | part
         results.append(result)
         about = identify(chosen, how.split or chosen.validation, how.data_dir, commit)
-        keep(source, {k: v for k, v in result.items() if k != "model"} | about, how.update_card)
+        parts = source.stored.files if in_torch else parts_of(by.backend, files[source.name])
+        keep(source, {k: v for k, v in result.items() if k != "model"} | about, parts, how.update_card)
     return results
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import yaml
 
+from ..card.runtimes import recorded, state
 from ..compress.plan import Layer
 from ..errors import FactcliError
 from ..models.locating import locate, read_config
@@ -28,7 +29,8 @@ def inspect(asked: Asked) -> dict[str, Any]:
     layers = [Layer.from_json(entry) for entry in raw["factorization"]["layers"]]
     recipe_file = path / FILE_NAME
     recipe = yaml.safe_load(recipe_file.read_text(encoding="utf-8")) if recipe_file.is_file() else {}
-    recipe.get("made_with", {}).pop("files", None)  # they are listed as they are
+    for key in ("files", "runtimes"):  # they are listed as they are
+        recipe.get("made_with", {}).pop(key, None)
     return {
         "model": name,
         "model_type": raw["model_type"],
@@ -42,6 +44,7 @@ def inspect(asked: Asked) -> dict[str, Any]:
         },
         "bytes": sum(file.stat().st_size for file in weights.files),
         "files": sorted(str(f.relative_to(path)) for f in path.rglob("*") if f.is_file()),
+        "runtimes": [{k: v for k, v in e.items() if k != "parts"} | {"state": state(path, e)} for e in recorded(path)],
         "made_with": recipe.pop("made_with", {}),
         "recipe": recipe,
         "layers": [layer.shown() for layer in layers],

@@ -189,6 +189,16 @@ def _config_class(source: Model, factorized: bool) -> Any:
     return getattr(configuration_factorized, PREFIX + source.native_config_class.__name__)
 
 
+def write_bare(work: Path, source: Model) -> None:
+    """What is read of a model beside its weights, in the empty directory `work`: configuration, tokenizer and the like,
+    and the code that config.json names."""
+    copy_small_files(source, work)
+    ours = {"auto_map": source.raw["auto_map"]} if source.factorized else {}
+    write_json(work / "config.json", carried_config(source) | ours)
+    for file in remote_code.files_with(layer_file_of(source.raw)) if source.factorized else ():
+        shutil.copyfile(file, work / file.name)
+
+
 def write_weights(work: Path, loaded: Loaded) -> None:
     """model.safetensors (sharded when large): each tensor once, and as they were those that no layer has."""
     # Clones: tensors that share memory without being tied, or that are empty, would be taken for copies of each other.

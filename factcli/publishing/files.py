@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ..card.runtimes import recorded
 from ..errors import FactcliError
 from ..files.links import is_plain, names_in, read_text
 from ..models.carried import parts, survey, weight_names
@@ -33,5 +34,6 @@ def export_files(folder: Path) -> tuple[list[str], list[str]]:
     found = survey(name, names, read, trusted=True)  # code of its own goes with the model
     if found.problems:
         raise FactcliError(found.problems[0])
-    published = sorted(parts(found, names, read))
+    runtimes = {str(part) for entry in recorded(folder) for part in entry["parts"]} & set(names)
+    published = sorted(parts(found, names, read) & set(names) | runtimes)
     return published, [name for name in there if name not in published]

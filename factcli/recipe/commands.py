@@ -137,10 +137,16 @@ FINETUNE = Command(
 EVAL = Command(
     "eval",
     "Measure models on a GLUE task or your own file.",
-    (run.Models, run.Measured, run.Device, run.Source, run.Console),
+    (run.Models, run.Measured, run.Backend, run.Device, run.Source, run.Console),
     ("models",),
     ("progress",),
     "evaluate",
+)
+EXPORT = Command(
+    "export",
+    "Write a model's ONNX and OpenVINO files, in low precision if asked, and hold them to its quality.",
+    (run.Model, run.Exporting, run.Into, run.Data, run.Source, run.Console),
+    called=("progress",),
 )
 BENCH = Command(
     "bench",
@@ -165,4 +171,4 @@ PUSH = Command(
     (run.Pushing, run.Console),
     ("folder", "repo_id"),
 )
-COMMANDS = (CONVERT, INSPECT, DIAGNOSE, FINETUNE, EVAL, BENCH, PUSH)
+COMMANDS = (CONVERT, INSPECT, DIAGNOSE, FINETUNE, EXPORT, EVAL, BENCH, PUSH)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..compress.allocations import Allocation
     from ..compress.criteria import Criterion
     from ..compress.structures import Structure
+    from ..runtimes import Format
     from ..training.schedules import Schedule
     from .rules import Rule
 
@@ -89,4 +90,16 @@ class Registry(Generic[T]):
 structures: Registry[type[Structure]] = Registry("structure", "--method", "..compress.structures")
 criteria: Registry[type[Criterion]] = Registry("criterion", "--criterion", "..compress.criteria")
 allocations: Registry[type[Allocation]] = Registry("allocation", "--allocation", "..compress.allocations")
+formats: Registry[type[Format]] = Registry("format", "--format", "..runtimes")
 schedules: Registry[type[Schedule]] = Registry("schedule", "--schedule", "..training.schedules")
+
+
+class Backends:
+    """Names of what runs a model: torch, or the runtime of a format."""
+
+    def __iter__(self) -> Iterator[str]:
+        yield "torch"
+        yield from formats
+
+
+backends = Backends()

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from .fields import Options, option
-from .values import DTYPES, TASKS, dtype, numbers, seeds
+from .registry import backends, formats
+from .values import DTYPES, PRECISIONS, TASKS, dtype, numbers, seeds
 
 FILE = "csv, tsv, JSON, parquet or arrow"
 
@@ -91,7 +92,7 @@ class Training(Options):
     teacher_cache: bool = option(False, "Keep the teacher's outputs on disk: one pass for all epochs and runs.")
 
 
-class Measured(Options):
+class Data(Options):
     """What a model is measured on."""
 
     panel: ClassVar[str] = "Data"
@@ -110,7 +111,42 @@ class Measured(Options):
     batch_size: int = option(32, "Examples at a time.", ge=1)
     max_length: int | None = option(None, "Tokens of an example.", "as it was trained, or 128", ge=1)
     text_to_text: bool | None = option(None, "Answers in words.", "by the model", no="--head")
+
+
+class Measured(Data):
     update_card: bool = option(False, "Put the results into README.md.")
+
+
+class Backend(Options):
+    """What runs the models."""
+
+    panel: ClassVar[str] = "Runtime"
+
+    backend: str = option("torch", "What runs the model.", known=backends)
+    file: str | None = option(None, "Of several files for a backend the one to run.", "the most exact that is there")
+
+
+class Exporting(Options):
+    """Which files are written for runtimes, and what they are held to."""
+
+    panel: ClassVar[str] = "Files"
+
+    format: tuple[str, ...] = option((), "A format to write; may be given twice.", known=formats)
+    precision: str = option("float32", "Of the weights.", known=PRECISIONS, read=dtype)
+    opset: int | None = option(None, "Of the ONNX graph.", "20", ge=18, le=23)
+    calibration: str | None = option(None, "Texts for int8: a file, a GLUE task or a Hub data set.")
+    calibration_samples: int = option(300, "Rows of them.", ge=1)
+    max_loss: float | None = option(None, "Points of the task's metric that a file may lose, or it is not kept.", ge=0)
+    min_agreement: float | None = option(
+        None, "Share of predictions that must be the same (of embeddings the mean cosine).", ge=0, le=1
+    )  # fmt: skip
+
+
+class Into(Options):
+    """Where files go."""
+
+    output: str | Path | None = option(None, "A directory of its own.", "they join the model's", short="-o")
+    overwrite: bool = option(False, "Replace files of the same name.")
 
 
 class Timed(Options):

@@ -7,6 +7,7 @@ from typing import Any
 from .fields import option
 
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
+PRECISIONS = (*DTYPES.values(), "int8")
 TASKS = ("sst2", "mrpc", "rte", "qnli", "qqp", "mnli", "mnli-mm", "cola", "stsb", "wnli")  # of GLUE
 MOST_SEEDS = 1000
 LARGEST_SEED = 2**32 - 1

@@ -1,12 +1,11 @@
 """A model, measured on a task: its predictions on the task's examples, and what they score."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
@@ -24,16 +23,15 @@ from ..data.labels import (
     unnamed,
 )
 from ..data.tables import Table
-from ..data.tasks import Task, user_task
+from ..data.tasks import GLUE, Task, data_commit, user_task
 from ..errors import FactcliError, UsageError
 from ..models.fit import Features, Fit, find_fit
-from ..models.loading import load_model
 from ..models.model import Model
 from ..models.trained import Trained
 from ..recipe.rules import without_effect
-from ..recipe.running import Measured
+from ..recipe.running import Data
 from .metrics import compute_metrics, majority_score
-from .prediction import label_scorer, predict
+from .prediction import Forward, Run, label_scorer, of_file, predict
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -54,6 +52,20 @@ def columns_of(
     if label_column is None and trained.label_column in there:
         label_column = trained.label_column
     return text_column, label_column or LABEL_COLUMN
+
+
+def chosen_task(source: Model, how: Data, trained: Trained, there: Sequence[str]) -> Task:
+    """The task of GLUE; or that of a user's file, which has the columns `there`."""
+    if how.task is not None:
+        return GLUE[how.task]
+    assert how.validation is not None
+    text, label = columns_of(trained, there, how.text_column, how.label_column)
+    return file_task(source, how.validation, text, label, how.label_names, trained.labels)
+
+
+def commit_of_task(how: Data) -> str | None:
+    """The commit of the data of a task that is on the Hub."""
+    return data_commit(GLUE[how.task], how.data_dir, how.data_revision) if how.task is not None else None
 
 
 def file_task(
@@ -114,27 +126,77 @@ def measure(
     """Predictions (examples,) of a model: output indices, or numbers for a regression; (examples, labels), 1 where the
     sigmoid of an output is above one half, where examples have any number of labels. `words` are the tokens of the
     labels for a model that answers in them."""
-    if words is not None:
-        scores = predict(model, fit, features, batch_size, label_scorer(model, words), progress)
-        return np.asarray(scores.argmax(1))
-    outputs = predict(model, fit, features, batch_size, progress=progress)
+    forward = None if words is None else label_scorer(model, words)
+    return predictions_of(task, predict(model, fit, features, batch_size, forward, progress), words is not None)
+
+
+def predictions_of(task: Task, outputs: NDArray[Any], in_words: bool = False) -> NDArray[Any]:
+    """Of outputs (examples, outputs): see `measure`."""
+    if in_words:
+        return np.asarray(outputs.argmax(1))
     if task.multi_label:
         return (outputs > 0).astype(np.int64)
     predictions: NDArray[Any] = outputs[:, 0].astype(np.float64) if task.regression else outputs.argmax(1)
     return predictions
 
 
-def measure_source(
+@dataclass(frozen=True)
+class Exam:
+    """The examples of a task as a model reads them, and how its answers are marked.
+
+    `words` are the tokens of the labels for a model that answers in them; `order` is its output for each class, None
+    where it names none.
+    """
+
+    source: Model
+    task: Task
+    fit: Fit
+    features: Sequence[Features]
+    labels: NDArray[Any]
+    words: Sequence[Sequence[int]] | None
+    order: list[int] | None
+    batch_size: int
+
+    def outputs(
+        self, model: PreTrainedModel | None, forward: Forward | None = None, progress: Progress | None = None
+    ) -> NDArray[Any]:
+        """The answers (examples, outputs) of the model, or of whatever `forward` runs."""
+        if forward is None and self.words is not None and model is not None:
+            forward = label_scorer(model, self.words)
+        report = (lambda done, total: progress(done, total, self.source.name)) if progress else None
+        return predict(model, self.fit, self.features, self.batch_size, forward, report)
+
+    def of_file(self, run: Run) -> Forward:
+        """The same questions, asked of what a runtime runs."""
+        start = getattr(self.source.config, "decoder_start_token_id", None) or 0
+        return of_file(run, self.words, start)
+
+    def metrics(self, outputs: NDArray[Any]) -> dict[str, float]:
+        """Of answers. Raises FactcliError where it cannot be told which output is which label."""
+        predictions = predictions_of(self.task, outputs, self.words is not None)
+        if self.order is not None:
+            predictions = by_class(self.task, self.order, predictions)
+        elif self.words is None and not self.task.regression:
+            check_unnamed_order(self.task, self.labels, predictions, self.source.name)
+        return compute_metrics(self.task, self.labels, predictions)
+
+    @property
+    def majority(self) -> float | None:
+        """The score of always answering alike."""
+        return majority_score(self.task, self.labels)
+
+
+def exam_of(
     source: Model,
     task: Task,
     data: "Dataset",
     trained: Trained,
-    how: Measured,
-    device: torch.device,
-    progress: Progress | None,
-) -> tuple[dict[str, float], float | None]:
-    """The metrics of a source on a task, and those of always answering alike. Raises FactcliError where they do not fit
-    together."""
+    how: Data,
+    model: PreTrainedModel,
+    absent: Sequence[str],
+) -> Exam:
+    """What `model`, which may be on the meta device, is asked; its head is among the `absent` weights where it has
+    none. Raises FactcliError where they do not fit together."""
     in_words = is_text_to_text(source) if how.text_to_text is None else how.text_to_text
     if in_words and not is_text_to_text(source):
         raise UsageError(f"{source.name} does not answer in words: leave out --text-to-text.")
@@ -144,17 +206,13 @@ def measure_source(
     if in_words:
         check_words(task)
     order = None if in_words else _order(source, task, how.label_names)
-    tokenizer = source.tokenizer
-    loaded = load_model(source)
-    heads = sorted(k for k in loaded.absent if not k.startswith(f"{loaded.model.base_model_prefix}."))
+    heads = sorted(k for k in absent if not k.startswith(f"{model.base_model_prefix}."))
     if heads or not (in_words or source.model_class.__name__.endswith("ForSequenceClassification")):
         raise FactcliError(
             f"{source.name} has no trained head for classification ({source.model_class.__name__}): "
             "fine-tune it on the task first."
         )
-    model = loaded.model
-    torch.nn.Module.to(model, device)
-    fit = find_fit(model, tokenizer, source.name, in_words)
+    fit = find_fit(model, source.tokenizer, source.name, in_words)
     tokens = fit.limit(how.max_length, task.pair and not in_words, trained=trained.max_length)
     prompt = _prompt(task, trained) if in_words else None
     features = encode(fit, data, tokens.tokens, prompt)
@@ -162,14 +220,7 @@ def measure_source(
     fit.fill_empty(features)
     fit.check_ends(features, alike=False)
     words = encode_answers(fit, task.labels, tokens.tokens) if in_words else None
-    labels = labels_of(data)
-    report = (lambda done, total: progress(done, total, source.name)) if progress else None
-    predictions = measure(model, fit, task, features, how.batch_size, words, report)
-    if order is not None:
-        predictions = by_class(task, order, predictions)
-    elif not (in_words or task.regression):
-        check_unnamed_order(task, labels, predictions, source.name)
-    return compute_metrics(task, labels, predictions), majority_score(task, labels)
+    return Exam(source, task, fit, features, labels_of(data), words, order, how.batch_size)
 
 
 def _prompt(task: Task, trained: Trained) -> Prompt:

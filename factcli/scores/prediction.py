@@ -1,6 +1,7 @@
 """Predictions: forward passes in a fixed order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ from ..models.fit import Features, Fit
 from ..models.loading import align
 
 Forward = Callable[[dict[str, torch.Tensor]], torch.Tensor]
+Run = Callable[[Mapping[str, NDArray[Any]]], dict[str, NDArray[Any]]]  # inputs by name -> outputs by name
 
 
 def predict(
-    model: PreTrainedModel,
+    model: PreTrainedModel | None,
     fit: Fit,
     features: Sequence[Features],
     batch_size: int,
@@ -26,28 +28,37 @@ def predict(
 ) -> NDArray[Any]:
     """Outputs of shape (examples, labels), float32, in the order of `features`; the model is left in its mode.
 
-    `forward` maps a batch to outputs (batch, labels); by default it is the model's logits. Up to rounding an output
-    depends neither on the batch size nor on the other examples.
+    `forward` maps a batch to outputs (batch, labels); by default it is the model's logits. It may be that of a file,
+    without a model. Up to rounding an output depends neither on the batch size nor on the other examples.
 
     Raises FactcliError where the model fails on a batch.
     """
-    align(model)
-    device = next(model.parameters()).device
-    run = forward or (lambda batch: model(**batch).logits)
     rows: dict[int, NDArray[Any]] = {}
+    with at_rest(model, fit) as (logits, device):
+        for indices in batches([fit.kind(f["input_ids"]) for f in features], batch_size):
+            batch = fit.batch([{k: v for k, v in features[i].items() if k != "labels"} for i in indices], device)
+            outputs = _answers(forward or logits, batch, fit.name)
+            rows.update(zip(indices, outputs, strict=True))
+            if progress:
+                progress(len(rows), len(features))
+    return np.stack([rows[i] for i in range(len(features))])
+
+
+@contextmanager
+def at_rest(model: PreTrainedModel | None, fit: Fit) -> Iterator[tuple[Forward, torch.device]]:
+    """While the body runs the model answers as for each text alone, and learns nothing. Gives the logits of a batch,
+    and where to put it."""
+    if model is None:
+        yield lambda batch: batch["logits"], torch.device("cpu")
+        return
+    align(model)
     training = model.training
     model.train(False)
     try:
         with torch.inference_mode(), fit.unpadded(model):
-            for indices in batches([fit.kind(f["input_ids"]) for f in features], batch_size):
-                batch = fit.batch([{k: v for k, v in features[i].items() if k != "labels"} for i in indices], device)
-                outputs = _answers(run, batch, fit.name)
-                rows.update(zip(indices, outputs, strict=True))
-                if progress:
-                    progress(len(rows), len(features))
+            yield lambda batch: model(**batch).logits, next(model.parameters()).device
     finally:
         model.train(training)
-    return np.stack([rows[i] for i in range(len(features))])
 
 
 def _answers(run: Forward, batch: dict[str, torch.Tensor], name: str) -> NDArray[Any]:
@@ -63,6 +74,27 @@ def _answers(run: Forward, batch: dict[str, torch.Tensor], name: str) -> NDArray
         size = " x ".join(map(str, batch["input_ids"].shape))
         reason = " ".join(str(error).split())[:200]
         raise FactcliError(f"{name} fails on {size} tokens with {type(error).__name__}: {reason}") from error
+
+
+def of_file(run: Run, words: Sequence[Sequence[int]] | None = None, start: int = 0) -> Forward:
+    """A `forward` for what a runtime runs: its logits; or as `label_scorer`, where it answers in `words` that begin
+    with the token `start`."""
+
+    def forward(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        given = {name: np.asarray(tensor) for name, tensor in batch.items()}
+        size = len(given["input_ids"])
+        given.setdefault("token_type_ids", np.zeros_like(given["input_ids"]))
+        if words is None:
+            return torch.from_numpy(run(given)["logits"])
+        scores = []
+        for ids in words:
+            shifted = np.array([[start, *ids[:-1]]] * size, dtype=np.int64)
+            logits = torch.from_numpy(run(given | {"decoder_input_ids": shifted})["logits"])
+            target = torch.tensor([ids] * size)
+            scores.append(logits.float().log_softmax(-1).gather(-1, target.unsqueeze(-1)).sum((1, 2)))
+        return torch.stack(scores, 1)
+
+    return forward
 
 
 def label_scorer(model: PreTrainedModel, words: Sequence[Sequence[int]]) -> Forward:

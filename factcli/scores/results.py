@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,15 @@ def weights_digest(source: Model) -> str:
     return digest_of_files(source.stored.files)
 
 
-def keep(source: Model, entry: Entry, update_card: bool) -> None:
-    """Put a result into eval_results.json beside a model that is a directory, in place of an earlier one of the same
-    data, and into its card. What was measured on a part of the data (`limit`) takes the place of no whole result; what
-    was measured with other weights goes. Where nothing can be written a note says so."""
+def keep(source: Model, entry: Entry, weights: Sequence[Path], update_card: bool) -> None:
+    """Put a result, of the files `weights`, into eval_results.json beside a model that is a directory, in place of an
+    earlier one of the same data (and of the same file of a runtime, which it `runs`), and into its card. What was
+    measured on a part of the data (`limit`) takes the place of no whole result; what was measured with other weights
+    goes. Where nothing can be written a note says so."""
     if source.repo_id is not None:
         return
     file, card = source.path / RESULTS, source.path / "README.md"
-    entry = entry | {"weights": weights_digest(source)}
+    entry = entry | {"weights": digest_of_files(weights)}
     kept = [entry]
     try:
         with updating(file):
@@ -55,7 +57,9 @@ def keep(source: Model, entry: Entry, update_card: bool) -> None:
             if old is None:
                 note(f"{file} is not of factcli and stays as it is: these results are not kept there.")
             else:
-                current = [r for r in old if r.get("weights", entry["weights"]) == entry["weights"]]
+                current = [
+                    r for r in old if _run(r) != _run(entry) or r.get("weights", entry["weights"]) == entry["weights"]
+                ]
                 if len(current) < len(old):
                     note(f"{file} had {len(old) - len(current)} results of other weights, which are dropped.")
                 kept = [r for r in current if not _replaces(entry, r)] + [entry]
@@ -92,8 +96,14 @@ def _of_training(folder: Path, kept: list[Entry]) -> list[Entry]:
         entry = {k: values[k] for k in ("task", "metrics", "majority")} | values["validation"]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    again = any(_same(entry, r) and "limit" not in r for r in kept)
-    return [] if again or entry.get("weights") != kept[-1]["weights"] else [entry]
+    ours = [r for r in kept if _run(r) is None]
+    again = any(_same(entry, r) and "limit" not in r for r in ours)
+    return [] if again or not ours or entry.get("weights") != ours[-1].get("weights") else [entry]
+
+
+def _run(entry: Entry) -> str | None:
+    """The file of a runtime that was run; None for the model itself."""
+    return entry.get("runs")
 
 
 def _replaces(new: Entry, old: Entry) -> bool:
@@ -102,7 +112,7 @@ def _replaces(new: Entry, old: Entry) -> bool:
 
 def _same(a: Entry, b: Entry) -> bool:
     """Whether two results are of the same data: of GLUE by name, of users' files by content."""
-    if a.get("split") != b.get("split"):
+    if a.get("split") != b.get("split") or _run(a) != _run(b):
         return False
     if "data" in a and "data" in b and ("file" in a or "file" in b):
         return a["data"] == b["data"] and "file" in a and "file" in b

@@ -1,0 +1,182 @@
+"""The files of a model for runtimes: written, quantized, run, held to what was asked."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import UsageError
+from ..files.digests import digest_of_files
+from ..models.fit import Features, Fit, find_fit
+from ..models.loading import Loaded
+from ..models.model import Model
+from ..notes import note
+from ..recipe.running import Exporting
+from ..scores.evaluating import Exam
+from . import cpus
+from .checking import Check, Checked, hold, rows_of
+from .extras import need, versions
+from .formats import Batch, Format, Made, formats
+from .graph import OPSET, Graph, graph_of
+from .harm import harmed
+from .joining import told_when_full
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What files are made and held with: texts to `calibrate` on, and others to `check`, or an exam."""
+
+    calibrate: Sequence[Features] = ()
+    check: Sequence[Features] = ()
+    exam: Exam | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file below a model's directory, with the ones that belong to it, and how it compares with the model."""
+
+    path: str
+    parts: tuple[str, ...]
+    format: str
+    precision: str
+    bytes: int
+    sha256: str
+    checked: Checked
+    versions: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """For the result of a command."""
+        return {
+            "path": self.path, "format": self.format, "precision": self.precision, "bytes": self.bytes,
+            "checked": self.checked.to_json(),
+        }  # fmt: skip
+
+    def to_recipe(self) -> dict[str, Any]:
+        """For the provenance."""
+        found = {k: v for k, v in self.checked.to_json().items() if v is not None}
+        return {
+            "path": self.path, "parts": list(self.parts), "format": self.format, "precision": self.precision,
+            "bytes": self.bytes, "sha256": self.sha256, "versions": self.versions, "checked": found,
+        }  # fmt: skip
+
+
+def wanted_formats(how: Exporting) -> list[type[Format]]:
+    """Those that are asked for. Raises UsageError for what they cannot be, FactcliError for a package that lacks."""
+    if not how.format:
+        raise UsageError(f"Give --format {' or '.join(formats)}, or several.")
+    found = [formats[name] for name in dict.fromkeys(how.format)]
+    for one in found:
+        if how.precision not in one.precisions:
+            raise UsageError(
+                f"--format {one.name} has no precision {how.precision}: take {', '.join(one.precisions)}"
+                + (", or save the model itself in it with --dtype." if how.precision == "bfloat16" else ".")
+            )
+        need(one.name)
+    return found
+
+
+def names_of(how: Exporting) -> list[str]:
+    """Paths of the files that will be made, below the model's directory."""
+    return [one.file(how.precision) for one in wanted_formats(how)]
+
+
+def fit_of(source: Model, loaded: Loaded) -> Fit:
+    """What the model takes."""
+    return find_fit(loaded.model, source.tokenizer, source.name)
+
+
+def write_files(
+    source: Model, loaded: Loaded, fit: Fit, how: Exporting, rows: Rows, work: Path, progress: Progress | None = None
+) -> list[Written]:
+    """Write the files that `how` asks for into the directory `work`, below which they have their paths, and check them.
+    `loaded` is the model, which is cast to float32.
+
+    Raises FactcliError where the model has no graph that the runtimes take, and for a file that is not the model or
+    loses more than it may.
+    """
+    chosen = wanted_formats(how)
+    steps = 1 + 2 * len(chosen)
+    say = progress or (lambda done, total, name: None)
+    torch.nn.Module.to(loaded.model, "cpu", torch.float32)
+    graph = graph_of(source, loaded.model, fit)
+    with tempfile.TemporaryDirectory(dir=work, prefix=".graph-") as folder, told_when_full(work):
+        say(0, steps, "graph")
+        exact = Path(folder) / "model.onnx"
+        graph.write(exact, how.opset or OPSET)
+        check = Check(graph, rows.exam, rows.check, fit)
+        made = _made(graph, fit, exact, how, rows, check)
+        found = []
+        for number, one in enumerate(chosen):
+            say(1 + 2 * number, steps, f"{one.name} {how.precision}")
+            file = work / one.file(how.precision)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if one.name == "onnx" and how.precision == "float32":
+                for part in one.parts(exact):
+                    shutil.copyfile(part, file.with_name(part.name))
+            else:
+                one.write(made, how.precision, file)
+            say(2 + 2 * number, steps, f"{one.name} {how.precision}, checking")
+            found.append(_written(one, how, file, work, check))
+    return found
+
+
+def _made(graph: Graph, fit: Fit, exact: Path, how: Exporting, rows: Rows, check: Check) -> Made:
+    if how.precision != "int8":
+        return Made(exact)
+    texts: Sequence[Batch] = rows_of(graph, fit, rows.calibrate, 1) if rows.calibrate else ()
+    spared = harmed(exact, texts or check.probe)
+    if spared:
+        first, *others = sorted(spared)
+        more = f" and {len(others)} more" if others else ""
+        note(f"{len(spared)} layers of {graph.name} stay in floating point, as 8 bits harm them: {first}{more}.")
+    return Made(exact, texts, spared)
+
+
+def _written(one: type[Format], how: Exporting, file: Path, work: Path, check: Check) -> Written:
+    name = file.relative_to(work).as_posix()
+    if how.precision == "float32":
+        check.equal(one.open(file, exact=True), name)
+    session = one.open(file)
+    if session.computes != how.precision:
+        note(f"{name} is computed in {session.computes} on this CPU ({', '.join(cpus.instructions())}).")
+    checked = check.of(session)
+    hold(checked, how, name)
+    parts = one.parts(file)
+    return Written(
+        name, tuple(p.relative_to(work).as_posix() for p in parts), one.name, how.precision,
+        sum(p.stat().st_size for p in parts), digest_of_files(parts), checked, versions(one.name),
+    )  # fmt: skip
+
+
+def worst(found: Sequence[Written]) -> dict[str, Any]:
+    """Of several files the largest difference and loss, the least agreement and metric."""
+    checks = [w.checked for w in found]
+    agreements = [c.agreement for c in checks if c.agreement is not None]
+    losses = [c for c in checks if c.loss is not None]
+    most = max(losses, key=lambda c: c.loss or 0.0) if losses else None
+    return {
+        "max_difference": max(c.max_difference for c in checks),
+        "agreement": min(agreements) if agreements else None,
+        "metric": most.metric if most else None,
+        "loss": most.loss if most else None,
+    }
+
+
+def refuse_both(how: Exporting, labelled: bool) -> None:
+    """Raises UsageError for bounds that nothing could be held to, and for an int8 that would see no text."""
+    static = [one.name for one in wanted_formats(how) if how.precision in one.static]
+    if static and how.calibration is None:
+        raise UsageError(
+            f"--precision {how.precision} in {static[0]} looks at texts for the ranges of its numbers: give "
+            "--calibration."
+        )
+    if how.max_loss is not None and not labelled:
+        raise UsageError("--max-loss needs labels to count: give --task or --validation, or take --min-agreement.")
+    if how.min_agreement is not None and not labelled and how.calibration is None:
+        raise UsageError("--min-agreement needs texts to compare on: give --calibration, --task or --validation.")

@@ -1,0 +1,114 @@
+"""ONNX files, written for and run by ONNX Runtime."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..errors import FactcliError
+from . import cpus
+from .extras import need
+from .formats import Batch, Format, Made, formats
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+DATA = ".data"  # the ending of a file of weights beside a graph above 2 GB
+_EMBEDDINGS, _PRODUCTS = ["Gather"], ["MatMul", "Gemm"]
+_NAMED = {"int8": "int8", "fp16": "float16"}
+
+
+class OnnxSession:
+    """A file in ONNX Runtime's CPU provider."""
+
+    def __init__(self, file: Path, threads: int | None = None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = threads or 0
+        self.session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self.inputs = tuple(i.name for i in self.session.get_inputs())
+        self.outputs = [o.name for o in self.session.get_outputs()]
+        self.computes = next((p for part, p in _NAMED.items() if part in file.name), "float32")
+
+    def run(self, batch: Batch) -> dict[str, NDArray[Any]]:
+        found = self.session.run(None, {name: batch[name] for name in self.inputs})
+        return dict(zip(self.outputs, found, strict=True))
+
+
+@formats.register
+class Onnx(Format):
+    """`model.onnx` and its kin. 8 bits are dynamic: a scale for every column of a matrix, and one for what goes in,
+    found as it runs. Weights are signed where the CPU adds their products without overflow, else unsigned."""
+
+    name = "onnx"
+    title = "ONNX Runtime"
+    precisions = ("float32", "float16", "int8")
+
+    @classmethod
+    def file(cls, precision: str) -> str:
+        if precision == "int8":
+            return f"onnx/model_{'q' if cpus.signed() else 'qu'}int8_{cpus.kind()}.onnx"
+        return {"float32": "onnx/model.onnx", "float16": "onnx/model_fp16.onnx"}[precision]
+
+    @classmethod
+    def parts(cls, file: Path) -> list[Path]:
+        data = file.with_name(file.name + DATA)
+        return [file, *([data] if data.is_file() else [])]
+
+    @classmethod
+    def write(cls, made: Made, precision: str, file: Path) -> None:
+        need(cls.name)
+        with _silent():
+            if precision == "float16":
+                _halve(made, file)
+            else:
+                _quantize(made, file)
+
+    @classmethod
+    def open(cls, file: Path, threads: int | None = None, exact: bool = False) -> OnnxSession:
+        need(cls.name)
+        try:
+            return OnnxSession(file, threads)
+        except Exception as error:  # its errors have no class in common
+            reason = " ".join(str(error).split())[:200]
+            raise FactcliError(
+                f"ONNX Runtime cannot run {file.name} ({reason}): export it again, with another --opset if it is the "
+                "version that it does not read."
+            ) from error
+
+
+def _halve(made: Made, file: Path) -> None:
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    model = convert_float_to_float16(onnx.load(made.graph), keep_io_types=True, disable_shape_infer=True)
+    onnx.save(
+        model, file, save_as_external_data=model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF, location=file.name + DATA
+    )
+
+
+def _quantize(made: Made, file: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    large = made.graph.with_name(made.graph.name + DATA).is_file()
+    quantize_dynamic(
+        made.graph, file, per_channel=True, weight_type=QuantType.QInt8 if cpus.signed() else QuantType.QUInt8,
+        op_types_to_quantize=[*_EMBEDDINGS, *_PRODUCTS], nodes_to_exclude=sorted(made.harmed),
+        use_external_data_format=large,
+    )  # fmt: skip
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
