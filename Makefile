@@ -4,6 +4,8 @@ BIN := .venv/bin
 DEMO := .venv/.demo
 READY := .venv/.ready
 TRANSFORMERS_4 := .cache/transformers-4/.ready
+OPTIMUM := .cache/optimum/.ready
+TRANSFORMERS_JS := .cache/node/.ready
 
 .PHONY: demo demo-publish test lint bench clean
 
@@ -13,7 +15,7 @@ demo: $(DEMO)
 demo-publish: $(DEMO)
 	$(BIN)/python -m demo.publish
 
-test: $(READY) $(TRANSFORMERS_4)
+test: $(READY) $(TRANSFORMERS_4) $(OPTIMUM) $(if $(shell command -v npm),$(TRANSFORMERS_JS))
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(READY)
@@ -44,4 +46,17 @@ $(TRANSFORMERS_4): Makefile | $(READY)
 	$(BIN)/python -m pip install --quiet --no-deps --target $(@D) \
 		transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2 \
 		requests urllib3 idna charset-normalizer certifi
+	touch $@
+
+# Beside the last transformers 4, which optimum still needs for ONNX: what takes ONNX and OpenVINO files.
+$(OPTIMUM): Makefile | $(READY)
+	rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(@D) \
+		optimum==2.1.0 optimum-onnx==0.1.0 optimum-intel==1.27.0 sentence-transformers==5.7.0 datasets==4.0.0
+	touch $@
+
+# Where there is npm. Without the scripts after it, which fetch what only GPUs need.
+$(TRANSFORMERS_JS): Makefile
+	rm -rf $(@D)
+	npm install --silent --ignore-scripts --no-audit --no-fund --prefix $(@D) @huggingface/transformers@4.3.1
 	touch $@
