@@ -1,0 +1,1 @@
+"""Exports with ONNX and OpenVINO files, as those load them who have no factcli."""
