@@ -43,7 +43,7 @@ class Check:
     def __init__(self, graph: Graph, exam: Exam | None, texts: Sequence[Features], fit: Fit) -> None:
         self.graph, self.exam, self.fit = graph, exam, fit
         self.probe = list(probes(graph, fit))
-        self.expected = [graph.run(batch) for batch in self.probe]
+        self.expected = [read(batch, graph.run(batch)) for batch in self.probe]
         self.batches = [] if exam is not None else list(rows_of(graph, fit, texts))
         self.answers = [graph.run(batch) for batch in self.batches]
         if exam is not None:
@@ -53,7 +53,7 @@ class Check:
 
     def equal(self, session: Session, file: str) -> None:
         """Raises FactcliError for a float32 file that is not the model, from 1 x 1 on, padded on either side."""
-        apart, largest = difference(self.expected, [session.run(batch) for batch in self.probe])
+        apart, largest = difference(self.expected, [read(batch, session.run(batch)) for batch in self.probe])
         if not apart <= TOLERANCE * largest:
             raise FactcliError(
                 f"{file} is not the model: its answers are up to {apart:.2g} apart, of {largest:.3g} at most. Please "
@@ -64,7 +64,7 @@ class Check:
         """How a file compares."""
         if self.exam is None:
             ours, asked = (self.answers, self.batches) if self.batches else (self.expected, self.probe)
-            found = [session.run(batch) for batch in asked]
+            found = [read(batch, session.run(batch)) for batch in asked]
             return Checked(difference(ours, found)[0], agreement(ours, found) if self.batches else None)
         outputs = self.exam.outputs(None, self.exam.of_file(session.run))
         pair: tuple[list[Answers], list[Answers]] = [{"logits": self.outputs}], [{"logits": outputs}]
@@ -74,6 +74,18 @@ class Check:
             difference(*pair)[0], agreement(*pair, self.exam.task.multi_label), metrics,
             round(100 * (self.metrics[name] - metrics[name]), 4),
         )  # fmt: skip
+
+
+def read(batch: Batch, answers: Answers) -> Answers:
+    """What is read of answers: nothing at padding, where each runtime has numbers of its own."""
+    mask = batch.get("attention_mask")
+    if mask is None or mask.all():
+        return answers
+    found = {}
+    for name, value in answers.items():
+        of_tokens = value.shape[:2] == mask.shape and (value.ndim == 3 or name in ("start_logits", "end_logits"))
+        found[name] = np.where(mask[..., None] if value.ndim == 3 else mask, value, 0) if of_tokens else value
+    return found
 
 
 def hold(checked: Checked, how: Exporting, file: str) -> None:

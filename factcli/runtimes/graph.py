@@ -119,10 +119,11 @@ def graph_of(source: Model, model: PreTrainedModel, fit: Fit) -> Graph:
 def _name_sizes(program: Any) -> None:
     """Inputs and outputs of size (batch, length, …), in the words that users read."""
     graph = program.model.graph
+    decodes = any(value.name == "decoder_input_ids" for value in graph.inputs)
     for value in (*graph.inputs, *graph.outputs):
-        sizes = list(value.shape)
-        for axis, name in enumerate(("batch", "length")[: len(sizes)]):
-            if not isinstance(sizes[axis], int):
+        decoded = decodes and (value in graph.outputs or value.name == "decoder_input_ids")
+        for axis, name in enumerate(("batch", "decoder_length" if decoded else "length")[: len(value.shape)]):
+            if not isinstance(value.shape[axis], int):
                 value.shape[axis] = name
 
 
