@@ -16,6 +16,8 @@ def bench(
     baseline: str | None = ...,
     batch_size: int | Sequence[int] | str | None = ...,
     sequence_length: int | Sequence[int] | str | None = ...,
+    backend: str | Sequence[str] | None = ...,
+    precision: str | Sequence[str] | None = ...,
     protocol: Literal["rounds", "paper"] | str | None = ...,
     variant: str | Sequence[str] | None = ...,
     seconds: float | None = ...,

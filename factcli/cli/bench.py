@@ -8,7 +8,9 @@ from . import console
 def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **asked: Any) -> None:
     with console.importing():
         from ..commands.bench import bench
+        from ..models.memory import keep_freed
 
+        keep_freed()
         console.quiet_libraries(verbose, bars=not (quiet or as_json))
     with console.progress("Measuring", not (quiet or as_json)) as progress:
         result = bench(**asked, progress=progress)

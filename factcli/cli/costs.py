@@ -14,13 +14,13 @@ def measured(result: dict[str, Any]) -> None:
     out.print(_conditions(result))
     centre = "mean" if result["protocol"] == "paper" else "median"
     table = columns(
-        "model", "dtype", "batch", "tokens", "variant", f"{centre} ms", "p10", "p90", "tokens/s", "GFLOPs", "peak MB",
-        "disk MB", "parameters",
+        "model", "backend", "dtype", "batch", "tokens", "variant", f"{centre} ms", "p10", "p90", "tokens/s", "GFLOPs",
+        "peak MB", "disk MB", "parameters",
     )  # fmt: skip
     for r in result["results"]:
         times = [_short(r["latency_ms"][key]) for key in (centre, "p10", "p90")]
         table.add_row(
-            r["model"] + (" (baseline)" if r["baseline"] else ""), r["dtype"], *_cell(r), *times,
+            r["model"] + (" (baseline)" if r["baseline"] else ""), r["backend"], r["dtype"], *_cell(r), *times,
             f"{r['tokens_per_second']:,.0f}", _short(r["flops"] / 1e9), _short(r["peak_memory_bytes"] / 1e6),
             _short(r["bytes"] / 1e6), format_count(r["parameters"]),
         )  # fmt: skip
@@ -29,13 +29,28 @@ def measured(result: dict[str, Any]) -> None:
         return
     out.print("\nTimes cheaper than the baseline:")
     table = columns(
-        "model", "batch", "tokens", "variant", "speed-up", "p10", "p90", "FLOPs", "memory", "disk", "parameters", ""
+        "model",
+        "backend",
+        "precision",
+        "batch",
+        "tokens",
+        "variant",
+        "speed-up",
+        "p10",
+        "p90",
+        "FLOPs",
+        "memory",
+        "disk",
+        "parameters",
+        "",
     )
     for r in result["ratios"]:
         keys = ("speedup", "speedup_p10", "speedup_p90", "flops_ratio", "memory_ratio", "bytes_ratio",
                 "parameters_ratio")  # fmt: skip
         verdict = "faster" if r["faster"] else "not faster"
-        table.add_row(r["model"], *_cell(r), *(f"{r[key]:.2f}" for key in keys), verdict)
+        table.add_row(
+            r["model"], r["backend"], r["precision"] or "", *_cell(r), *(f"{r[key]:.2f}" for key in keys), verdict
+        )
     show(table)
     for r in result["ratios"]:
         if not r["faster"]:

@@ -11,6 +11,7 @@ TEXT = frozenset(
     {
         "",
         "advice",
+        "backend",
         "file",
         "metric",
         "precision",

@@ -11,14 +11,19 @@ import torch
 from ..card.results import update_speed
 from ..errors import FactcliError, UsageError
 from ..files.atomic import updating
-from ..measuring.cell import Subject, load_subject, measure_cell
-from ..measuring.options import RULES, check, make_cells, make_schedule
+from ..measuring.apart import Runner, measure_apart, runners
+from ..measuring.cell import load_subject, measure_cell
+from ..measuring.options import APART, RULES, check, make_cells, make_schedule
 from ..measuring.ratios import compare, judge
+from ..measuring.timing import Cell, Schedule
 from ..models.devices import pick_device
 from ..models.fit import check_length, positions
 from ..recipe import running
 from ..recipe.commands import BENCH, Asked, answers
 from ..recipe.rules import refuse_idle
+from ..runtimes.cpus import instructions
+from ..runtimes.extras import versions
+from ..runtimes.running import check_device
 from .unchanged import unchanged
 
 Progress = Callable[[int, int, str], None]
@@ -29,6 +34,9 @@ Progress = Callable[[int, int, str], None]
 def bench(asked: Asked) -> dict[str, Any]:
     """Latency, throughput, FLOPs, memory and size of `models` (directories or Hub ids, dense or factorized), and all of
     them as ratios to `baseline`, a model of whatever architecture that is measured in turns with them.
+
+    With `backend` or `precision` every model is run by each backend, in each precision that it has a file for (see
+    `export`), in a process of its own; the baseline by torch in float32.
 
     Every combination of batch size, sequence length and variant is a cell of its own. Models run in inference mode,
     with the head that their checkpoint names, on random tokens (see inputs.make_inputs); all are in memory at once.
@@ -49,9 +57,13 @@ def bench(asked: Asked) -> dict[str, Any]:
     schedule = make_schedule(how, cells)
     if device.startswith("mps"):
         raise UsageError("--device mps is not measured: take cpu, where factcli computes on such a machine.")
-    where, kind = pick_device(device), getattr(torch, how.dtype) if how.dtype else None
-    refuse_idle(RULES, {"device": where.type}, asked.values.keys())
+    apart = how.backend != ("torch",) or bool(how.precision)
+    where = pick_device(check_device(device, "torch" if not apart else next(b for b in (*how.backend, "onnx"))))
+    kind = getattr(torch, how.dtype) if how.dtype else None
+    refuse_idle((*RULES, *APART), {"device": where.type, "apart": apart}, asked.values.keys())
     check(names, cells, where, plot)
+    if apart:
+        return _apart(names, how, cells, schedule, progress)
     subjects = [load_subject(name, where, kind) for name in ([baseline] if baseline is not None else []) + names]
     for s in subjects[baseline is not None :] if update_card else []:
         if s.source.repo_id is not None or not (s.source.path / "README.md").is_file():
@@ -93,18 +105,48 @@ def bench(asked: Asked) -> dict[str, Any]:
         except (OSError, ValueError) as error:  # what was measured is not lost for it
             result["notes"].append(f"{card} could not be updated ({' '.join(str(error).split())[:200]}).")
     if plot is not None:
-        _plot(result, subjects, Path(plot))
+        _plot(result, [s.source.name for s in subjects if not s.accuracy], Path(plot))
     return result
 
 
-def _plot(result: dict[str, Any], subjects: list[Subject], file: Path) -> None:
+def _apart(
+    names: list[str], how: running.Timed, cells: list[Cell], schedule: Schedule, progress: Progress | None
+) -> dict[str, Any]:
+    """What `bench` gives, of several backends."""
+    chosen = runners(names, how.backend, how.precision)
+    if how.baseline is not None:
+        chosen = [*runners([how.baseline], ("torch",), ("float32",)), *chosen]
+    if how.update_card:
+        raise UsageError("--update-card is for models as torch runs them: leave out --backend and --precision.")
+    threads = how.threads or torch.get_num_threads()
+    results = measure_apart(chosen, cells, schedule, threads, progress)
+    ratios: list[dict[str, Any]] = []
+    for start in range(0, len(results), len(chosen)) if how.baseline is not None else ():
+        first, *others = results[start : start + len(chosen)]
+        first["baseline"] = True
+        ratios += [compare(r, first, schedule.centre) for r in others]
+    judge(ratios)
+    result = {
+        "device": "cpu", "device_name": None, "instructions": list(instructions()), "cores": os.cpu_count(),
+        "threads": threads, "dtype": None, "float32_matmul_precision": torch.get_float32_matmul_precision(),
+        "torch": torch.__version__, "versions": {b: versions(b) for b in how.backend if b != "torch"}, "protocol": how.protocol, "compile_mode": None, "results": results, "ratios": ratios, "notes": [],
+    }  # fmt: skip
+    if how.plot is not None:
+        _plot(result, list(dict.fromkeys(r.source.name for r in chosen if not _measured(r, results))), Path(how.plot))
+    return result
+
+
+def _measured(runner: Runner, results: list[dict[str, Any]]) -> bool:
+    """Whether the accuracy of what it runs is known."""
+    return any(r["accuracy"] for r in results if (r["model"], r["file"]) == (runner.source.name, runner.runs))
+
+
+def _plot(result: dict[str, Any], unknown: list[str], file: Path) -> None:
     """What cannot be drawn is said in the result's notes: what was measured is not lost for it."""
     from ..measuring.plots import plot_costs
 
     result["notes"] += [
-        f"{s.source.name} has no accuracy in eval_results.json: 'factcli eval' leaves one there."
-        for s in subjects
-        if not s.accuracy
+        f"{name} has no accuracy in eval_results.json: 'factcli eval' leaves one there." for name in unknown
     ]
     try:
         plot_costs(result, file)

@@ -10,7 +10,7 @@ from ..errors import FactcliError
 from ..models.loading import load_model
 from ..models.model import Model, find_model
 from ..models.weights import markers
-from ..scores.results import read_results, weights_digest
+from ..scores.results import accuracies
 from .counting import count_flops, peak_memory
 from .inputs import make_inputs
 from .ratios import latency
@@ -35,17 +35,7 @@ def load_subject(name: str, device: torch.device, dtype: torch.dtype | None) -> 
     torch.nn.Module.to(model, device)
     parameters = source.stored.parameters - markers(source.stored, source.raw)
     size = sum(file.stat().st_size for file in source.stored.files)
-    return Subject(source, model, parameters, size, _accuracy(source))
-
-
-def _accuracy(source: Model) -> dict[str, float]:
-    """Task and split -> accuracy, as `evaluate` wrote them of all data and these weights; nothing where it did not."""
-    try:
-        whole = [e for e in read_results(source.path) or () if "limit" not in e and "accuracy" in e["metrics"]]
-        now = weights_digest(source) if any("weights" in e for e in whole) else None
-        return {f"{e['task']} {e['split']}": e["metrics"]["accuracy"] for e in whole if e.get("weights", now) == now}
-    except (OSError, TypeError, KeyError):
-        return {}
+    return Subject(source, model, parameters, size, accuracies(source, source.stored.files))
 
 
 def measure_cell(subjects: list[Subject], cell: Cell, schedule: Schedule, device: torch.device) -> list[dict[str, Any]]:
@@ -86,6 +76,9 @@ def _entry(s: Subject, cell: Cell, centre: str, flops: int, peak: int, samples: 
     return {
         "model": s.source.name,
         "baseline": False,
+        "backend": "torch",
+        "precision": None,
+        "file": None,
         "class": type(s.model).__name__,
         "parameters": s.parameters,
         "bytes": s.bytes,

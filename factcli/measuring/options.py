@@ -13,6 +13,13 @@ from .timing import Cell, Schedule, paper_schedule
 RULES = (
     Rule(("threads",), lambda v: unless(v["device"] == "cpu", f"with --device {v['device']}"), "take --device cpu"),
 )
+APART = (
+    Rule(("dtype",), lambda v: unless(not v["apart"], "with --backend or --precision"), "give --precision"),
+    Rule(
+        ("variant", "protocol"),
+        lambda v: unless(not v["apart"], "with --backend or --precision, which runs models as they are"),
+    ),
+)
 SECONDS = 60.0
 LEAST_ROUNDS, MOST_ROUNDS = 5, 50
 MOST_COMPILED = 8  # torch.compile keeps so many versions of one function, and runs further ones eagerly

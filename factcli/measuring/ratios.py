@@ -38,7 +38,7 @@ def compare(model: dict[str, Any], baseline: dict[str, Any], centre: str) -> dic
     return {
         "model": model["model"],
         "baseline": baseline["model"],
-        **{key: model[key] for key in ("batch_size", "sequence_length", "variant")},
+        **{key: model[key] for key in ("backend", "precision", "batch_size", "sequence_length", "variant")},
         "speedup": float(overall),
         "speedup_p10": float(p10),
         "speedup_p90": float(p90),
@@ -52,7 +52,7 @@ def judge(ratios: list[dict[str, Any]]) -> None:
     for ratio in ratios:
         ratio["faster"] = ratio["speedup"] >= FASTER and ratio["speedup_p10"] > 1
     for ratio in ratios:
-        same = [r for r in ratios if (r["model"], r["variant"]) == (ratio["model"], ratio["variant"])]
+        same = [r for r in ratios if _way(r) == _way(ratio)]
         ratio["why"] = None if ratio["faster"] else _why(ratio, same)
 
 
@@ -75,6 +75,10 @@ def _why(ratio: dict[str, Any], same: list[dict[str, Any]]) -> str:
     if any(_tokens(r) > _tokens(ratio) for r in same):
         return f"{taken}, with more tokens too"
     return f"{taken}: batch too small, or products too thin; a larger --batch-size tells"
+
+
+def _way(ratio: dict[str, Any]) -> tuple[Any, ...]:
+    return tuple(ratio.get(key) for key in ("model", "backend", "precision", "variant"))
 
 
 def _tokens(ratio: dict[str, Any]) -> int:

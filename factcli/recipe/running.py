@@ -157,6 +157,11 @@ class Timed(Options):
     baseline: str | None = option(None, "The model to compare with, measured in turns with the others.")
     batch_size: tuple[int, ...] = option((1,), "One or several: 1,8,32.", read=numbers)
     sequence_length: tuple[int, ...] = option((128,), "Tokens; one or several.", read=numbers)
+    backend: tuple[str, ...] = option(("torch",), "What runs the models; one or several.", known=backends, listed=True)
+    precision: tuple[str, ...] = option(
+        (), "Precisions to run, as far as a backend has them: float32,int8.", "the most exact of each",
+        known=PRECISIONS, listed=True,
+    )  # fmt: skip
     protocol: str = option("rounds", "paper: 100 examples, 8 runs, the first two omitted.", known=("rounds", "paper"))
     variant: tuple[str, ...] = option(
         ("eager",), "Of eager, compile and cuda-graphs: eager,compile.", listed=True,

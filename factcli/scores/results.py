@@ -36,11 +36,6 @@ def identify(task: Task, split: str, data_dir: str | Path | None, commit: str | 
     return {"data": commit} if commit else {}
 
 
-def weights_digest(source: Model) -> str:
-    """SHA-256 of the weight files of a model."""
-    return digest_of_files(source.stored.files)
-
-
 def keep(source: Model, entry: Entry, weights: Sequence[Path], update_card: bool) -> None:
     """Put a result, of the files `weights`, into eval_results.json beside a model that is a directory, in place of an
     earlier one of the same data (and of the same file of a runtime, which it `runs`), and into its card. What was
@@ -87,6 +82,18 @@ def read_results(folder: Path) -> list[Entry] | None:
         return None
     ours = isinstance(values, list) and all(isinstance(v, dict) and v.keys() >= {"task", "split"} for v in values)
     return values if ours else None
+
+
+def accuracies(source: Model, weights: Sequence[Path], runs: str | None = None) -> dict[str, float]:
+    """Task and split -> accuracy, as `evaluate` wrote them of all data and these weights, of the model or of the file
+    of a runtime that it `runs`; nothing where it did not."""
+    try:
+        every = [e for e in read_results(source.path) or () if "limit" not in e and "accuracy" in e["metrics"]]
+        whole = [e for e in every if _run(e) == runs]
+        now = digest_of_files(weights) if any("weights" in e for e in whole) else None
+        return {f"{e['task']} {e['split']}": e["metrics"]["accuracy"] for e in whole if e.get("weights", now) == now}
+    except (OSError, TypeError, KeyError):
+        return {}
 
 
 def _of_training(folder: Path, kept: list[Entry]) -> list[Entry]:

@@ -1,0 +1,101 @@
+"""A process of its own for one model, as one backend runs it: reads requests, a line of JSON each, and answers so.
+
+    python -m factcli.measuring.worker
+
+So thread pools, allocators and memory of one runtime do not meet those of another.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import FactcliError
+from ..models.model import find_model
+from ..runtimes.formats import Batch
+from ..runtimes.running import open_file
+from .timing import MOST_WARM_UPS, WARM_UP_SECONDS
+
+
+class Worker:
+    """`load`, then for each cell `inputs`, then `turn` after `turn`, and `memory` in the end."""
+
+    def __init__(self) -> None:
+        self.run: Any = None
+        self.batches: list[Batch] = []
+
+    def load(self, model: str, backend: str, precision: str | None, file: str | None, threads: int | None) -> Any:
+        """Gives the class that answers and the precision that is computed in."""
+        if backend != "torch":
+            assert file is not None
+            session = open_file(backend, Path(file), threads)
+            self.run = session.run
+            return {"class": type(session).__name__, "computes": session.computes}
+        if threads is not None:
+            torch.set_num_threads(threads)
+        source = find_model(model, accept_factorized=True)
+        loaded = source.load(getattr(torch, precision) if precision else None).model
+        loaded.train(False)
+
+        def run(batch: Batch) -> Any:
+            with torch.inference_mode():
+                return loaded(**batch)
+
+        self.run = run
+        return {"class": type(loaded).__name__, "computes": str(loaded.dtype).removeprefix("torch.")}
+
+    def inputs(self, batches: list[dict[str, Any]], backend: str) -> Any:
+        """Take the inputs of a cell, and run until it is warm. Gives the fastest pass in milliseconds."""
+        self.batches = [{name: _values(v, backend) for name, v in batch.items()} for batch in batches]
+        started, times = time.perf_counter(), [self._time(0)]
+        while len(times) < MOST_WARM_UPS and time.perf_counter() - started < WARM_UP_SECONDS:
+            times.append(self._time(0))
+        return min(times)
+
+    def turn(self, forwards: int) -> Any:
+        """Milliseconds of so many passes."""
+        return [self._time(i % len(self.batches)) for i in range(forwards)]
+
+    def memory(self) -> Any:
+        """The most that this process has held, in bytes."""
+        import resource
+
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else 1024 * most
+
+    def _time(self, number: int) -> float:
+        started = time.perf_counter()
+        self.run(self.batches[number])
+        return round(1000 * (time.perf_counter() - started), 6)
+
+
+def _values(value: Any, backend: str) -> Any:
+    if not isinstance(value, list):
+        return value
+    return torch.tensor(value) if backend == "torch" else np.array(value, dtype=np.int64)
+
+
+def main() -> None:
+    # What libraries print goes to stderr: stdout is for answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    worker = Worker()
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {"answer": getattr(worker, request.pop("do"))(**request)}
+        except FactcliError as error:
+            answer = {"error": str(error)}
+        except Exception as error:  # each model and runtime fails in ways of its own
+            answer = {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
