@@ -129,7 +129,8 @@ def _apart(
     result = {
         "device": "cpu", "device_name": None, "instructions": list(instructions()), "cores": os.cpu_count(),
         "threads": threads, "dtype": None, "float32_matmul_precision": torch.get_float32_matmul_precision(),
-        "torch": torch.__version__, "versions": {b: versions(b) for b in how.backend if b != "torch"}, "protocol": how.protocol, "compile_mode": None, "results": results, "ratios": ratios, "notes": [],
+        "torch": torch.__version__, "versions": {b: versions(b) for b in how.backend if b != "torch"},
+        "protocol": how.protocol, "compile_mode": None, "results": results, "ratios": ratios, "notes": [],
     }  # fmt: skip
     if how.plot is not None:
         _plot(result, list(dict.fromkeys(r.source.name for r in chosen if not _measured(r, results))), Path(how.plot))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import FactcliError
 from . import cpus
 from .extras import need
-from .formats import Batch, Format, Made, formats
+from .formats import Batch, Format, Made, complete, formats
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ class OnnxSession:
         self.computes = next((p for part, p in _NAMED.items() if part in file.name), "float32")
 
     def run(self, batch: Batch) -> dict[str, NDArray[Any]]:
-        found = self.session.run(None, {name: batch[name] for name in self.inputs})
+        found = self.session.run(None, complete(self.inputs, batch))
         return dict(zip(self.outputs, found, strict=True))
 
 

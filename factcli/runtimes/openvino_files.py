@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import FactcliError
 from . import cpus
 from .extras import need
-from .formats import CPU, Batch, Format, Made, formats
+from .formats import CPU, Batch, Format, Made, complete, formats
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +40,7 @@ class OpenVinoSession:
         self.computes = "int8" if quantized else _NAMES.get(hint, hint)
 
     def run(self, batch: Batch) -> dict[str, NDArray[Any]]:
-        found = self.compiled({name: batch[name] for name in self.inputs})
+        found = self.compiled(complete(self.inputs, batch))
         return {name: found[i].copy() for i, name in enumerate(self.outputs)}
 
 

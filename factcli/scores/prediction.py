@@ -83,7 +83,6 @@ def of_file(run: Run, words: Sequence[Sequence[int]] | None = None, start: int =
     def forward(batch: dict[str, torch.Tensor]) -> torch.Tensor:
         given = {name: np.asarray(tensor) for name, tensor in batch.items()}
         size = len(given["input_ids"])
-        given.setdefault("token_type_ids", np.zeros_like(given["input_ids"]))
         if words is None:
             return torch.from_numpy(run(given)["logits"])
         scores = []
