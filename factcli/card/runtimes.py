@@ -1,6 +1,7 @@
 """Files for runtimes in what is said of a model: its recipe file (provenance, hashes) and its card (a table, and the
 lines that run one)."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -79,33 +80,52 @@ def _section(entries: Sequence[Entry], folder: Path) -> str:
 
 
 def _how_to(entries: Sequence[Entry], folder: Path) -> list[str]:
-    """The lines that run the first file of each format."""
+    """The lines that run the first file of each format; of embedding models with the mean over the tokens."""
     made: list[str] = []
-    for kind, snippet in (("onnx", _ONNX), ("openvino", _OPENVINO)):
-        first = next((e["path"] for e in entries if e["format"] == kind), None)
-        if first is not None and (folder / "tokenizer.json").is_file():
-            made += ["```python", snippet.format(file=first), "```", ""]
+    for kind, (package, load, run) in _RUNTIMES.items():
+        first = next((e for e in entries if e["format"] == kind), None)
+        if (
+            first is None
+            or not (folder / "tokenizer.json").is_file()
+            or "decoder_input_ids" in (first.get("reads") or {"inputs": ["decoder_input_ids"]})["inputs"]
+        ):
+            continue
+        reads, given = (
+            first["reads"],
+            {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"},
+        )
+        output = reads["outputs"][0]
+        lines = [
+            "import numpy as np",
+            f"import {package}",
+            "from tokenizers import Tokenizer",
+            "",
+            'tokenizer = Tokenizer.from_file("tokenizer.json")',
+            f"tokenizer.enable_truncation(max_length={reads['max_length']})",
+            f"tokenizer.enable_padding(pad_id={reads['pad_id']}, pad_token={json.dumps(reads['pad_token'])})",
+            load.format(file=first["path"]),
+            "",
+            'texts = tokenizer.encode_batch(["A first text.", "A second one, which is longer."])',
+            "inputs = {",
+            *(
+                f'    "{name}": np.array([text.{given[name]} for text in texts], dtype=np.int64),'
+                for name in reads["inputs"]
+            ),
+            "}",
+            f"{_CALLED.get(output, output)} = {run.format(output=output)}",
+            *(_MEAN if output == "last_hidden_state" and "attention_mask" in reads["inputs"] else ()),
+        ]
+        made += ["```python", *lines, "```", ""]
     return made
 
 
-_ONNX = """\
-import numpy as np
-import onnxruntime
-from tokenizers import Tokenizer
-
-tokenizer = Tokenizer.from_file("tokenizer.json")
-session = onnxruntime.InferenceSession("{file}")
-text = tokenizer.encode("A sentence.")
-given = {{"input_ids": text.ids, "attention_mask": text.attention_mask, "token_type_ids": text.type_ids}}
-answer = session.run(None, {{i.name: np.array([given[i.name]], dtype=np.int64) for i in session.get_inputs()}})"""
-
-_OPENVINO = """\
-import numpy as np
-import openvino
-from tokenizers import Tokenizer
-
-tokenizer = Tokenizer.from_file("tokenizer.json")
-model = openvino.Core().compile_model("{file}", "CPU")
-text = tokenizer.encode("A sentence.")
-given = {{"input_ids": text.ids, "attention_mask": text.attention_mask, "token_type_ids": text.type_ids}}
-answer = model({{i.any_name: np.array([given[i.any_name]], dtype=np.int64) for i in model.inputs}})"""
+_CALLED = {"last_hidden_state": "hidden"}
+_MEAN = (
+    'mask = inputs["attention_mask"][..., None]',
+    "embeddings = (hidden * mask).sum(1) / mask.sum(1)",
+    "embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)",
+)
+_RUNTIMES = {  # format -> package, how a file is loaded, how it is run
+    "onnx": ("onnxruntime", 'model = onnxruntime.InferenceSession("{file}")', 'model.run(["{output}"], inputs)[0]'),
+    "openvino": ("openvino", 'model = openvino.compile_model("{file}", "CPU")', 'model(inputs)["{output}"]'),
+}

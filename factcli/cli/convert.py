@@ -18,13 +18,15 @@ def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **ask
     if as_json:
         console.result(result)
         return
-    from .tables import plan_table, totals
+    from .tables import exported, plan_table, totals
 
     if dry_run:
         plan_table(result)
     elif not quiet:
         totals(result)
         console.note(f"Relative error {result['error']:.4f}; {result['seconds']} s.")
+    if result.get("runtimes") and not quiet:
+        exported(result["runtimes"])
     if not dry_run:
         console.line(result["output"])
     if result.get("pushed"):

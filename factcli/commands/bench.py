@@ -14,6 +14,7 @@ from ..files.atomic import updating
 from ..measuring.apart import Runner, measure_apart, runners
 from ..measuring.cell import load_subject, measure_cell
 from ..measuring.options import APART, RULES, check, make_cells, make_schedule
+from ..measuring.plots import plot_costs, plot_frontier
 from ..measuring.ratios import compare, judge
 from ..measuring.timing import Cell, Schedule
 from ..models.devices import pick_device
@@ -105,7 +106,7 @@ def bench(asked: Asked) -> dict[str, Any]:
         except (OSError, ValueError) as error:  # what was measured is not lost for it
             result["notes"].append(f"{card} could not be updated ({' '.join(str(error).split())[:200]}).")
     if plot is not None:
-        _plot(result, [s.source.name for s in subjects if not s.accuracy], Path(plot))
+        _plot(result, [s.source.name for s in subjects if not s.accuracy], Path(plot), plot_costs)
     return result
 
 
@@ -133,7 +134,8 @@ def _apart(
         "protocol": how.protocol, "compile_mode": None, "results": results, "ratios": ratios, "notes": [],
     }  # fmt: skip
     if how.plot is not None:
-        _plot(result, list(dict.fromkeys(r.source.name for r in chosen if not _measured(r, results))), Path(how.plot))
+        unknown = dict.fromkeys(r.said for r in chosen if not _measured(r, results))
+        _plot(result, list(unknown), Path(how.plot), plot_frontier)
     return result
 
 
@@ -142,15 +144,13 @@ def _measured(runner: Runner, results: list[dict[str, Any]]) -> bool:
     return any(r["accuracy"] for r in results if (r["model"], r["file"]) == (runner.source.name, runner.runs))
 
 
-def _plot(result: dict[str, Any], unknown: list[str], file: Path) -> None:
+def _plot(result: dict[str, Any], unknown: list[str], file: Path, draw: Callable[[dict[str, Any], Path], None]) -> None:
     """What cannot be drawn is said in the result's notes: what was measured is not lost for it."""
-    from ..measuring.plots import plot_costs
-
     result["notes"] += [
         f"{name} has no accuracy in eval_results.json: 'factcli eval' leaves one there." for name in unknown
     ]
     try:
-        plot_costs(result, file)
+        draw(result, file)
     except FactcliError as error:
         result["notes"].append(str(error))
 

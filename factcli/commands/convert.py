@@ -19,10 +19,12 @@ from ..recipe import running
 from ..recipe.commands import CONVERT, Asked, answers
 from ..recipe.effects import PUBLISHING
 from ..recipe.factorizing import Recipe
-from ..recipe.file import make_recipe, note_training, source_of_recipe
+from ..recipe.file import note_training, source_of_recipe
 from ..recipe.registry import criteria
 from ..recipe.rules import refuse_idle
 from ..recipe.values import format_count
+from ..runtimes.make import Written
+from ..runtimes.shipping import read_shipping
 from .unchanged import unchanged
 
 
@@ -38,7 +40,8 @@ def convert(asked: Asked) -> dict[str, Any]:
         The result object of the command's --json: plan, totals and, unless `dry_run`, output, seconds and error (the
         relative Frobenius error over all targets, the square root of the summed squares). A criterion that needs data
         adds `calibration` (examples, tokens, seconds, cached, bytes) and `metric_error`, the same error in its own
-        norm; `notes` are sentences for the user.
+        norm; `notes` are sentences for the user. With `format`, `runtimes` are the files that `export` would have
+        written.
 
     Raises:
         UsageError: Options that do not fit together, or have no effect.
@@ -49,7 +52,7 @@ def convert(asked: Asked) -> dict[str, Any]:
     data_dir, dry_run = asked.of(running.DataDir).data_dir, asked.of(running.DryRun).dry_run
     progress = asked.called.get("progress")
     refuse_idle(PUBLISHING, vars(hub), asked.flags(running.Publishing))
-    recipe = make_recipe(making.config, asked.flags(Recipe), data_dir)
+    recipe, shipment = read_shipping(asked, data_dir)
     note_training(making.config)
     _ = recipe.budget  # refused here if it is not exactly one
     looks = needs_weights(recipe)
@@ -62,7 +65,8 @@ def convert(asked: Asked) -> dict[str, Any]:
     read = inputs(("the source", model), ("--data-dir", data_dir), ("--calibration", recipe.calibration),
                   ("the recipe", making.config))  # fmt: skip
     with ExitStack() as held:
-        place = None
+        place: Output | None = None
+        files: list[Written] = []
         if not dry_run and making.output is not None:
             place = Output(making.output, making.overwrite, read)
             held.enter_context(place.held())
@@ -86,14 +90,16 @@ def convert(asked: Asked) -> dict[str, Any]:
             return result
         place = place or Output(default_output(source, recipe, plan), making.overwrite, read)
         errors = export_factorized(
-            source, recipe, plan, place, loaded, measured, data_dir=data_dir, device=device, progress=progress
-        )
+            source, recipe, plan, place, loaded, measured, data_dir=data_dir, device=device, progress=progress,
+            then=lambda work: files.extend(shipment.write(work, place, source.trusted) if shipment else ()),
+        )  # fmt: skip
     pushed = publishing.publish(place.given) if publishing else None
     return result | {
         "output": str(place.given),
         "seconds": round(time.perf_counter() - started, 2),
         "error": errors.frobenius,
         **({"metric_error": errors.own} if measured and measured.calibration else {}),
+        **({"runtimes": [file.to_json() for file in files]} if shipment else {}),
         "pushed": pushed,
     }
 

@@ -1,5 +1,6 @@
 """A factorized model, written with its recipe and its card."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -32,9 +33,11 @@ def export_factorized(
     data_dir: str | Path | None = None,
     device: torch.device | None = None,
     progress: Progress | None = None,
+    then: Callable[[Path], None] | None = None,
 ) -> Errors:
     """Factorize the model of `source` by `plan` and write it to `place`, with its recipe and card. `loaded` is the
-    model, if it has been loaded, `measured` has the metrics of a criterion that needs data."""
+    model, if it has been loaded, `measured` has the metrics of a criterion that needs data. `then` is called with the
+    directory of the whole model, before it appears under its name."""
     with place.new() as work:
         loaded = loaded or load_for(source, recipe)
         dtypes = target_dtypes(source.outline_in(saved_dtype(source, recipe)).model, plan)
@@ -51,6 +54,8 @@ def export_factorized(
             ),
         }  # fmt: skip
         write_model(work, loaded, source, plan, texts, dtype=recipe.dtype)
+        if then is not None:
+            then(work)
     return errors
 
 

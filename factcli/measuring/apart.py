@@ -181,6 +181,7 @@ def _entry(
         "backend": runner.backend,
         "precision": runner.precision,
         "file": runner.runs,
+        "factorized": source.factorized,
         "class": about["class"],
         "parameters": stored.parameters - markers(stored, source.raw) if stored is not None else 0,
         "bytes": sum(file.stat().st_size for file in runner.files),

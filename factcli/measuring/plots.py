@@ -128,13 +128,88 @@ def plot_costs(result: dict[str, Any], path: Path) -> None:
         _save(figure, path.with_suffix(suffix))
 
 
+def plot_frontier(result: dict[str, Any], path: Path) -> None:
+    """Accuracy against megabytes of the files and against milliseconds, a panel each, of models as several backends run
+    them. A line joins those that no other beats in both; dense ones are squares, int8 ones are filled. Written as
+    `plot_costs` is; without any accuracy it is latency against megabytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    centre = "mean" if result["protocol"] == "paper" else "median"
+    first = result["results"][0]
+    cell = (first["batch_size"], first["sequence_length"])
+    shown = [r for r in result["results"] if (r["batch_size"], r["sequence_length"]) == cell and not r["baseline"]]
+    task = next((name for r in shown for name in r["accuracy"]), None)
+    figure = Figure(figsize=(12, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(1, 2 if task else 1, squeeze=False)[0]
+    milliseconds = f"latency, {centre} (ms), {cell[0]} x {cell[1]} tokens"
+    for axis, (label, key) in zip(panels, (("megabytes", "MB"), (milliseconds, "ms")), strict=False):
+        marks = []
+        for r in shown:
+            x = r["bytes"] / 1e6 if key == "MB" else r["latency_ms"][centre]
+            y = r["accuracy"].get(task) if task else r["latency_ms"][centre]
+            if y is not None:
+                name = " ".join(filter(None, (Path(r["model"]).name, r["backend"], r["precision"])))
+                marks.append((name, x, y, r["factorized"], r["precision"] == "int8"))
+        axis.set_xlabel(label)
+        axis.set_ylabel(f"accuracy, {task}" if task else milliseconds)
+        axis.grid(alpha=0.3)
+        axis.margins(0.2)
+        for _, x, y, factorized, filled in marks:
+            colour = "tab:blue" if factorized else "tab:orange"
+            axis.plot([x], [y], "o" if factorized else "s", color=colour, markerfacecolor=colour if filled else "white")
+        best = _best([(x, y) for _, x, y, *_ in marks], 1 if task else -1)
+        axis.plot(*zip(*best, strict=True), "-", color="grey", linewidth=1, zorder=0)
+        _label(axis, [(name, x, y) for name, x, y, *_ in marks])
+    panels[0].set_title("circles: factorized, squares: dense, filled: int8", fontsize=9)
+    for suffix in COST_SUFFIXES:
+        _save(figure, path.with_suffix(suffix))
+
+
+def _label(axis: Any, points: list[tuple[str, float, float]]) -> None:
+    """Names beside their dots: where they meet neither each other nor a dot, within the frame."""
+    figure = axis.figure
+    figure.canvas.draw()
+    frame = axis.get_window_extent()
+    dots = [tuple(axis.transData.transform((x, y))) for _, x, y in points]
+    taken: list[Any] = []
+    for name, x, y in points:
+        text = axis.annotate(name, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=7)
+        for away in (6, 14, 24, 36, 50, 66):
+            for right, up in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)):
+                text.set_ha("left" if right > 0 else "right" if right < 0 else "center")
+                text.set_va("bottom" if up > 0 else "top" if up < 0 else "center")
+                text.set_position((right * away, up * away))
+                box = text.get_window_extent().expanded(1.02, 1.1)
+                inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+                met = any(box.overlaps(other) for other in taken) or any(box.contains(*dot) for dot in dots)
+                if inside and not met:
+                    break
+            else:
+                continue
+            break
+        taken.append(text.get_window_extent())
+        if away > 6:  # so far that a line says whose it is
+            axis.annotate(
+                "", (x, y), xytext=text.get_position(), textcoords="offset points",
+                arrowprops={"arrowstyle": "-", "linewidth": 0.4, "color": "grey"},
+            )  # fmt: skip
+
+
 def _front(axis: Any, points: list[tuple[str, float, float]], label: str, better: int) -> None:
     """(name, x, y) as named dots, and a line through those with no smaller x at as good a y (`better` 1: upwards)."""
     (dots,) = axis.plot([x for _, x, _ in points], [y for *_, y in points], "o", markersize=5)
     for name, x, y in points:
         axis.annotate(name, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
+    best = _best([(x, y) for _, x, y in points], better)
+    axis.plot(*zip(*best, strict=True), "-", color=dots.get_color(), linewidth=1, label=label)
+
+
+def _best(points: list[tuple[float, float]], better: int) -> list[tuple[float, float]]:
+    """Those with no smaller x at as good a y."""
     best: list[tuple[float, float]] = []
-    for _, x, y in sorted(points, key=lambda p: (p[1], -better * p[2])):
+    for x, y in sorted(points, key=lambda p: (p[0], -better * p[1])):
         if not best or better * y > better * best[-1][1]:
             best.append((x, y))
-    axis.plot(*zip(*best, strict=True), "-", color=dots.get_color(), linewidth=1, label=label)
+    return best

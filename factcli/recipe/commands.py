@@ -122,7 +122,7 @@ def answers(command: Command) -> Callable[[Callable[[Asked], Result]], Callable[
 CONVERT = Command(
     "convert",
     "Replace a model's weight matrices by structured products under a budget, and save the result.",
-    (run.Making, Recipe, run.DataDir, run.Source, run.Device, run.Publishing, run.DryRun, run.Console),
+    (run.Making, Recipe, run.DataDir, run.Shipping, run.Source, run.Device, run.Publishing, run.DryRun, run.Console),
     ("model", "output"),
     ("progress",),
 )

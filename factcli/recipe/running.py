@@ -126,14 +126,19 @@ class Backend(Options):
     file: str | None = option(None, "Of several files for a backend the one to run.", "the most exact that is there")
 
 
-class Exporting(Options):
-    """Which files are written for runtimes, and what they are held to."""
+class Shipping(Options):
+    """Which files are written for runtimes."""
 
     panel: ClassVar[str] = "Files"
 
-    format: tuple[str, ...] = option((), "A format to write; may be given twice.", known=formats)
-    precision: str = option("float32", "Of the weights.", known=PRECISIONS, read=dtype)
+    format: tuple[str, ...] = option((), "A format to write for a runtime; may be given twice.", known=formats)
+    precision: str = option("float32", "Of the weights in these files.", known=PRECISIONS, read=dtype)
     opset: int | None = option(None, "Of the ONNX graph.", "20", ge=18, le=23)
+
+
+class Exporting(Shipping):
+    """And what they are held to."""
+
     calibration: str | None = option(None, "Texts for int8: a file, a GLUE task or a Hub data set.")
     calibration_samples: int = option(300, "Rows of them.", ge=1)
     max_loss: float | None = option(None, "Points of the task's metric that a file may lose, or it is not kept.", ge=0)

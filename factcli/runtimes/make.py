@@ -49,6 +49,7 @@ class Written:
     sha256: str
     checked: Checked
     versions: dict[str, str]
+    reads: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         """For the result of a command."""
@@ -63,6 +64,7 @@ class Written:
         return {
             "path": self.path, "parts": list(self.parts), "format": self.format, "precision": self.precision,
             "bytes": self.bytes, "sha256": self.sha256, "versions": self.versions, "checked": found,
+            "reads": self.reads,
         }  # fmt: skip
 
 
@@ -126,6 +128,14 @@ def write_files(
     return found
 
 
+def _reads(graph: Graph, fit: Fit) -> dict[str, Any]:
+    """What whoever runs a file without transformers must know."""
+    return {
+        "inputs": list(graph.inputs), "outputs": list(graph.outputs), "max_length": min(fit.positions or 512, 512),
+        "pad_id": fit.pad_id, "pad_token": str(fit.tokenizer.convert_ids_to_tokens(fit.pad_id)),
+    }  # fmt: skip
+
+
 def _made(graph: Graph, fit: Fit, exact: Path, how: Exporting, rows: Rows, check: Check) -> Made:
     if how.precision != "int8":
         return Made(exact)
@@ -151,6 +161,7 @@ def _written(one: type[Format], how: Exporting, file: Path, work: Path, check: C
     return Written(
         name, tuple(p.relative_to(work).as_posix() for p in parts), one.name, how.precision,
         sum(p.stat().st_size for p in parts), digest_of_files(parts), checked, versions(one.name),
+        _reads(check.graph, check.fit),
     )  # fmt: skip
 
 
