@@ -99,7 +99,7 @@ def bert(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
             command("convert", str(dense), "--method", structure, "--params", "44M", "-o", str(folder))
         exports += export(folder, "float32")
         folders.append(folder)
-    return {"exports": exports, "timed": time_all(folders, dense, arguments.seconds, ["float32"], None)}
+    return {"exports": exports, "timed": time_all(folders, dense, arguments.seconds, ["float32"], None, (8,))}
 
 
 def tokenizer(folder: Path) -> None:
@@ -109,10 +109,13 @@ def tokenizer(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
 
 
-def time_all(folders: list[Path], dense: Path, seconds: float, precisions: list[str], plot: Path | None) -> list[Row]:
+def time_all(
+    folders: list[Path], dense: Path, seconds: float, precisions: list[str], plot: Path | None,
+    batches: tuple[int, ...] = BATCHES,
+) -> list[Row]:  # fmt: skip
     """`factcli bench`, a batch size at a time: its results with their speed over the dense model in PyTorch."""
     found = []
-    for batch in BATCHES:
+    for batch in batches:
         result = command(
             "bench", *map(str, folders), "--baseline", str(dense), "--backend", ",".join(("torch", *FORMATS)),
             "--precision", ",".join(precisions), "--batch-size", str(batch), "--sequence-length", str(LENGTH),
@@ -133,8 +136,9 @@ def time_all(folders: list[Path], dense: Path, seconds: float, precisions: list[
 
 def table(part: dict[str, Any]) -> list[str]:
     """A row a model, backend and precision."""
-    lines = ["| model | backend | file | computed in | MB | accuracy | speed-up at " + " · ".join(
-        f"{b}x{LENGTH}" for b in BATCHES) + " |", "|---|---|---|---|---|---|---|"]  # fmt: skip
+    batches = dict.fromkeys(f"{r['batch_size']}x{LENGTH}" for r in part["timed"])
+    head = ("model", "backend", "file", "computed in", "MB", "accuracy", f"speed-up at {' · '.join(batches)}")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     rows: dict[tuple[str, str, str], list[Row]] = {}
     for r in part["timed"]:
         rows.setdefault((r["model"], r["backend"], r["precision"]), []).append(r)

