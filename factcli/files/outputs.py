@@ -16,6 +16,7 @@ from . import atomic as files
 from .written import foreign, sign
 
 UNCHECKED, NEW = "unchecked", "new"  # what could not take its place is kept under such a name
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 SPARED = re.compile(rf"\.({UNCHECKED}|{NEW})(-\d+)?$")
 
 
@@ -141,7 +142,7 @@ class Output:
 
     def _told(self, error: OSError | SafetensorError) -> FactcliError:
         """The sentence for a disk that does not take what is written."""
-        if _full(error):
+        if is_full(error):
             return FactcliError(f"The disk of {self.path.parent} is full: free some space or choose another --output.")
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         return FactcliError(f"{self.path.parent} is not writable ({reason}): choose another --output.")
@@ -164,7 +165,7 @@ class Output:
                 raise CheckFailed(f"{error} What was written is kept in {kept}.") from error
             except BaseException as error:
                 shutil.rmtree(work, ignore_errors=True)
-                if isinstance(error, (OSError, SafetensorError)) and _full(error):
+                if isinstance(error, (OSError, SafetensorError)) and is_full(error):
                     raise self._told(error) from error
                 raise
             self.take(work)
@@ -197,8 +198,9 @@ class Output:
         return (self.path if self.given.is_symlink() else self.given).with_name(name)
 
 
-def _full(error: Exception) -> bool:
-    return getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+def is_full(error: Exception) -> bool:
+    """Whether it is that of a disk without room, or of one that gives no more of it to this user or this file."""
+    return getattr(error, "errno", None) in _FULL or "No space left" in str(error)
 
 
 def _around(path: Path) -> list[Path]:

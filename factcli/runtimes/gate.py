@@ -32,7 +32,8 @@ def agreement(model: Sequence[Answers], file: Sequence[Answers], multi_label: bo
         ours, theirs = (np.concatenate([p[i].ravel() for p in pairs]) for i in (0, 1))
         if np.array_equal(ours, theirs):
             return 1.0
-        return max(0.0, float(np.nan_to_num(np.corrcoef(ours, theirs)[0, 1]))) if len(ours) > 1 else 0.0
+        with np.errstate(invalid="ignore"):  # what does not vary has no correlation
+            return max(0.0, float(np.nan_to_num(np.corrcoef(ours, theirs)[0, 1]))) if len(ours) > 1 else 0.0
     same = [((m > 0) == (f > 0)) if multi_label else (m.argmax(-1) == f.argmax(-1)) for m, f in pairs]
     return float(np.concatenate([s.ravel() for s in same]).mean())
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..errors import FactcliError
 from ..files import atomic as files
+from ..files.outputs import is_full
 
 _NAME = "runtimes"  # of the hidden folder that they are made in, and of its lock
 _LITTLE = 2**24  # bytes: with less than that left a runtime's failure to write is that of the disk
@@ -74,6 +75,6 @@ def told_when_full(folder: Path) -> Iterator[None]:
         free = _LITTLE
         with suppress(OSError):
             free = shutil.disk_usage(folder).free
-        if isinstance(error, FactcliError) or (free >= _LITTLE and "No space left" not in str(error)):
+        if isinstance(error, FactcliError) or (free >= _LITTLE and not is_full(error)):
             raise
         raise FactcliError(f"The disk of {folder} is full: free some space or give an --output.") from error

@@ -107,7 +107,7 @@ def write_files(
     say = progress or (lambda done, total, name: None)
     torch.nn.Module.to(loaded.model, "cpu", torch.float32)
     graph = graph_of(source, loaded.model, fit)
-    with tempfile.TemporaryDirectory(dir=work, prefix=".graph-") as folder, told_when_full(work):
+    with tempfile.TemporaryDirectory(dir=work, prefix=".graph-") as folder, told_when_full(work.parent):
         say(0, steps, "graph")
         exact = Path(folder) / "model.onnx"
         graph.write(exact, how.opset or OPSET)
@@ -143,8 +143,9 @@ def _made(graph: Graph, fit: Fit, exact: Path, how: Exporting, rows: Rows, check
     spared = harmed(exact, texts or check.probe)
     if spared:
         first, *others = sorted(spared)
+        many = f"{len(spared)} layers of {graph.name} stay" if others else f"1 layer of {graph.name} stays"
         more = f" and {len(others)} more" if others else ""
-        note(f"{len(spared)} layers of {graph.name} stay in floating point, as 8 bits harm them: {first}{more}.")
+        note(f"{many} in floating point, which 8 bits harm: {first}{more}.")
     return Made(exact, texts, spared)
 
 

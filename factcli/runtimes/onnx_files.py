@@ -96,10 +96,13 @@ def _halve(made: Made, file: Path) -> None:
 def _quantize(made: Made, file: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    spared = sorted(
+        made.harmed | {f"{name}_MatMul" for name in made.harmed}
+    )  # what becomes of a Gemm before it is asked
     large = made.graph.with_name(made.graph.name + DATA).is_file()
     quantize_dynamic(
         made.graph, file, per_channel=True, weight_type=QuantType.QInt8 if cpus.signed() else QuantType.QUInt8,
-        op_types_to_quantize=[*_EMBEDDINGS, *_PRODUCTS], nodes_to_exclude=sorted(made.harmed),
+        op_types_to_quantize=[*_EMBEDDINGS, *_PRODUCTS], nodes_to_exclude=spared,
         use_external_data_format=large,
     )  # fmt: skip
 

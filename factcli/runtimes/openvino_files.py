@@ -92,10 +92,11 @@ def _quantize(model: Any, made: Made) -> Any:
 
         fix = OverflowFix.DISABLE if cpus.signed() else OverflowFix.ENABLE  # half of the range of weights
         names = {node.get_friendly_name() for node in model.get_ops()}
+        spared = made.harmed | {f"{name}/WithoutBiases" for name in made.harmed}  # the product of a Gemm
         return nncf.quantize(
             model, nncf.Dataset([dict(row) for row in made.rows]), model_type=nncf.ModelType.TRANSFORMER,
             preset=nncf.QuantizationPreset.MIXED, subset_size=len(made.rows),
-            ignored_scope=nncf.IgnoredScope(names=sorted(made.harmed & names)),
+            ignored_scope=nncf.IgnoredScope(names=sorted(spared & names)),
             advanced_parameters=AdvancedQuantizationParameters(overflow_fix=fix),
         )  # fmt: skip
 

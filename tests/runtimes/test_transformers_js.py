@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 
 from .closeness import alike, same
+from .conftest import INT8 as INT8_FILES
 from .conftest import Pipeline
 from .reference import classify, embed
 
 FLOAT32 = {"dtype": "fp32"}
-INT8 = {"dtype": "fp32", "model_file_name": "model_qint8_avx512_vnni"}
+INT8 = {"dtype": "fp32", "model_file_name": Path(INT8_FILES["onnx"]).stem}
 TEXTS = ["w11 w12 w13", "the film was too long", "w14"]
 
 
