@@ -34,6 +34,10 @@ VERSIONS = (
         "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
         "8877d12fc359b921ab94a80223dbb7a1ab1f1e20086ec37f9980fb34d9047901",
     ),
+    (
+        "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
+        "6d7607221e2ac7fe40aecb7571f4784dab8ee4c054d7e92695b54d7a67296caf",
+    ),
 )
 # The same of the modules of further layers, each by itself.
 LAYER_VERSIONS = {

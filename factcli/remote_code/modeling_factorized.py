@@ -13,11 +13,14 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
+from torch.nn import functional as F
 
 from . import configuration_factorized
 from .configuration_factorized import FORMAT_VERSION, PREFIX
 
 TOKENS = 1024
+# torch.export's own, where torch is 2.7 or later. torch.compile is not meant.
+is_exporting = getattr(torch.compiler, "is_exporting", torch.onnx.is_in_onnx_export)
 
 
 class FactorizedLinear(nn.Module):
@@ -76,10 +79,13 @@ class BlockLinear(FactorizedLinear):
             nn.init.zeros_(self.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        on_cpu = x.device.type == "cpu"
+        recorded = is_exporting() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        if recorded and (on_cpu or torch.onnx.is_in_onnx_export()):
+            return self._forward_as_written(x)
         lead = x.shape[:-1]
         x = x.reshape(-1, self.in_features)
-        recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore
-        if x.device.type != "cpu" or recorded:
+        if not on_cpu or torch.compiler.is_compiling():
             hidden = first_product(x, self.factor_in)
             y = torch.bmm(hidden.transpose(1, 2), self.factor_out.transpose(1, 2))  # (output block, N, row in block)
             y = (y.permute(1, 2, 0) if self.interleaved else y.transpose(0, 1)).reshape(*lead, self.out_features)
@@ -96,6 +102,19 @@ class BlockLinear(FactorizedLinear):
             hidden = first_product(x[start : start + TOKENS], self.factor_in)
             write_outputs(hidden, *factors[1:], self.interleaved, y[start : start + TOKENS])
         return y.reshape(*lead, self.out_features)
+
+    def _forward_as_written(self, x: torch.Tensor) -> torch.Tensor:
+        """The same for runtimes that run a graph as it stands: plain products by two-dimensional constants, which they
+        have fast kernels and quantizers for, and no copy but those between. The bias comes last, to be fused on."""
+        # Flattened, the factors are constants that split in one step. (What `chunk` does, older exporters compute.)
+        first, second = (torch.split(t.flatten(0, 1), t.shape[1]) for t in (self.factor_in, self.factor_out))
+        inputs = torch.split(x, self.in_features // self.blocks, -1)
+        by_input = [torch.split(F.linear(t, w), self.rank, -1) for t, w in zip(inputs, first, strict=True)]
+        hidden = [torch.cat(parts, -1) for parts in zip(*by_input, strict=True)]
+        outputs = [F.linear(t, w) for t, w in zip(hidden, second, strict=True)]
+        # Stacked in front: there, the runtimes' own products can write into what is then transposed once.
+        y = torch.stack(outputs).movedim(0, -1).flatten(-2) if self.interleaved else torch.cat(outputs, -1)
+        return y if self.bias is None else y + self.bias
 
 
 def first_product(x: torch.Tensor, factor_in: torch.Tensor) -> torch.Tensor:
