@@ -11,8 +11,12 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import AutoTokenizer, BertForSequenceClassification
 
 import factcli
+from factcli.models.model import find_model
 from factcli.runtimes import formats
+from factcli.runtimes.checking import Check
 from factcli.runtimes.cpus import signed
+from factcli.runtimes.graph import graph_of
+from factcli.runtimes.make import fit_of
 
 from ..training_helpers import rows, save_model, write_csv
 from .conftest import INT8
@@ -20,6 +24,20 @@ from .conftest import INT8
 HEAD = "BertForSequenceClassification"
 NAMES = {"id2label": {0: "no", 1: "yes"}, "label2id": {"no": 0, "yes": 1}}
 OUTLIER = 5000.0
+
+
+@pytest.mark.parametrize("layer", ["classifier", "bert.encoder.layer.0.attention.self.value"])
+def test_a_file_of_other_weights_is_not_the_model(layer: str, exports: Path) -> None:
+    """What torch translated wrongly would be found so."""
+    source = find_model(str(exports / "classifier-dense"))
+    loaded = source.load(torch.float32)
+    fit, file = fit_of(source, loaded), formats["onnx"].open(exports / "classifier-dense" / "onnx" / "model.onnx")
+    graph = graph_of(source, loaded.model, fit)
+    Check(graph, None, (), fit).equal(file, "model.onnx")
+    with torch.no_grad():
+        loaded.model.get_submodule(layer).weight.mul_(1.5)
+    with pytest.raises(factcli.FactcliError, match=r"model\.onnx is not the model: its answers are up to .* apart"):
+        Check(graph, None, (), fit).equal(file, "model.onnx")
 
 
 def logits(folder: Path, texts: list[str]) -> torch.Tensor:
