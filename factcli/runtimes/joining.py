@@ -15,7 +15,9 @@ _LITTLE = 2**24  # bytes: with less than that left a runtime's failure to write 
 
 
 def check_free(folder: Path, names: Sequence[str], overwrite: bool) -> None:
-    """Raises FactcliError where a file is there already, or none can be written."""
+    """Raises FactcliError where a file is there already, or none can be written. What killed processes left goes."""
+    with suppress(files.Busy, OSError), files.locked(files.lock_of(folder / _NAME)) as held:
+        files.recover(folder / _NAME, held)
     there = [name for name in names if os.path.lexists(folder / name)]
     if there and not overwrite:
         raise FactcliError(f"{folder / there[0]} exists: give --overwrite to replace it, or an --output.")
