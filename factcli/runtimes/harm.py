@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ def harmed(graph: Path, rows: Sequence[Batch]) -> frozenset[str]:
     constants = {i.name: i for i in model.graph.initializer}
     products = [n for n in model.graph.node if n.op_type in _PRODUCTS and _matrix(constants, n.input[1])]
     tables = [n for n in model.graph.node if n.op_type in _TABLES and _matrix(constants, n.input[0])]
-    inputs = _seen(model, sorted({n.input[0] for n in products}), rows)
+    inputs = _seen(model, graph.parent, sorted({n.input[0] for n in products}), rows)
     found = set()
     for node in products:
         w = numpy_helper.to_array(constants[node.input[1]])
@@ -54,7 +55,7 @@ def _transposed(node: Any) -> bool:
     return any(a.name == "transB" and a.i for a in node.attribute)
 
 
-def _seen(model: onnx.ModelProto, names: list[str], rows: Sequence[Batch]) -> dict[str, NDArray[Any]]:
+def _seen(model: onnx.ModelProto, folder: Path, names: list[str], rows: Sequence[Batch]) -> dict[str, NDArray[Any]]:
     """The values of these names, over all rows, (tokens, features)."""
     import onnx
     import onnxruntime
@@ -65,7 +66,11 @@ def _seen(model: onnx.ModelProto, names: list[str], rows: Sequence[Batch]) -> di
             model.graph.output.append(onnx.ValueInfoProto(name=name))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    with tempfile.TemporaryDirectory(dir=folder) as place:  # not in memory, where it would be three times
+        file = Path(place) / "watched.onnx"
+        large = model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF
+        onnx.save(model, file, save_as_external_data=large)
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     kept: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
     tokens = 0
     for row in rows:

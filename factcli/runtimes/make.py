@@ -1,6 +1,5 @@
 """The files of a model for runtimes: written, quantized, run, held to what was asked."""
 
-import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -97,7 +96,7 @@ def write_files(
     source: Model, loaded: Loaded, fit: Fit, how: Exporting, rows: Rows, work: Path, progress: Progress | None = None
 ) -> list[Written]:
     """Write the files that `how` asks for into the directory `work`, below which they have their paths, and check them.
-    `loaded` is the model, which is cast to float32.
+    `loaded` is the model, which is used up.
 
     Raises FactcliError where the model has no graph that the runtimes take, and for a file that is not the model or
     loses more than it may.
@@ -112,17 +111,15 @@ def write_files(
         exact = Path(folder) / "model.onnx"
         graph.write(exact, how.opset or OPSET)
         check = Check(graph, rows.exam, rows.check, fit)
+        if how.precision != "float32":
+            torch.nn.Module.to(loaded.model, "meta")  # it has answered: what is to come needs the memory
         made = _made(graph, fit, exact, how, rows, check)
         found = []
         for number, one in enumerate(chosen):
             say(1 + 2 * number, steps, f"{one.name} {how.precision}")
             file = work / one.file(how.precision)
             file.parent.mkdir(parents=True, exist_ok=True)
-            if one.name == "onnx" and how.precision == "float32":
-                for part in one.parts(exact):
-                    shutil.copyfile(part, file.with_name(part.name))
-            else:
-                one.write(made, how.precision, file)
+            one.write(made, how.precision, file)
             say(2 + 2 * number, steps, f"{one.name} {how.precision}, checking")
             found.append(_written(one, how, file, work, check))
     return found

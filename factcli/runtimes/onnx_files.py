@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,10 @@ class Onnx(Format):
     @classmethod
     def write(cls, made: Made, precision: str, file: Path) -> None:
         need(cls.name)
+        if precision == "float32":
+            for part in cls.parts(made.graph):  # the graph has the file's name: it says where its weights are
+                shutil.copyfile(part, file.with_name(part.name))
+            return
         with _silent():
             if precision == "float16":
                 _halve(made, file)
