@@ -82,7 +82,9 @@ def minilm(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
             files = [None] if backend == "torch" else [formats[backend].file(p) for p in ("float32", "int8")]
             for file in files:
                 command("eval", str(folder), *data, "--backend", backend, *(["--file", file] if file else []))
-    timed = time_all([dense, small], dense, arguments.seconds, ["float32", "int8"], work / "frontier.png")
+    timed = time_all(
+        [dense, small], dense, arguments.seconds, ["float32", "int8"], Path(arguments.results) / "runtimes-frontier.png"
+    )
     return {"exports": exports, "timed": timed}
 
 
