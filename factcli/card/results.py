@@ -15,9 +15,9 @@ def update_results(
     card: Path, results: list[dict[str, Any]], name: str | None = None, pipeline_tag: str | None = None
 ) -> None:
     """Put evaluation results (entries of eval_results.json, fractions of one) into a card, as a table and as
-    model-index metadata, in place of those that an earlier call put there. Results of a part of the data stand in the
-    table alone, and are called limited. A card that is not there is made. `name` of the model is the directory's by
-    default. Call it while `files.updating` the card, where others may."""
+    model-index metadata, in place of those that an earlier call put there. Results of a part of the data, and of a
+    runtime's file, stand in the table alone, and are called so. A card that is not there is made. `name` of the model
+    is the directory's by default. Call it while `files.updating` the card, where others may."""
     there = card.is_file()
     text = (
         card.read_text(encoding="utf-8") if there else f"---\nlibrary_name: transformers\n---\n\n# {card.parent.name}\n"
@@ -32,7 +32,7 @@ def update_results(
             dataset_split=r["split"], dataset_revision=_apart(r, results) or None, metric_type=metric,
             metric_value=value,
         )
-        for r in results if "limit" not in r for metric, value in r["metrics"].items()
+        for r in results if "limit" not in r and "runs" not in r for metric, value in r["metrics"].items()
     ]  # fmt: skip
     metadata["model-index"] = eval_results_to_model_index(name, entries)
     if pipeline_tag:
@@ -71,7 +71,8 @@ def _cell(entry: dict[str, Any]) -> tuple[int, int, str]:
 def _table(results: list[dict[str, Any]]) -> str:
     rows = [
         "| {task} | {split} | {examples} | {scores} | {majority} |".format(
-            task=" ".join(filter(None, [r["task"], _apart(r, results)])), split=r["split"],
+            task=" ".join(filter(None, [r["task"], _apart(r, results), f"(`{r['runs']}`)" if "runs" in r else None])),
+            split=r["split"],
             examples=f"{r['examples']}, limited" if "limit" in r else r["examples"],
             scores=", ".join(f"{name} {value:.4f}" for name, value in r["metrics"].items()),
             majority="" if r["majority"] is None else f"{r['majority']:.4f}",

@@ -14,6 +14,7 @@ from typing import IO, Any
 import torch
 
 from ..errors import FactcliError
+from ..models.loading import count_parameters
 from ..models.memory import KEEPS_FREED
 from ..models.model import Model, find_model
 from ..models.weights import markers
@@ -175,6 +176,7 @@ def _entry(
 ) -> dict[str, Any]:
     source, times = runner.source, latency(samples)
     stored = source.weights
+    parameters = count_parameters(source.outline.model) if stored is None else stored.parameters
     return {
         "model": source.name,
         "baseline": False,
@@ -183,7 +185,7 @@ def _entry(
         "file": runner.runs,
         "factorized": source.factorized,
         "class": about["class"],
-        "parameters": stored.parameters - markers(stored, source.raw) if stored is not None else 0,
+        "parameters": parameters if stored is None else parameters - markers(stored, source.raw),
         "bytes": sum(file.stat().st_size for file in runner.files),
         "batch_size": cell[0],
         "sequence_length": cell[1],

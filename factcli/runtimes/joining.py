@@ -39,14 +39,13 @@ def joining(folder: Path) -> Iterator[Path]:
     try:
         with files.locked(files.lock_of(hidden)) as held:
             files.recover(hidden, held)
-            for place in folder.iterdir():
-                files.recover_missing(place)
             work = files.hidden(hidden, files.PARTIAL)
             try:
                 with told_when_full(folder):
                     work.mkdir()
                     yield work
                     for made in sorted(p for p in work.iterdir() if p.is_dir()):
+                        files.recover(folder / made.name, held)
                         _fill(made, folder / made.name)
                         files.put(made, folder / made.name)
             finally:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from ..errors import FactcliError, UsageError
+from ..files.atomic import recover_missing
 from ..models.model import Model
 from .formats import Session, formats
 
@@ -12,6 +13,7 @@ def find_file(source: Model, backend: str, file: str | None = None) -> Path:
     """The file of a model for a backend: `file`, a path in its directory, else the most exact that is there. Raises
     FactcliError where there is none."""
     one = formats[backend]
+    recover_missing(source.path / backend)
     if file is not None:
         found = source.path / file
         if not found.is_file() or found.suffix != Path(one.file("float32")).suffix:
