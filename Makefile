@@ -25,6 +25,7 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/forward_speed.py
+	$(BIN)/python benchmarks/runtimes.py --parts bert $(if $(GLUE),minilm --data-dir $(GLUE))
 
 clean:
 	rm -rf .venv .cache demo-output
@@ -55,8 +56,9 @@ $(OPTIMUM): Makefile | $(READY)
 		optimum==2.1.0 optimum-onnx==0.1.0 optimum-intel==1.27.0 sentence-transformers==5.7.0 datasets==4.0.0
 	touch $@
 
-# Where there is npm. Without the scripts after it, which fetch what only GPUs need.
+# Where there is npm, and its registry can be reached; else its tests are skipped. Without the scripts after it, which
+# fetch what only GPUs need.
 $(TRANSFORMERS_JS): Makefile
 	rm -rf $(@D)
-	npm install --silent --ignore-scripts --no-audit --no-fund --prefix $(@D) @huggingface/transformers@4.3.1
-	touch $@
+	npm install --silent --ignore-scripts --no-audit --no-fund --prefix $(@D) @huggingface/transformers@4.3.1 \
+		&& touch $@ || rm -rf $(@D)
