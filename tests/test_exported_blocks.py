@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from factcli.remote_code.modeling_factorized import BlockLinear
+from factcli.runtimes.graph import split_constants
 
 BOTH = pytest.mark.parametrize("interleaved", [False, True], ids=["block-low-rank", "monarch"])
 LEADS = [(1, 1), (3, 7), (64, 512)]
@@ -97,3 +98,23 @@ def test_onnx_has_plain_products_that_runtimes_compute(interleaved: bool, tmp_pa
     openvino = pytest.importorskip("openvino")
     run = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     check(lambda x: run([x.numpy()])[0], layer)
+
+
+@BOTH
+@pytest.mark.filterwarnings("ignore")
+def test_every_weight_goes_to_8_bits(interleaved: bool, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    layer, file, small = made(interleaved, shape=(192, 192), rank=16), tmp_path / "model.onnx", tmp_path / "int8.onnx"
+    x = torch.randn(2, 5, layer.in_features)
+    program = torch.onnx.export(layer, (x,), dynamo=True, dynamic_shapes=DYNAMIC, verbose=False)
+    assert program is not None
+    split_constants(program)
+    program.save(file)
+    quantization.quantize_dynamic(file, small, op_types_to_quantize=["MatMul"], per_channel=True)
+    kinds = [n.op_type for n in onnx.load(small).graph.node]
+    assert (kinds.count("MatMulInteger"), kinds.count("MatMul")) == (2 * layer.blocks, 0)
+    weights = layer.factor_in.numel() + layer.factor_out.numel()
+    assert file.stat().st_size < 4 * weights + 30_000  # each once
+    assert small.stat().st_size < weights + 60_000

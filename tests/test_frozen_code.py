@@ -36,6 +36,10 @@ RELEASED = (
         "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
         "6d7607221e2ac7fe40aecb7571f4784dab8ee4c054d7e92695b54d7a67296caf",
     ),
+    (
+        "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
+        "bfbb04d9ce302863d31f1b29901122bda16d8edc5142c6c294428ce37c471cca",
+    ),
 )
 RELEASED_LAYERS = {
     "modeling_pivoted.py": ("532190568c864149cbed1991a272c441dd593ff68a4a47c043606c787175f8c3",),

@@ -38,6 +38,10 @@ VERSIONS = (
         "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
         "6d7607221e2ac7fe40aecb7571f4784dab8ee4c054d7e92695b54d7a67296caf",
     ),
+    (
+        "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
+        "bfbb04d9ce302863d31f1b29901122bda16d8edc5142c6c294428ce37c471cca",
+    ),
 )
 # The same of the modules of further layers, each by itself.
 LAYER_VERSIONS = {

@@ -106,12 +106,11 @@ class BlockLinear(FactorizedLinear):
     def _forward_as_written(self, x: torch.Tensor) -> torch.Tensor:
         """The same for runtimes that run a graph as it stands: plain products by two-dimensional constants, which they
         have fast kernels and quantizers for, and no copy but those between. The bias comes last, to be fused on."""
-        # Flattened, the factors are constants that split in one step. (What `chunk` does, older exporters compute.)
-        first, second = (torch.split(t.flatten(0, 1), t.shape[1]) for t in (self.factor_in, self.factor_out))
         inputs = torch.split(x, self.in_features // self.blocks, -1)
-        by_input = [torch.split(F.linear(t, w), self.rank, -1) for t, w in zip(inputs, first, strict=True)]
+        products = [F.linear(t, w) for t, w in zip(inputs, self.factor_in.unbind(), strict=True)]
+        by_input = [torch.split(t, self.rank, -1) for t in products]
         hidden = [torch.cat(parts, -1) for parts in zip(*by_input, strict=True)]
-        outputs = [F.linear(t, w) for t, w in zip(hidden, second, strict=True)]
+        outputs = [F.linear(t, w) for t, w in zip(hidden, self.factor_out.unbind(), strict=True)]
         # Stacked in front: there, the runtimes' own products can write into what is then transposed once.
         y = torch.stack(outputs).movedim(0, -1).flatten(-2) if self.interleaved else torch.cat(outputs, -1)
         return y if self.bias is None else y + self.bias

@@ -2,6 +2,7 @@
 
 import inspect
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -75,6 +76,7 @@ class Graph:
             ) from error
         assert program is not None
         _name_sizes(program)
+        split_constants(program)
         program.save(file)
 
 
@@ -125,6 +127,17 @@ def _name_sizes(program: Any) -> None:
         for axis, name in enumerate(("batch", "decoder_length" if decoded else "length")[: len(value.shape)]):
             if not isinstance(value.shape[axis], int):
                 value.shape[axis] = name
+
+
+def split_constants(program: Any) -> None:
+    """Slices of weights, which block layers multiply by, become weights of their own: quantizers see no others."""
+    from onnxscript import optimizer
+
+    optimizer.fold_constants(
+        program.model, output_size_limit=sys.maxsize,
+        should_fold=lambda node: node.op_type in ("Slice", "Squeeze") or None,
+    )  # fmt: skip
+    optimizer.remove_unused_nodes(program.model)
 
 
 def _reason(error: Exception) -> str:
