@@ -34,8 +34,7 @@ SNIPPET = """if True:
     os.chdir(sys.argv[2])
     found = {}
     exec(sys.argv[1], found)
-    answer = found["answer"]
-    print(json.dumps(answer[0].tolist()))
+    print(json.dumps(found["logits"].tolist()))
 """
 
 
@@ -124,7 +123,8 @@ def test_the_snippet_of_the_card_runs(backend: str, model: Path, plain: Run) -> 
     snippet = next(s for s in re.findall(r"```python\n(.*?)```", card, re.DOTALL) if f'"{EXACT[backend]}"' in s)
     done = plain("-c", SNIPPET, snippet, model)
     assert done.returncode == 0, done.stderr
-    given = AutoTokenizer.from_pretrained(model, trust_remote_code=True)("A sentence.", return_tensors="np")
+    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=True)
+    given = tokenizer(["A first text.", "A second one, which is longer."], padding=True, return_tensors="np")
     session = formats[backend].open(model / EXACT[backend])
     same(json.loads(done.stdout.splitlines()[-1]), session.run(given)["logits"])
 
