@@ -203,6 +203,23 @@ def bars(parts: dict[str, Any]) -> list[tuple[str, bool]]:
     return found
 
 
+def report(parts: dict[str, Any], file: Path) -> list[tuple[str, bool]]:
+    """Write what was measured beside `file` and print it; gives the bars."""
+    lines = ["# Runtimes", "", "Speed over the dense model in PyTorch (float32), within one run; made by",
+             "`benchmarks/runtimes.py`. Accuracy: SST-2, validation."]  # fmt: skip
+    for name, part in parts.items():
+        title = {
+            "minilm": "all-MiniLM-L6-v2, SST-2, keep 0.25 with kfac",
+            "bert": "BERT-base shape, 44 M, random weights",
+        }[name]
+        lines += ["", f"## {title}", "", f"CPU: 2 threads, {', '.join(part['cpu'])}.", "", *table(part)]
+    found = bars(parts)
+    lines += ["", "## Bars", "", *(f"- {'met' if good else 'MISSED'}: {said}" for said, good in found)]
+    write_text(file.with_suffix(".md"), "\n".join(lines) + "\n")
+    print("\n".join(lines))
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir")
@@ -225,18 +242,7 @@ def main() -> None:
         measured = {"minilm": minilm, "bert": bert}[name](arguments, work / name)
         parts[name] = measured | runs.record(arguments.commit) | {"cpu": list(cpus.instructions())}
         write_text(file, json.dumps(parts, indent=1) + "\n")
-    lines = ["# Runtimes", "", "Speed over the dense model in PyTorch (float32), within one run; made by",
-             "`benchmarks/runtimes.py`. Accuracy: SST-2, validation."]  # fmt: skip
-    for name, part in parts.items():
-        title = {
-            "minilm": "all-MiniLM-L6-v2, SST-2, keep 0.25 with kfac",
-            "bert": "BERT-base shape, 44 M, random weights",
-        }[name]
-        lines += ["", f"## {title}", "", f"CPU: 2 threads, {', '.join(part['cpu'])}.", "", *table(part)]
-    found = bars(parts)
-    lines += ["", "## Bars", "", *(f"- {'met' if good else 'MISSED'}: {said}" for said, good in found)]
-    write_text(file.with_suffix(".md"), "\n".join(lines) + "\n")
-    print("\n".join(lines))
+    found = report(parts, file)
     sys.exit(0 if all(good for _, good in found) else 1)
 
 
