@@ -12,7 +12,7 @@ EXPORT = "--format openvino --precision int8 --calibration reviews.csv"
 
 
 def export(model: Path, work: Path, said: str, *more: str) -> None:
-    print(f"$ factcli export {said} {EXPORT} {' '.join(more)}".rstrip(), flush=True)
+    print(f"$ factcli export {said} {EXPORT} {' '.join(Path(word).name for word in more)}".rstrip(), flush=True)
     words = EXPORT.replace("reviews.csv", str(work / "reviews.csv")).split()
     command = [sys.executable, "-m", "factcli", "export", str(model), *words, *more, "-q"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
