@@ -8,12 +8,12 @@ import pytest
 from transformers import PretrainedConfig
 
 import factcli
-from factcli.commands.evaluate import file_task
 from factcli.data.labels import by_output, outputs_of_classes
 from factcli.data.names import Names, alike, number, plain, sort_names
 from factcli.data.tasks import MULTI, Task, load_split, user_task
 from factcli.errors import FactcliError, UsageError
 from factcli.models.model import find_model
+from factcli.scores.evaluating import file_task
 
 from .training_helpers import rows, save_model, write_csv
 

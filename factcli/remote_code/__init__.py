@@ -40,7 +40,7 @@ VERSIONS = (
     ),
     (
         "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
-        "bfbb04d9ce302863d31f1b29901122bda16d8edc5142c6c294428ce37c471cca",
+        "d256b9f336261445ae210041892d5eab3b5534907ef845b9e0f7c48b339dcfcf",
     ),
 )
 # The same of the modules of further layers, each by itself.

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 import transformers
 from torch import nn
-from torch.nn import functional as F
 
 from . import configuration_factorized
 from .configuration_factorized import FORMAT_VERSION, PREFIX
@@ -107,10 +106,10 @@ class BlockLinear(FactorizedLinear):
         """The same for runtimes that run a graph as it stands: plain products by two-dimensional constants, which they
         have fast kernels and quantizers for, and no copy but those between. The bias comes last, to be fused on."""
         inputs = torch.split(x, self.in_features // self.blocks, -1)
-        products = [F.linear(t, w) for t, w in zip(inputs, self.factor_in.unbind(), strict=True)]
+        products = [nn.functional.linear(t, w) for t, w in zip(inputs, self.factor_in.unbind(), strict=True)]
         by_input = [torch.split(t, self.rank, -1) for t in products]
         hidden = [torch.cat(parts, -1) for parts in zip(*by_input, strict=True)]
-        outputs = [F.linear(t, w) for t, w in zip(hidden, self.factor_out.unbind(), strict=True)]
+        outputs = [nn.functional.linear(t, w) for t, w in zip(hidden, self.factor_out.unbind(), strict=True)]
         # Stacked in front: there, the runtimes' own products can write into what is then transposed once.
         y = torch.stack(outputs).movedim(0, -1).flatten(-2) if self.interleaved else torch.cat(outputs, -1)
         return y if self.bias is None else y + self.bias
