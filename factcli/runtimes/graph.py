@@ -1,11 +1,8 @@
 """The graph of a model: what goes in, what comes out, and its ONNX file, from which all runtimes start."""
 
 import inspect
-import logging
 import sys
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from ..models.fit import Fit
 from ..models.model import Model
 from .extras import need
 from .formats import Batch
+from .silence import silent
 
 # What of a model's answer a file gives, by the names that runtimes' users look for; the first that there are.
 OUTPUTS = (("start_logits", "end_logits"), ("logits",), ("last_hidden_state",))
@@ -63,7 +61,7 @@ class Graph:
         example = {name: torch.ones(EXAMPLE, dtype=torch.long) for name in self.inputs}
         any_size = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
         try:
-            with torch.no_grad(), _silent():
+            with torch.no_grad(), silent():
                 program = torch.onnx.export(
                     _Answer(self.model, self.inputs, self.outputs), (tuple(example.values()),), dynamo=True,
                     opset_version=opset, input_names=list(self.inputs), output_names=list(self.outputs),
@@ -142,16 +140,3 @@ def split_constants(program: Any) -> None:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error.__cause__ or error).split())[:200]
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """The exporter speaks of itself and of packages that it misses."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FactcliError
 from . import cpus
 from .extras import need
 from .formats import Batch, Format, Made, complete, formats
+from .silence import silent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +67,7 @@ class Onnx(Format):
             for part in cls.parts(made.graph):  # the graph has the file's name: it says where its weights are
                 shutil.copyfile(part, file.with_name(part.name))
             return
-        with _silent():
+        with silent():
             if precision == "float16":
                 _halve(made, file)
             else:
@@ -110,13 +108,3 @@ def _quantize(made: Made, file: Path) -> None:
         op_types_to_quantize=[*_EMBEDDINGS, *_PRODUCTS], nodes_to_exclude=spared,
         use_external_data_format=large,
     )  # fmt: skip
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)

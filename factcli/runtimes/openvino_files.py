@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FactcliError
 from . import cpus
 from .extras import need
 from .formats import CPU, Batch, Format, Made, complete, formats
+from .silence import silent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +84,7 @@ class OpenVino(Format):
 
 
 def _quantize(model: Any, made: Made) -> Any:
-    with _silent():
+    with silent():
         import nncf
         from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
@@ -103,15 +101,3 @@ def _quantize(model: Any, made: Made) -> Any:
 
 def _reason(error: Exception) -> str:
     return " ".join(str(error).split())[:200]
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """NNCF draws bars on stdout and speaks through logging."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-            yield
-    finally:
-        logging.disable(before)
