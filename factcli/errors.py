@@ -15,3 +15,9 @@ class UsageError(FactcliError):
 
 class CheckFailed(FactcliError):
     """What was written does not come back as it was. What took long to make is kept, under a name that is said."""
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:297] + "..."

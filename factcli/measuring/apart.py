@@ -25,7 +25,7 @@ from ..scores.results import accuracies
 from .counting import count_flops
 from .inputs import Inputs, make_inputs
 from .ratios import latency
-from .timing import MOST_FORWARDS, TURN_SECONDS, Cell, Samples, Schedule
+from .timing import Cell, Samples, Schedule, in_turns
 
 PAUSE = 0.1  # seconds between turns: threads of a pool look for work for a while after it
 
@@ -100,7 +100,7 @@ def measure_apart(
                 ask(do="inputs", batches=b, backend=r.backend)
                 for r, ask, b in zip(chosen, workers, batches, strict=True)
             ]
-            samples = _alternate(workers, max(fastest) / 1000, schedule)
+            samples = in_turns(_turns(workers), len(workers), max(fastest), schedule)
             results += [
                 _entry(r, cell, a, given[r.source.name][cell][1], s, ask(do="memory"), schedule.centre)
                 for r, a, s, ask in zip(chosen, about, samples, workers, strict=True)
@@ -124,19 +124,15 @@ def _plain(inputs: list[Inputs]) -> list[dict[str, Any]]:
     return [{k: v.tolist() if isinstance(v, torch.Tensor) else v for k, v in one.items()} for one in inputs]
 
 
-def _alternate(workers: Sequence[Callable[..., Any]], slowest: float, schedule: Schedule) -> list[Samples]:
-    """As `timing.alternate`, over processes."""
-    forwards = schedule.forwards or max(1, min(MOST_FORWARDS, int(TURN_SECONDS / max(slowest, 1e-6))))
-    samples: list[Samples] = [[] for _ in workers]
-    started = time.perf_counter()
-    for done in range(schedule.most):
-        if done >= schedule.least and time.perf_counter() - started > schedule.seconds:
-            break
-        for turn in range(len(workers)):
-            k = (done + turn) % len(workers)
-            time.sleep(PAUSE)
-            samples[k].append(workers[k](do="turn", forwards=forwards))
-    return [s[schedule.omitted :] for s in samples]
+def _turns(workers: Sequence[Callable[..., Any]]) -> Callable[[int, int], list[float]]:
+    """A turn of one of the processes."""
+
+    def turn(k: int, forwards: int) -> list[float]:
+        time.sleep(PAUSE)
+        times: list[float] = workers[k](do="turn", forwards=forwards)
+        return times
+
+    return turn
 
 
 @contextmanager

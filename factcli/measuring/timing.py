@@ -114,14 +114,24 @@ def alternate(
     Returns:
         The samples of each run. Another run begins each round, so that none is always first.
     """
-    slowest = max(warm_up(run, given[0], device) for run, given in zip(runs, inputs, strict=True)) / 1000
-    forwards = schedule.forwards or max(1, min(MOST_FORWARDS, int(TURN_SECONDS / max(slowest, 1e-6))))
-    samples: list[Samples] = [[] for _ in runs]
+    slowest = max(warm_up(run, given[0], device) for run, given in zip(runs, inputs, strict=True))
+
+    def turn(k: int, forwards: int) -> list[float]:
+        return [time_ms(runs[k], inputs[k][i % len(inputs[k])], device) for i in range(forwards)]
+
+    return in_turns(turn, len(runs), slowest, schedule)
+
+
+def in_turns(turn: Callable[[int, int], list[float]], count: int, slowest: float, schedule: Schedule) -> list[Samples]:
+    """The samples of `count` runs by rounds: `turn` times so many passes of one of them. `slowest` are the milliseconds
+    of the slowest one's pass."""
+    forwards = schedule.forwards or max(1, min(MOST_FORWARDS, int(1000 * TURN_SECONDS / max(slowest, 1e-3))))
+    samples: list[Samples] = [[] for _ in range(count)]
     started = time.perf_counter()
     for done in range(schedule.most):
         if done >= schedule.least and time.perf_counter() - started > schedule.seconds:
             break
-        for turn in range(len(runs)):
-            k = (done + turn) % len(runs)
-            samples[k].append([time_ms(runs[k], inputs[k][i % len(inputs[k])], device) for i in range(forwards)])
+        for place in range(count):
+            k = (done + place) % count
+            samples[k].append(turn(k, forwards))
     return [s[schedule.omitted :] for s in samples]

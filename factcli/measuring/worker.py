@@ -8,7 +8,6 @@ So thread pools, allocators and memory of one runtime do not meet those of anoth
 import json
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,10 @@ from ..errors import FactcliError
 from ..models.model import find_model
 from ..runtimes.formats import Batch
 from ..runtimes.running import open_file
-from .timing import MOST_WARM_UPS, WARM_UP_SECONDS
+from .inputs import Inputs
+from .timing import time_ms, warm_up
+
+_CPU = torch.device("cpu")
 
 
 class Worker:
@@ -27,7 +29,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.run: Any = None
-        self.batches: list[Batch] = []
+        self.batches: list[Inputs] = []
 
     def load(self, model: str, backend: str, precision: str | None, file: str | None, threads: int | None) -> Any:
         """Gives the class that answers and the precision that is computed in."""
@@ -52,14 +54,11 @@ class Worker:
     def inputs(self, batches: list[dict[str, Any]], backend: str) -> Any:
         """Take the inputs of a cell, and run until it is warm. Gives the fastest pass in milliseconds."""
         self.batches = [{name: _values(v, backend) for name, v in batch.items()} for batch in batches]
-        started, times = time.perf_counter(), [self._time(0)]
-        while len(times) < MOST_WARM_UPS and time.perf_counter() - started < WARM_UP_SECONDS:
-            times.append(self._time(0))
-        return min(times)
+        return warm_up(self.run, self.batches[0], _CPU)
 
     def turn(self, forwards: int) -> Any:
         """Milliseconds of so many passes."""
-        return [self._time(i % len(self.batches)) for i in range(forwards)]
+        return [time_ms(self.run, self.batches[i % len(self.batches)], _CPU) for i in range(forwards)]
 
     def memory(self) -> Any:
         """The most that this process has held, in bytes."""
@@ -71,11 +70,6 @@ class Worker:
             return 1024 * int(peaks[0][1])
         most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return most if sys.platform == "darwin" else 1024 * most
-
-    def _time(self, number: int) -> float:
-        started = time.perf_counter()
-        self.run(self.batches[number])
-        return round(1000 * (time.perf_counter() - started), 6)
 
 
 def _values(value: Any, backend: str) -> Any:

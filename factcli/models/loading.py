@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from ..errors import FactcliError
-from .locating import one_line
+from ..errors import FactcliError, one_line
 from .precision import load_on_meta
 from .weights import FLOATS, Weights
 

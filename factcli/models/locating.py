@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers.configuration_utils import get_configuration_file
 
-from ..errors import FactcliError, UsageError
+from ..errors import FactcliError, UsageError, one_line
 from ..files.atomic import recover_missing
 from ..hub.download import Read, fetch
 from ..recipe.rules import without_effect
@@ -80,9 +80,3 @@ def _no_config(file: Path) -> str:
             f"transformer ({', '.join(inner)}), put the export in its place and its two Python files at the top."
         )
     return f"{file.parent} has no {file.name}: give a directory saved by save_pretrained."
-
-
-def one_line(error: BaseException) -> str:
-    """What went wrong, in one line."""
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:297] + "..."

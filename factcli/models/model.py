@@ -14,7 +14,7 @@ from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from .. import remote_code
-from ..errors import FactcliError
+from ..errors import FactcliError, one_line
 from ..files.digests import digest_of_files, digest_of_values
 from ..hub.contents import ADAPTER
 from ..hub.download import listed_files
@@ -24,7 +24,7 @@ from ..remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
 from . import carried
 from .carried import Survey
 from .loading import Loaded, load_meta, load_model
-from .locating import locate, native_type, one_line, read_config
+from .locating import locate, native_type, read_config
 from .machine import without_implementations
 from .own_code import is_native, own_tokenizer, references
 from .targets import Target, find_targets

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from ..errors import FactcliError
+from ..errors import FactcliError, one_line
 from ..models.fit import Fit
 from ..models.model import Model
 from .extras import need
@@ -70,7 +70,7 @@ class Graph:
         except Exception as error:  # torch.export fails in as many ways as there are architectures
             raise FactcliError(
                 f"{self.name} ({type(self.model).__name__}) has no ONNX graph: torch cannot translate it "
-                f"({_reason(error)})."
+                f"({one_line(error.__cause__ or error)})."
             ) from error
         assert program is not None
         _name_sizes(program)
@@ -136,7 +136,3 @@ def split_constants(program: Any) -> None:
         should_fold=lambda node: node.op_type in ("Slice", "Squeeze") or None,
     )  # fmt: skip
     optimizer.remove_unused_nodes(program.model)
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error.__cause__ or error).split())[:200]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FactcliError
+from ..errors import FactcliError, one_line
 from . import cpus
 from .extras import need
 from .formats import Batch, Format, Made, complete, formats
@@ -79,10 +79,9 @@ class Onnx(Format):
         try:
             return OnnxSession(file, threads)
         except Exception as error:  # its errors have no class in common
-            reason = " ".join(str(error).split())[:200]
             raise FactcliError(
-                f"ONNX Runtime cannot run {file.name} ({reason}): export it again, with another --opset if it is the "
-                "version that it does not read."
+                f"ONNX Runtime cannot run {file.name} ({one_line(error)}): export it again, with another --opset if it "
+                "is the version that it does not read."
             ) from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..errors import FactcliError
+from ..errors import FactcliError, one_line
 from . import cpus
 from .extras import need
 from .formats import CPU, Batch, Format, Made, complete, formats
@@ -69,7 +69,7 @@ class OpenVino(Format):
         try:
             model = openvino.Core().read_model(str(made.graph))
         except RuntimeError as error:
-            raise FactcliError(f"OpenVINO cannot read the graph: {_reason(error)}.") from error
+            raise FactcliError(f"OpenVINO cannot read the graph: {one_line(error)}.") from error
         if precision == "int8":
             model = _quantize(model, made)
         openvino.save_model(model, str(file), compress_to_fp16=precision == "float16")
@@ -80,7 +80,7 @@ class OpenVino(Format):
         try:
             return OpenVinoSession(file, threads, exact)
         except RuntimeError as error:
-            raise FactcliError(f"OpenVINO cannot run {file.name} ({_reason(error)}): export it again.") from error
+            raise FactcliError(f"OpenVINO cannot run {file.name} ({one_line(error)}): export it again.") from error
 
 
 def _quantize(model: Any, made: Made) -> Any:
@@ -97,7 +97,3 @@ def _quantize(model: Any, made: Made) -> Any:
             ignored_scope=nncf.IgnoredScope(names=sorted(spared & names)),
             advanced_parameters=AdvancedQuantizationParameters(overflow_fix=fix),
         )  # fmt: skip
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
