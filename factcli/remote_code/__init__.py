@@ -42,6 +42,10 @@ VERSIONS = (
         "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
         "d256b9f336261445ae210041892d5eab3b5534907ef845b9e0f7c48b339dcfcf",
     ),
+    (
+        "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
+        "35a84d951c2a3a1db356c940fb1197e66ab0c61783028e96398c63972d3d306f",
+    ),
 )
 # The same of the modules of further layers, each by itself.
 LAYER_VERSIONS = {

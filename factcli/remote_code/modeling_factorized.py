@@ -107,8 +107,9 @@ class BlockLinear(FactorizedLinear):
         have fast kernels and quantizers for, and no copy but those between. The bias comes last, to be fused on."""
         inputs = torch.split(x, self.in_features // self.blocks, -1)
         products = [nn.functional.linear(t, w) for t, w in zip(inputs, self.factor_in.unbind(), strict=True)]
-        by_input = [torch.split(t, self.rank, -1) for t in products]
-        hidden = [torch.cat(parts, -1) for parts in zip(*by_input, strict=True)]
+        # One transposition: as slices of slices it would be `blocks` squared steps, which exporters are slow with.
+        by_input = torch.cat(products, -1).unflatten(-1, (self.blocks, self.blocks, self.rank))
+        hidden = torch.split(by_input.transpose(-3, -2).flatten(-3), self.blocks * self.rank, -1)
         outputs = [nn.functional.linear(t, w) for t, w in zip(hidden, self.factor_out.unbind(), strict=True)]
         # Stacked in front: there, the runtimes' own products can write into what is then transposed once.
         y = torch.stack(outputs).movedim(0, -1).flatten(-2) if self.interleaved else torch.cat(outputs, -1)

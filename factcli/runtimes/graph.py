@@ -66,6 +66,7 @@ class Graph:
                     _Answer(self.model, self.inputs, self.outputs), (tuple(example.values()),), dynamo=True,
                     opset_version=opset, input_names=list(self.inputs), output_names=list(self.outputs),
                     dynamic_shapes=((dict(any_size),) * len(self.inputs),), verbose=False,
+                    optimize=False,
                 )  # fmt: skip
         except Exception as error:  # torch.export fails in as many ways as there are architectures
             raise FactcliError(
@@ -74,7 +75,9 @@ class Graph:
             ) from error
         assert program is not None
         _name_sizes(program)
-        split_constants(program)
+        split_constants(program)  # first: the time that optimizing takes grows with the square of the slices
+        with silent():
+            program.optimize()
         program.save(file)
 
 
