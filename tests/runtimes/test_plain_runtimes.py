@@ -17,9 +17,9 @@ import factcli
 from .. import tiny
 from ..conftest import Run
 from ..test_reload import save_with_tokenizer
-from ..training_helpers import save_tokenizer
+from ..training_helpers import save_model, save_tokenizer
 from .closeness import same
-from .conftest import FORMATS
+from .conftest import FORMATS, save_sentence_transformer
 from .reference import classify, embed
 
 WITHIN = {"onnx": 1e-4, "openvino": 2e-2}  # which takes bfloat16 where the processor has it
@@ -124,3 +124,39 @@ def test_other_ways_of_reading(kind: str, tmp_path: Path, plain: Run) -> None:
     assert len(found["logits"]) == (1 if kind == "FNet" else 2)
     alone = torch.cat([logits(folder, [text]) for text in TEXTS[: len(found["logits"])]])
     same(found["logits"], alone, WITHIN["onnx"])
+
+
+KINDS: dict[str, tuple[str | None, dict[str, Any]]] = {
+    "several labels": (
+        "BertForSequenceClassification",
+        {"problem_type": "multi_label_classification", "id2label": {0: "a", 1: "b", 2: "c"}},
+    ),
+    "a number": ("BertForSequenceClassification", {"num_labels": 1}),
+    "tokens": ("BertForTokenClassification", {"id2label": {0: "name", 1: "place"}}),
+    "first token": (None, {}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_other_answers(kind: str, tmp_path: Path, plain: Run) -> None:
+    head, changes = KINDS[kind]
+    folder = save_model(tmp_path / "m", "bert", head, num_hidden_layers=1, **changes)
+    if head is None:
+        save_sentence_transformer(folder)
+        (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+        (folder / "modules.json").write_text(json.dumps(json.loads((folder / "modules.json").read_text())[:2]))
+    factcli.export(str(folder), format="onnx", output=tmp_path / "out")
+    found = run(plain, "onnx", tmp_path / "out")
+    model = getattr(transformers, head or "BertModel").from_pretrained(folder).eval()
+    with torch.inference_mode():
+        expected = model(**AutoTokenizer.from_pretrained(folder)(TEXTS, padding=True, return_tensors="pt"))
+    if kind == "several labels":
+        assert found["answers"] == [["abc"[i] for i in torch.nonzero(row > 0)] for row in expected.logits]
+    elif kind == "a number":
+        same(found["answers"], expected.logits[:, 0])
+    elif kind == "tokens":
+        assert [len(answer) for answer in found["answers"]] == [5, 8]  # what is not padding
+        named = [["name", "place"][int(row.argmax())] for row in expected.logits[1]]
+        assert [label for _, label in found["answers"][1]] == named
+    else:
+        same(found["embeddings"], expected.last_hidden_state[:, 0])
