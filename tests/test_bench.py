@@ -21,6 +21,7 @@ from factcli.measuring.counting import count_flops, peak_memory
 from factcli.measuring.inputs import make_inputs
 from factcli.measuring.ratios import judge
 from factcli.models.fit import positions
+from factcli.models.precision import SLOW, times_as_long
 
 from . import tiny
 from .conftest import Run
@@ -244,12 +245,17 @@ def test_why_a_model_is_not_faster() -> None:
             assert r["why"] is None if text is None else text in r["why"]
 
 
-def test_dtype_threads_and_variant(made: Path) -> None:
+def test_dtype_threads_and_variant(made: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = torch.get_num_threads()
     result = factcli.bench(str(made / "low-rank"), dtype="bf16", threads=2, **COMMON | {"runs": 1})
     assert torch.get_num_threads() == before
     assert (result["dtype"], result["threads"], result["compile_mode"]) == ("bfloat16", 2, None)
     assert (result["results"][0]["dtype"], result["results"][0]["variant"]) == ("bfloat16", "eager")
+    slow = times_as_long("bfloat16", "float32") > SLOW
+    assert [m.endswith("as float32: leave --dtype out.") for m in caplog.messages].count(True) == slow
+    caplog.clear()
+    factcli.bench(str(made / "low-rank"), precision=("float32", "bfloat16"), **COMMON | {"runs": 1})
+    assert [m.endswith("as float32: leave --precision out.") for m in caplog.messages].count(True) == slow
 
 
 def test_compiled(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 import factcli
 from factcli.compress.structures import structures
+from factcli.models.precision import SLOW, times_as_long
 from factcli.recipe.training import make_settings
 from factcli.training.events import Event
 from factcli.training.schedules import schedules
@@ -153,8 +154,10 @@ def test_two_runs_are_the_same_and_two_seeds_are_not(base: Path, glue: Path, tmp
 
 
 @pytest.mark.parametrize("schedule", list(schedules))
-def test_precision_is_of_the_training_only(schedule: str, base: Path, glue: Path, tmp_path: Path) -> None:
-    """bfloat16 changes what is learnt, not what is saved, measured or calibrated on."""
+def test_precision_is_of_the_training_only(
+    schedule: str, base: Path, glue: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """bfloat16 changes what is learnt, not what is saved, measured or calibrated on; it says so where it is slow."""
     common: dict[str, Any] = {
         "task": "sst2", "data_dir": glue, "keep": 0.5, "criterion": "kfac", "schedule": schedule, "epochs": 5, **FAST,
         **stage_steps(schedule, 6),
@@ -162,6 +165,9 @@ def test_precision_is_of_the_training_only(schedule: str, base: Path, glue: Path
     for precision in ("float32", "bfloat16"):
         result = factcli.finetune(str(base), tmp_path / precision, precision=precision, **common)
         assert result["metrics"]["accuracy"] > 0.9
+        slow = precision == "bfloat16" and times_as_long("bfloat16", "float32") > SLOW
+        assert [m.endswith("as float32: leave --precision out.") for m in caplog.messages].count(True) == slow
+        caplog.clear()
         again = factcli.evaluate(str(tmp_path / precision), task="sst2", data_dir=glue, device="cpu")[0]
         assert again["metrics"] == result["metrics"]
     assert not same(tmp_path / "float32", tmp_path / "bfloat16")

@@ -15,7 +15,8 @@ from factcli import convert, evaluate, finetune, load
 from factcli.errors import CheckFailed
 from factcli.models.check import sample_inputs
 from factcli.models.export import with_dtype
-from factcli.models.precision import cast, stored_dtypes
+from factcli.models.precision import SLOW, cast, say_if_slow, stored_dtypes, times_as_long
+from factcli.runtimes.cpus import instructions
 
 from . import tiny
 from .training_helpers import WORDS, rows, save_model, save_tokenizer, weights, write_csv
@@ -268,3 +269,19 @@ def test_values_that_a_precision_cannot_hold_are_named_and_not_lost(tmp_path: Pa
         convert(str(tmp_path / "dense"), tmp_path / "out", keep=0.5, dtype="float16")
     kept = [p for p in tmp_path.rglob("model.safetensors") if "dense" not in p.parts]
     assert all(load_file(p)["pooler.dense.bias"][3] == 1e5 for p in kept)
+
+
+@pytest.mark.parametrize(("precision", "than"), [("bfloat16", "float32"), ("float32", "bfloat16")])
+def test_what_is_slower_on_this_cpu_is_said(precision: str, than: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Of the two one is the slower, if either: which one is for the CPU to say. It is asked once."""
+    threads, misses = torch.get_num_threads(), times_as_long.cache_info().misses
+    for _ in range(2):
+        say_if_slow("--precision", precision, than)
+    times = times_as_long(precision, than)
+    assert times_as_long.cache_info().misses <= misses + 1
+    assert torch.get_num_threads() == threads
+    assert times > 0
+    said = f"{precision} takes this CPU {times:.1f} times as long as {than}: leave --precision out."
+    assert caplog.messages == ([said] * 2 if times > SLOW else [])
+    if "avx2" in instructions() and not {"avx512", "neon"} & {*instructions()}:  # which has nothing for bfloat16
+        assert (times > SLOW) == (precision == "bfloat16")

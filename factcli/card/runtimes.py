@@ -1,7 +1,6 @@
 """Files for runtimes in what is said of a model: its recipe file (provenance, hashes) and its card (a table, and the
 lines that run one)."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from ..files.digests import digest_of_files
 from ..files.written import RECIPE
 from ..models.model import Model
 from .provenance import versions
+from .snippets import snippets
 from .text import RUNTIMES, join_card, put_section, split_card
 
 Entry = dict[str, Any]
@@ -37,7 +37,8 @@ def record(folder: Path, entries: Sequence[Entry], source: Model | None = None) 
         name = source.provenance()["model"] if source is not None else folder.resolve().name
         text = card.read_text(encoding="utf-8") if card.is_file() else f"---\ntags:\n- factcli\n---\n\n# {name}\n"
         metadata, body = split_card(text)
-        write_text(card, join_card(metadata, put_section(body, RUNTIMES, _section(made[_KEY], folder))))
+        section = _section(made[_KEY], folder, source.path if source is not None else folder)
+        write_text(card, join_card(metadata, put_section(body, RUNTIMES, section)))
 
 
 def recorded(folder: Path) -> list[Entry]:
@@ -57,7 +58,7 @@ def state(folder: Path, entry: Entry) -> str:
     return "as written" if digest_of_files(parts) == entry.get("sha256") else "changed"
 
 
-def _section(entries: Sequence[Entry], folder: Path) -> str:
+def _section(entries: Sequence[Entry], folder: Path, trained: Path) -> str:
     rows = []
     for e in entries:
         checked = e["checked"]
@@ -76,56 +77,4 @@ def _section(entries: Sequence[Entry], folder: Path) -> str:
         *rows,
         "",
     ]
-    return "\n".join([*lines, *_how_to(entries, folder)])
-
-
-def _how_to(entries: Sequence[Entry], folder: Path) -> list[str]:
-    """The lines that run the first file of each format; of embedding models with the mean over the tokens."""
-    made: list[str] = []
-    for kind, (package, load, run) in _RUNTIMES.items():
-        first = next((e for e in entries if e["format"] == kind), None)
-        if (
-            first is None
-            or not (folder / "tokenizer.json").is_file()
-            or "decoder_input_ids" in (first.get("reads") or {"inputs": ["decoder_input_ids"]})["inputs"]
-        ):
-            continue
-        reads, given = (
-            first["reads"],
-            {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"},
-        )
-        output = reads["outputs"][0]
-        lines = [
-            "import numpy as np",
-            f"import {package}",
-            "from tokenizers import Tokenizer",
-            "",
-            'tokenizer = Tokenizer.from_file("tokenizer.json")',
-            f"tokenizer.enable_truncation(max_length={reads['max_length']})",
-            f"tokenizer.enable_padding(pad_id={reads['pad_id']}, pad_token={json.dumps(reads['pad_token'])})",
-            load.format(file=first["path"]),
-            "",
-            'texts = tokenizer.encode_batch(["A first text.", "A second one, which is longer."])',
-            "inputs = {",
-            *(
-                f'    "{name}": np.array([text.{given[name]} for text in texts], dtype=np.int64),'
-                for name in reads["inputs"]
-            ),
-            "}",
-            f"{_CALLED.get(output, output)} = {run.format(output=output)}",
-            *(_MEAN if output == "last_hidden_state" and "attention_mask" in reads["inputs"] else ()),
-        ]
-        made += ["```python", *lines, "```", ""]
-    return made
-
-
-_CALLED = {"last_hidden_state": "hidden"}
-_MEAN = (
-    'mask = inputs["attention_mask"][..., None]',
-    "embeddings = (hidden * mask).sum(1) / mask.sum(1)",
-    "embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)",
-)
-_RUNTIMES = {  # format -> package, how a file is loaded, how it is run
-    "onnx": ("onnxruntime", 'model = onnxruntime.InferenceSession("{file}")', 'model.run(["{output}"], inputs)[0]'),
-    "openvino": ("openvino", 'model = openvino.compile_model("{file}", "CPU")', 'model(inputs)["{output}"]'),
-}
+    return "\n".join([*lines, *snippets(entries, folder, trained)])

@@ -84,21 +84,28 @@ def exported(files: list[dict[str, Any]]) -> None:
 def inspection(result: dict[str, Any]) -> None:
     """An export: what it is, where it came from, what it holds."""
     out = Console(soft_wrap=True, highlight=False)
-    made = result["made_with"]
-    out.print(f"{result['architectures'][0]} ({result['model_type']}, format {result['format_version']})")
+    made, factorized = result["made_with"], result["format_version"] is not None
+    kind = f"format {result['format_version']}" if factorized else "dense"
+    out.print(f"{', '.join(result['architectures'][:1]) or 'a model'} ({result['model_type']}, {kind})")
     out.print(f"source   {made.get('model', 'unknown')} @ {made.get('revision') or 'no revision (local directory)'}")
     pins = ", ".join(f"{k} {v}" for k, v in made.items() if k not in ("model", "revision"))
     out.print(f"made by  {pins or 'unknown'}")
-    out.print(f"recipe   {', '.join(f'{k}: {v}' for k, v in result['recipe'].items())}")
-    out.print(f"loads as {', '.join(result['auto_map'])}")
+    if result["recipe"]:
+        out.print(f"recipe   {', '.join(f'{k}: {v}' for k, v in result['recipe'].items())}")
+    if result["auto_map"]:
+        out.print(f"loads as {', '.join(result['auto_map'])}")
     out.print(f"files    {', '.join(result['files'])}")
-    out.print(f"size     {format_count(result['parameters'])} parameters, {result['bytes']:,} bytes")
-    before, after = result["targets"]["before"], result["targets"]["after"]
-    out.print(f"targets  {format_count(before)} -> {format_count(after)} parameters ({after / before:.1%})")
+    if result["parameters"] is not None:
+        out.print(f"size     {format_count(result['parameters'])} parameters, {result['bytes']:,} bytes")
+    if factorized:
+        before, after = result["targets"]["before"], result["targets"]["after"]
+        out.print(f"targets  {format_count(before)} -> {format_count(after)} parameters ({after / before:.1%})")
     for file in result["runtimes"]:
-        out.print(f"runtime  {file['path']}, {file['precision']}, {file['bytes']:,} bytes, {file['state']}")
-    out.print()
-    layers_table(result["layers"])
+        about = f"{file['precision'] or 'unknown precision'}, {file['bytes']:,} bytes, {file['state']}"
+        out.print(f"runtime  {file['path']}, {about}")
+    if factorized:
+        out.print()
+        layers_table(result["layers"])
 
 
 def diagnosis(result: dict[str, Any]) -> None:

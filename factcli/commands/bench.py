@@ -19,6 +19,7 @@ from ..measuring.ratios import compare, judge
 from ..measuring.timing import Cell, Schedule
 from ..models.devices import pick_device
 from ..models.fit import check_length, positions
+from ..models.precision import say_if_slow
 from ..recipe import running
 from ..recipe.commands import BENCH, Asked, answers
 from ..recipe.rules import refuse_idle
@@ -65,6 +66,8 @@ def bench(asked: Asked) -> dict[str, Any]:
     check(names, cells, where, plot)
     if apart:
         return _apart(names, how, cells, schedule, progress)
+    if how.dtype == "bfloat16" and where.type == "cpu":
+        say_if_slow("--dtype", "bfloat16")
     subjects = [load_subject(name, where, kind) for name in ([baseline] if baseline is not None else []) + names]
     for s in subjects[baseline is not None :] if update_card else []:
         if s.source.repo_id is not None or not (s.source.path / "README.md").is_file():
@@ -119,6 +122,8 @@ def _apart(
         chosen = [*runners([how.baseline], ("torch",), ("float32",)), *chosen]
     if how.update_card:
         raise UsageError("--update-card is for models as torch runs them: leave out --backend and --precision.")
+    if any((r.backend, r.precision) == ("torch", "bfloat16") for r in chosen):
+        say_if_slow("--precision", "bfloat16")
     threads = how.threads or torch.get_num_threads()
     results = measure_apart(chosen, cells, schedule, threads, progress)
     ratios: list[dict[str, Any]] = []

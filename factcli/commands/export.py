@@ -19,7 +19,7 @@ from ..recipe import running
 from ..recipe.commands import EXPORT, Asked, answers
 from ..recipe.rules import refuse_idle
 from ..runtimes.joining import check_free, joining
-from ..runtimes.make import Written, fit_of, names_of, refuse_both, worst, write_files
+from ..runtimes.make import Written, fit_of, names_of, refuse_without_data, worst, write_files
 from ..runtimes.options import RULES
 from ..runtimes.rows import read_rows
 from ..scores.evaluating import Exam, chosen_task, commit_of_task, exam_of
@@ -47,7 +47,7 @@ def export(asked: Asked) -> dict[str, Any]:
     how, into, data = asked.of(running.Exporting), asked.of(running.Into), asked.of(running.Data)
     origin = asked.of(running.Source)
     labelled = data.task is not None or data.validation is not None
-    refuse_both(how, labelled)
+    refuse_without_data(how, labelled)
     refuse_idle(RULES, vars(data) | vars(how) | {"output": into.output}, asked.values.keys())
     name = asked.of(running.Model).model
     source = find_model(name, origin.revision, origin.trust_remote_code, accept_factorized=True)

@@ -35,6 +35,11 @@ class Graph:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
+    @property
+    def answer(self) -> "_Answer":
+        """The model as it is traced, and as files are held to it."""
+        return _Answer(self.model, self.inputs, self.outputs)
+
     def given(self, batch: Mapping[str, Tensor]) -> Batch:
         """A batch of a `Fit` as the graph takes it; a decoder reads what the encoder does."""
         ids = batch["input_ids"]
@@ -46,10 +51,9 @@ class Graph:
 
     def run(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """What the model answers."""
-        more = {"use_cache": False} if "use_cache" in inspect.signature(self.model.forward).parameters else {}
         with torch.inference_mode():
-            answer = self.model(**{name: torch.from_numpy(values) for name, values in batch.items()}, **more)
-        return {name: np.asarray(answer[name]) for name in self.outputs}
+            answers = self.answer(tuple(torch.from_numpy(batch[name]) for name in self.inputs))
+        return {name: np.asarray(answer) for name, answer in zip(self.outputs, answers, strict=True)}
 
     def write(self, file: Path, opset: int) -> None:
         """The ONNX file, of any batch and length, in the precision of the model; above 2 GB its weights are in a file
@@ -63,7 +67,7 @@ class Graph:
         try:
             with torch.no_grad(), silent():
                 program = torch.onnx.export(
-                    _Answer(self.model, self.inputs, self.outputs), (tuple(example.values()),), dynamo=True,
+                    self.answer, (tuple(example.values()),), dynamo=True,
                     opset_version=opset, input_names=list(self.inputs), output_names=list(self.outputs),
                     dynamic_shapes=((dict(any_size),) * len(self.inputs),), verbose=False,
                     optimize=False,
@@ -104,7 +108,8 @@ def graph_of(source: Model, model: PreTrainedModel, fit: Fit) -> Graph:
     accepted = inspect.signature(type(model).forward).parameters
     names = ["input_ids"]
     names += ["attention_mask"] if fit.masked else []
-    names += ["token_type_ids"] if fit.types and "token_type_ids" in fit.tokenizer.model_input_names else []
+    typed = fit.types not in (0, 1) and "token_type_ids" in fit.tokenizer.model_input_names  # of one, all tokens are
+    names += ["token_type_ids"] if typed else []
     if model.config.is_encoder_decoder and not type(model).__name__.endswith("ForSequenceClassification"):
         names += [n for n in ("decoder_input_ids",) if n in accepted]
     given = {name: torch.ones(1, 3, dtype=torch.long) for name in names}

@@ -177,8 +177,8 @@ def worst(found: Sequence[Written]) -> dict[str, Any]:
     }
 
 
-def refuse_both(how: Exporting, labelled: bool) -> None:
-    """Raises UsageError for bounds that nothing could be held to, and for an int8 that would see no text."""
+def refuse_without_data(how: Exporting, labelled: bool) -> None:
+    """Raises UsageError for bounds that there is no data to hold files to, and for an int8 that sees no text."""
     static = [one.name for one in wanted_formats(how) if how.precision in one.static]
     if static and how.calibration is None:
         raise UsageError(

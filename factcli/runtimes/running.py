@@ -20,22 +20,23 @@ def find_file(source: Model, backend: str, file: str | None = None) -> Path:
             raise FactcliError(f"{source.name} has no file {file} for {one.title}: {_there(source, backend)}.")
         return found
     named = [source.path / one.file(precision) for precision in one.precisions]
-    there = [path for path in [*named, *_files(source, backend)] if path.is_file()]
+    there = [path for path in [*named, *files_in(source.path, backend)] if path.is_file()]
     if not there:
         raise FactcliError(f"{source.name} has no file for {one.title}: {_there(source, backend)}.")
     return there[0]
 
 
 def _there(source: Model, backend: str) -> str:
-    found = [os.fspath(path.relative_to(source.path)) for path in _files(source, backend)]
+    found = [os.fspath(path.relative_to(source.path)) for path in files_in(source.path, backend)]
     return (
         f"there are {', '.join(found)}" if found else f"make one with 'factcli export {source.name} --format {backend}'"
     )
 
 
-def _files(source: Model, backend: str) -> list[Path]:
+def files_in(folder: Path, backend: str) -> list[Path]:
+    """Those of a model's directory that a backend can load."""
     suffix = Path(formats[backend].file("float32")).suffix
-    return sorted((source.path / backend).glob(f"*{suffix}"))
+    return sorted((folder / backend).glob(f"*{suffix}"))
 
 
 def open_file(backend: str, file: Path, threads: int | None = None, exact: bool = False) -> Session:

@@ -15,7 +15,7 @@ from ..recipe.file import make_recipe, read_recipe
 from ..recipe.registry import criteria
 from ..recipe.rules import without_effect
 from ..recipe.running import Data, Exporting, Shipping
-from .make import Written, fit_of, refuse_both, write_files
+from .make import Written, fit_of, refuse_without_data, write_files
 from .rows import read_rows
 
 _TEXTS = ("calibration", "text_column", "max_length", "data_revision")  # of recipes, and of int8
@@ -60,5 +60,5 @@ def read_shipping(asked: Asked, data_dir: str | Path | None) -> tuple[Recipe, Sh
     else:
         recipe = make_recipe(config, flags, data_dir)
     shipped = Exporting(**vars(how), calibration=texts.pop("calibration", None))
-    refuse_both(shipped, labelled=False)
+    refuse_without_data(shipped, labelled=False)
     return recipe, Shipment(shipped, Data(**texts, data_dir=data_dir))

@@ -9,6 +9,7 @@ from ..data.tasks import GLUE, Task, user_task
 from ..errors import UsageError
 from ..models.devices import pick_device
 from ..models.model import Model
+from ..models.precision import say_if_slow
 from ..recipe import running
 from ..recipe.commands import Asked
 from ..recipe.effects import of_training
@@ -74,6 +75,8 @@ def read_request(asked: Asked) -> Request:
         patterns = {f"prune_{name}": asked.values[name] for name in ("include", "exclude") if name in asked.values}
         settings = settings.but(**patterns)
     device = pick_device(asked.of(running.Device).device)
+    if settings.precision == "bfloat16" and device.type == "cpu":
+        say_if_slow("--precision" if "precision" in asked.values else f"precision in {making.config}", "bfloat16")
     settings = settings.but(precision="bfloat16" if in_bfloat16(settings.precision, device) else "float32")
     return replace(request, settings=settings, device=device)
 

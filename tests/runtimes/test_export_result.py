@@ -11,31 +11,18 @@ from typing import Any
 
 import pytest
 import yaml
-from transformers import AutoTokenizer
 
 import factcli
 from factcli.cli import main
 from factcli.files.digests import digest_of_files
-from factcli.runtimes import formats
 
-from ..conftest import Run
 from ..training_helpers import write_csv
-from .closeness import same
 from .conftest import FORMATS, INT8, texts
 
 Command = Callable[..., Any]
 EXACT = {"onnx": "onnx/model.onnx", "openvino": "openvino/openvino_model.xml"}
 PATHS = [*EXACT.values(), *(f"{name}/{file}" for name, file in INT8.items())]
 TOLD = {"README.md", "factcli_recipe.yaml"}
-SNIPPET = """if True:
-    import json, os, sys
-    for absent in ("torch", "transformers", "factcli"):
-        sys.modules[absent] = None
-    os.chdir(sys.argv[2])
-    found = {}
-    exec(sys.argv[1], found)
-    print(json.dumps(found["logits"].tolist()))
-"""
 
 
 @pytest.fixture
@@ -97,11 +84,76 @@ def test_inspect_finds_what_was_changed_and_what_is_missing(model: Path, command
     assert {e["path"]: e["state"] for e in command("inspect", model)["runtimes"]} == expected
 
 
+def test_inspect_says_what_the_recipe_does_not_list(
+    exports: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process that is killed before it has written the recipe leaves files that are whole, and those from before."""
+    model = Path(shutil.copytree(exports / "classifier", tmp_path / "m"))
+    shutil.rmtree(model / "openvino")
+    recipe = yaml.safe_load((model / "factcli_recipe.yaml").read_text())
+    recipe["made_with"]["runtimes"] = [e for e in entries(model) if e["path"] == EXACT["onnx"]]
+    (model / "factcli_recipe.yaml").write_text(yaml.safe_dump(recipe))
+    told = (model / "factcli_recipe.yaml").read_bytes()
+    (model / "onnx" / "of_somebody.onnx").write_bytes(b"somebody's")
+    factcli.export(str(model), format="openvino")
+    (model / "factcli_recipe.yaml").write_bytes(told)
+    with (model / EXACT["onnx"]).open("ab") as file:
+        file.write(b"\0")
+    caplog.clear()
+    found = factcli.inspect(str(model))["runtimes"]
+    int8 = f"onnx/{INT8['onnx']}"
+    assert {e["path"]: e["state"] for e in found} == {
+        EXACT["onnx"]: "changed", int8: "not listed", "onnx/of_somebody.onnx": "not listed",
+        EXACT["openvino"]: "not listed",
+    }  # fmt: skip
+    (entry,) = [e for e in found if e["path"] == EXACT["openvino"]]
+    parts = [model / "openvino" / f"openvino_model{ending}" for ending in (".xml", ".bin")]
+    assert (entry["format"], entry["precision"]) == ("openvino", "float32")
+    assert (entry["bytes"], entry["sha256"]) == (sum(p.stat().st_size for p in parts), digest_of_files(parts))
+    anew, there = "--overwrite' writes it anew.", "is there, but factcli_recipe.yaml does not list it"
+    assert sorted(caplog.messages) == sorted([
+        f"{EXACT['onnx']} of {model} is not the file that factcli_recipe.yaml lists: "
+        f"'factcli export {model} --format onnx {anew}",
+        f"{int8} of {model} {there}: 'factcli export {model} --format onnx --precision int8 {anew}",
+        f"onnx/of_somebody.onnx of {model} {there}: 'factcli push' leaves it out.",
+        f"{EXACT['openvino']} of {model} {there}: 'factcli export {model} --format openvino {anew}",
+    ])  # fmt: skip
+    factcli.export(str(model), format=FORMATS, overwrite=True)  # as it was told
+    caplog.clear()
+    assert [e["state"] for e in factcli.inspect(str(model))["runtimes"]] == ["as written"] * 2 + ["not listed"] * 2
+    assert len(caplog.messages) == 2
+
+
+@pytest.mark.parametrize("name", ["classifier-dense", "classifier"])
+def test_inspect_of_files_without_weights(
+    name: str, exports: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """What `export -o` makes of a dense model, and of a factorized one."""
+    out = tmp_path / "out"
+    factcli.export(str(exports / name), format="onnx", output=out)
+    result = command("inspect", out)
+    (file,) = result["runtimes"]
+    assert (file["path"], file["state"]) == (EXACT["onnx"], "as written")
+    assert file["bytes"] == (out / EXACT["onnx"]).stat().st_size
+    assert (result["parameters"], result["bytes"]) == (None, None)
+    assert (result["format_version"] is None, not result["layers"]) == (name == "classifier-dense",) * 2
+    assert EXACT["onnx"] in result["files"]
+    (out / EXACT["onnx"]).write_bytes(b"another")
+    caplog.clear()
+    monkeypatch.setattr(sys, "argv", ["factcli", "inspect", str(out)])
+    with pytest.raises(SystemExit):
+        main()
+    shown = capsys.readouterr()
+    assert re.search(r"^runtime  onnx/model\.onnx, float32, [\d,]+ bytes, changed$", shown.out, re.MULTILINE)
+    assert f"'factcli export MODEL --format onnx -o {out} --overwrite' writes it anew" in shown.err + caplog.text
+
+
 def test_what_others_wrote_into_the_recipe_is_no_error(model: Path) -> None:
     recipe = yaml.safe_load((model / "factcli_recipe.yaml").read_text())
     recipe["made_with"]["runtimes"] = [{"path": "onnx/model.onnx", "parts": ["../../etc/passwd"]}, "text", {}]
     (model / "factcli_recipe.yaml").write_text(yaml.safe_dump(recipe))
-    assert states(model).keys() == {"onnx/model.onnx"}
+    assert states(model) == {"onnx/model.onnx": "missing"} | dict.fromkeys(PATHS[1:], "not listed")
     assert not [f for f in factcli.push(model, dry_run=True)["files"] if f.startswith(("onnx", "..", "openvino"))]
 
 
@@ -115,18 +167,12 @@ def test_push_publishes_the_recorded_files(model: Path) -> None:
     assert not parts & set(found["left_out"])
 
 
-@pytest.mark.parametrize("backend", FORMATS)
-def test_the_snippet_of_the_card_runs(backend: str, model: Path, plain: Run) -> None:
-    """It answers what the file does that it names, which has the table's first row of its format."""
+def test_the_card_has_a_row_for_each(model: Path) -> None:
+    """Its programs, which test_plain_runtimes.py runs, load the first of each format."""
     card = (model / "README.md").read_text()
     assert re.findall(r"^\| `([^`]+)` \|", card, re.MULTILINE) == PATHS
-    snippet = next(s for s in re.findall(r"```python\n(.*?)```", card, re.DOTALL) if f'"{EXACT[backend]}"' in s)
-    done = plain("-c", SNIPPET, snippet, model)
-    assert done.returncode == 0, done.stderr
-    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=True)
-    given = tokenizer(["A first text.", "A second one, which is longer."], padding=True, return_tensors="np")
-    session = formats[backend].open(model / EXACT[backend])
-    same(json.loads(done.stdout.splitlines()[-1]), session.run(given)["logits"])
+    programs = "".join(re.findall(r"```python\n(.*?)```", card[card.index("## Without PyTorch") :], re.DOTALL))
+    assert [path for path in PATHS if f'"{path}"' in programs] == list(EXACT.values())
 
 
 def test_again_only_with_overwrite_and_nothing_else_changes(model: Path, command: Command) -> None:
