@@ -1,6 +1,6 @@
 """Hooks that gather statistics of linear layers while batches run forward and backward."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ..errors import FactcliError
+from ..models.embeddings import scale
 from .statistics import Kind, Statistics
 from .sums import column_sums, gram
 
@@ -57,15 +58,21 @@ class Collector:
 
     Use: `with collector:`, and for each batch `collector.start(mask)`, forward, and backward where gradients are
     needed. Only positions where `mask` is 1 count. Calls whose input has not the shape of the mask (relative position
-    embeddings) do not belong to tokens and are left out.
+    embeddings) do not belong to tokens and are left out. Of an embedding (`modules` has the lookups that share its
+    matrix under its name) gradients are gathered alone.
 
     Sums are kept in float32 for a batch and in float64 over batches, so that their sizes hardly matter.
     """
 
-    def __init__(self, modules: dict[str, nn.Module], kinds: Iterable[Kind]) -> None:
+    def __init__(
+        self,
+        modules: dict[str, nn.Module],
+        kinds: Iterable[Kind],
+        lookups: Mapping[str, Sequence[nn.Module]] | None = None,
+    ) -> None:
         self.kinds = frozenset(kinds)
-        self.modules = modules
-        self.layers = {name: _Layer() for name in modules}
+        self.modules, self.lookups = modules, lookups or {}
+        self.layers = {name: _Layer() for name in (*modules, *self.lookups)}
         self.examples = 0
         self._mask = torch.empty(0)
         self._whole = False
@@ -75,6 +82,8 @@ class Collector:
     def __enter__(self) -> "Collector":
         for name, module in self.modules.items():
             self._handles.append(module.register_forward_hook(self._hook(name)))
+        for name, modules in self.lookups.items():
+            self._handles += [module.register_forward_hook(self._lookup_hook(name)) for module in modules]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -106,6 +115,15 @@ class Collector:
 
         return hook
 
+    def _lookup_hook(self, name: str):  # type: ignore[no-untyped-def]
+        def hook(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            layer, times = self.layers[name], scale(module)
+            if args[0].shape == self._mask.shape and output.requires_grad:
+                layer.calls += 1
+                output.register_hook(lambda g: self._add_gradient(layer, g.new_empty(0), times * g.detach()))  # type: ignore[no-untyped-call]
+
+        return hook
+
     def _tokens(self, x: Tensor) -> Tensor:
         return x.reshape(-1, x.shape[-1]) if self._whole else x[self._mask]
 
@@ -133,7 +151,7 @@ class Collector:
                 layer.gradients = torch.zeros(m, m, dtype=torch.float64, device=g.device)
             layer.gradients += gram(tokens)
             layer.tokens += len(tokens)
-        if Kind.FISHER in self.kinds:
+        if Kind.FISHER in self.kinds and x.numel():
             layer.waiting.append((x, g))
             if layer.calls == 0:  # a layer that runs more than once has one gradient an example, the sum of its calls'
                 self._add_fisher(layer)
@@ -160,7 +178,7 @@ class Collector:
     def _finish(self, name: str, layer: _Layer, moments: dict[int, tuple[Tensor, Tensor]]) -> Statistics:
         mean = covariance = gradients = fisher = None
         tokens = layer.tokens
-        if Kind.INPUTS in self.kinds:
+        if Kind.INPUTS in self.kinds and name not in self.lookups:
             if layer.inputs is None:
                 raise FactcliError(f"No token of the calibration data reaches {name}: leave it out with --exclude.")
             if id(layer.inputs) not in moments:
@@ -169,7 +187,7 @@ class Collector:
             tokens = layer.inputs.tokens
         if Kind.GRADIENTS in self.kinds:
             gradients = _checked(layer.gradients, self.examples, name)
-        if Kind.FISHER in self.kinds:
+        if Kind.FISHER in self.kinds and name not in self.lookups:
             fisher = _checked(layer.fisher, self.examples, name)
         return Statistics(tokens, mean, covariance, gradients, fisher)
 

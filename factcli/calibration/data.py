@@ -46,8 +46,24 @@ class CalibrationOptions:
     revision: str | None = None
 
 
-def load_examples(options: CalibrationOptions, fit: Fit, config: PretrainedConfig, labelled: bool) -> list[Example]:
-    """The examples, encoded; with the model's class of each where `labelled`.
+COUNTED = 200_000  # rows at most, drawn as the examples are
+
+
+def count_tokens(options: CalibrationOptions, fit: Fit, config: PretrainedConfig, tokens: int) -> torch.Tensor:
+    """How often each of `tokens` tokens occurs in the data, of which all rows are read (up to COUNTED): (tokens,)
+    float64.
+
+    Raises FactcliError as `load_examples`.
+    """
+    examples = load_examples(replace(options, samples=COUNTED), fit, config, False, quiet=True)
+    ids = np.concatenate([np.asarray(e.ids) for e in examples])
+    return torch.from_numpy(np.bincount(ids, minlength=tokens)).double()
+
+
+def load_examples(
+    options: CalibrationOptions, fit: Fit, config: PretrainedConfig, labelled: bool, quiet: bool = False
+) -> list[Example]:
+    """The examples, encoded; with the model's class of each where `labelled`. Says what is cut, unless `quiet`.
 
     Raises FactcliError for data that are not there, are empty, or have not the columns that are needed, and for what
     the model cannot take.
@@ -60,7 +76,8 @@ def load_examples(options: CalibrationOptions, fit: Fit, config: PretrainedConfi
     labels = _labels(task, data, config) if labelled else [None] * len(data)
     limit = fit.limit(options.max_length, task.pair)
     features = encode(fit, data, limit.tokens)
-    limit.say(features)
+    if not quiet:
+        limit.say(features)
     fit.check_ends([f for f in features if f["input_ids"]], alike=False)
     return [
         Example(tuple(f["input_ids"]), tuple(f["token_type_ids"]) if "token_type_ids" in f else None, label)

@@ -4,7 +4,7 @@ import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.encoding import batches_within
 from ..errors import FactcliError
+from ..models.embeddings import lookups
 from ..models.fit import Fit, find_fit
 from ..models.targets import Target
 from .collector import Collector
@@ -61,12 +62,14 @@ def gather(
     batch_tokens: int = TOKENS,
     device: torch.device | None = None,
     progress: Progress | None = None,
+    counts: Tensor | None = None,
 ) -> Calibration:
     """The statistics `kinds` of `targets` over `examples`, in one pass in evaluation mode (without dropout).
 
     The model is run in float32 and left as it was. Padding never counts. The result is the same bit for bit for any
     order of the data, and for any batch size up to the rounding of the model's own forward and backward. `headless`
-    leaves out the head (one that was never trained).
+    leaves out the head (one that was never trained). `counts` (tokens,) are how often each token occurs: what there is
+    to know of the inputs of an embedding.
 
     Raises FactcliError for no data, a model whose loss cannot be formed, labels that it does not have, and activations
     or gradients that are not finite, naming the layer.
@@ -88,19 +91,22 @@ def gather(
     if fit.decoder or not fit.has(config.pad_token_id):
         config.pad_token_id = fit.pad_id  # what the batches are padded with
     head = Head("none") if headless else find_head(ran) if backward else Head("none")
-    modules = {t.name: ran.base_model.get_submodule(t.name) for t in targets}
-    collector = Collector(modules, kinds)
+    targets = list(targets)
+    modules = {t.name: ran.base_model.get_submodule(t.name) for t in targets if not t.embedding}
+    collector = Collector(modules, kinds, {t.name: lookups(ran.base_model, t.name) for t in targets if t.embedding})
     examples = sorted(examples, key=place)
     lengths = [len(e.ids) for e in examples]
     done = 0
-    with collector, torch.set_grad_enabled(backward), _differentiable_inputs(ran, backward):
+    with _differentiable_inputs(ran, backward), collector, torch.set_grad_enabled(backward):
         for indices in batches_within(batch_tokens, lengths, [fit.kind(e.ids, padded=True) for e in examples]):
             chosen = [examples[i] for i in indices]
             _run(ran, head, fit, chosen, collector, seed, empirical, backward, device)
             done += len(indices)
             if progress:
                 progress(done, len(examples), "")
-    calibration = Calibration(collector.finish(), len(examples), sum(lengths), texts=examples, tokenizer=tokenizer)
+    found = collector.finish()
+    found |= {t.name: replace(found[t.name], counts=counts) for t in targets if t.embedding}
+    calibration = Calibration(found, len(examples), sum(lengths), texts=examples, tokenizer=tokenizer)
     calibration.seconds = time.perf_counter() - started
     return calibration
 

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..data.encoding import batches_within
 from ..models.fit import find_fit
 from ..models.targets import matrix
+from ..remote_code.modeling_factorized import FactorizedEmbedding, swap_embedding
 from .collector import as_tokens
 from .drift import Drift, measure_drift
 from .gather import collate, place
@@ -166,6 +167,11 @@ class Lockstep:
             return x, _where(mask, changed.inputs), x
         dense.outputs = self.gates[name][0].layer(dense.inputs)
         return x, _where(mask, changed.inputs), _where(mask, dense.outputs)
+
+    def replace_embedding(self, embedding: FactorizedEmbedding) -> None:
+        """The changed copy looks its tokens up in a copy of `embedding`; before the first layer is asked for."""
+        taken = copy.deepcopy(embedding).float().requires_grad_(False).eval()
+        swap_embedding(self.models[1], taken.to(self.batches[0]["input_ids"].device), False)
 
     def replace(self, name: str, layer: nn.Module) -> None:
         """From now on the changed copy runs a copy of `layer` under this name."""

@@ -8,13 +8,14 @@ import torch
 
 from ..errors import UsageError
 from ..files.caches import making
+from ..models.embeddings import token_embedding
 from ..models.fit import find_fit
 from ..models.loading import Loaded
 from ..models.model import Model
 from ..models.targets import find_targets
 from ..recipe.factorizing import Examined, Recipe
 from . import cache
-from .data import CalibrationOptions, load_examples
+from .data import CalibrationOptions, count_tokens, load_examples
 from .gather import Calibration, Progress, gather
 from .losses import find_head
 from .statistics import Kind
@@ -41,6 +42,7 @@ def calibrate(
     kinds: frozenset[Kind],
     include: tuple[str, ...] = (),
     exclude: tuple[str, ...] = (),
+    embeddings: bool = False,
     *,
     device: torch.device | None = None,
     progress: Progress | None = None,
@@ -55,10 +57,14 @@ def calibrate(
     empirical = options.fisher == "empirical" and bool(kinds & {Kind.GRADIENTS, Kind.FISHER})
     tokenizer = source.tokenizer
     labelled = empirical and type(model).__name__.endswith("ForSequenceClassification") and not headless
-    examples = load_examples(options, find_fit(model, tokenizer, source.name), source.config, labelled)
-    targets = [t for t in find_targets(model.base_model, include, exclude) if t.kept is None]
+    fit = find_fit(model, tokenizer, source.name)
+    examples = load_examples(options, fit, source.config, labelled)
+    embedding = token_embedding(loaded) if embeddings else None
+    targets = [t for t in find_targets(model.base_model, include, exclude, embedding) if t.kept is None]
+    counts = next((count_tokens(options, fit, source.config, t.shape[1]) for t in targets if t.embedding), None)
     settings: Mapping[str, Any] = {
         "empirical": empirical, "headless": headless, "seed": options.seed, "targets": [t.name for t in targets],
+        "counts": None if counts is None else counts.long().tolist(),
     }  # fmt: skip
     key = cache.fingerprint(source, examples, kinds, dict(settings))
     calibration = cache.read(key)
@@ -68,7 +74,7 @@ def calibrate(
             if calibration is None:
                 calibration = gather(
                     model, tokenizer, examples, targets, kinds, empirical=empirical, headless=headless,
-                    seed=options.seed, device=device, progress=progress,
+                    seed=options.seed, device=device, progress=progress, counts=counts,
                 )  # fmt: skip
                 cache.write(key, calibration)
     calibration.texts, calibration.tokenizer = examples, tokenizer
@@ -77,7 +83,7 @@ def calibrate(
             f"{source.name} has no trained head, so --fisher empirical has no loss to take labels for: directions were "
             "sampled."
         )
-    few = [t for t in targets if calibration.statistics[t.name].tokens < t.shape[1]]
+    few = [t for t in targets if not t.embedding and calibration.statistics[t.name].tokens < t.shape[1]]
     if few and Kind.INPUTS in kinds:
         calibration.warnings.append(
             f"{calibration.tokens} tokens are fewer than the features of {len(few)} targets (such as {few[0].name}, "

@@ -31,6 +31,8 @@ class Statistics:
             tokens of an example and averaged over the examples. Times `covariance`, as a Kronecker product, it is an
             approximation of the Fisher information of W, in units of loss (Martens and Grosse 2015, K-FAC).
         fisher: (m, n) the mean over the examples of the squared gradient of the loss with respect to W.
+        counts: (n,) of an embedding, which has neither mean nor covariance: how often each token occurs, in all of the
+            texts.
         tokens: How many tokens the target saw, without padding; 0 where neither inputs nor gradients were asked for.
     """
 
@@ -39,3 +41,4 @@ class Statistics:
     covariance: Tensor | None = None
     gradients: Tensor | None = None
     fisher: Tensor | None = None
+    counts: Tensor | None = None

@@ -9,14 +9,16 @@ from transformers import PreTrainedModel
 
 from ..calibration.drift import Drift, compensated
 from ..calibration.lockstep import Lockstep
-from ..models.targets import Target, matrix
+from ..models.targets import Lookup, Target, matrix
 from ..recipe.factorizing import Recipe
+from ..remote_code.modeling_factorized import FactorizedEmbedding, swap_embedding
 from .criteria import criteria
 from .measured import Measured
 from .norms import FROBENIUS, KroneckerNorm
 from .plan import Layer
-from .structures import structures
+from .structures import Embedding, structures
 from .structures.base import held
+from .structures.embedding import CHUNK, part
 
 Progress = Callable[[int, int, str], None]
 
@@ -32,7 +34,7 @@ class Errors:
 
 @torch.no_grad()
 def factorize(
-    model: nn.Module,
+    model: PreTrainedModel,
     layers: Sequence[Layer],
     recipe: Recipe,
     device: torch.device,
@@ -61,13 +63,20 @@ def factorize(
 
     texts = measured.calibration
     if recipe.compensates and texts is not None and texts.tokenizer is not None:
-        with Lockstep(base, texts.tokenizer, texts.texts, list(waiting), device) as steps:
+        linear = [name for name, layer in waiting.items() if layer.structure != Embedding.name]
+        with Lockstep(base, texts.tokenizer, texts.texts, linear, device) as steps:
+            for layer in [layer for name, layer in waiting.items() if name not in linear]:
+                steps.replace_embedding(swaps.swap_embedding(model, layer))
+                done(layer)
             for name, drift in steps:
                 layer = waiting[name]
                 steps.replace(name, swaps.swap(layer, drift))
                 done(layer)
     for layer in list(waiting.values()):
-        swaps.swap(layer)
+        if layer.structure == Embedding.name:
+            swaps.swap_embedding(model, layer)
+        else:
+            swaps.swap(layer)
         done(layer)
     return swaps.errors()
 
@@ -114,6 +123,31 @@ class _Swaps:
                 bias = bias.double() + change.to(bias.device)
         swapped = structure.module(layer.to_json(), tensors, bias, dtype, weight.device).train(module.training)
         setattr(owner, leaf, swapped)
+        return swapped
+
+    def swap_embedding(self, model: PreTrainedModel, layer: Layer) -> FactorizedEmbedding:
+        """The new embedding, which now stands in `model`, with all that shares it."""
+        structure, module = Embedding(), self.base.get_submodule(layer.name)
+        w = matrix(module).to(self.device)
+        dtype = self.dtypes.get(layer.name, w.dtype)
+        norm = self.measured.norm(Target(layer.name, layer.shape, False, None, Lookup()))
+        assert isinstance(norm, KroneckerNorm)
+        tensors = structure.project(w, layer.spec, norm)
+        order, start = tensors["place"].long().argsort(), 0
+        own = norm is not FROBENIUS
+        for found in structure.vectors(held(held(tensors, dtype), torch.float64)):
+            for vectors in torch.split(found, CHUNK):
+                tokens = order[start : start + len(vectors)]
+                start += len(vectors)
+                here, of_tokens = w[:, tokens].double(), part(norm, tokens)
+                difference = vectors.mT - here
+                self.lost += float(difference.square().sum())
+                self.total += float(here.square().sum())
+                self.own_lost += of_tokens.error(difference) if own else 0.0
+                self.own_total += of_tokens.error(here) if own else 0.0
+        swapped = structure.module(layer.to_json(), tensors, None, dtype, matrix(module).device)
+        swapped.train(module.training)
+        swap_embedding(model, swapped, layer.spec["tied"])
         return swapped
 
     def errors(self) -> Errors:

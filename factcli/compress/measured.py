@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..calibration.drift import Drift
@@ -18,8 +18,10 @@ from ..models.targets import Target, matrix
 from ..recipe.factorizing import Recipe
 from .allocations import Gains, allocations
 from .criteria import Criterion, Evidence, criteria
+from .groups import Group
 from .norms import Norm
-from .structures import Structure
+from .structures import Embedding, Structure
+from .structures.embedding import by_frequency, part
 
 
 class Measured:
@@ -42,8 +44,11 @@ class Measured:
         base = model.base_model
 
         def of(target: Target) -> Tensor:
-            w = matrix(base.get_submodule(target.name)).detach().to(device).double()
-            found = structure.gains(w, self.norm(target, w)).cpu()
+            if isinstance(target, Group):
+                found = self._gains_of_group(base, target, device)
+            else:
+                w = matrix(base.get_submodule(target.name)).detach().to(device).double()
+                found = structure.gains(w, self.norm(target, w)).cpu()
             total = found.sum()
             return found if self.criterion.comparable or not float(total) > 0 else found / total
 
@@ -54,6 +59,12 @@ class Measured:
                 f"target's own; {known} need no such assumption."
             )
         return of
+
+    def _gains_of_group(self, base: nn.Module, group: Group, device: torch.device) -> Tensor:
+        assert group.whole is not None
+        w, norm = matrix(base.get_submodule(group.whole.name)).detach(), self.norm(group.whole)
+        tokens = by_frequency(norm, w)[group.start : group.start + group.shape[1]]
+        return Embedding().gains(w[:, tokens].to(device), part(norm, tokens)).cpu()
 
     def to_json(self) -> dict[str, Any] | None:
         """What the calibration was and took, for --json; None where the criterion needs none."""
@@ -95,6 +106,6 @@ def measure(
         criterion,
         calibrate(
             source, loaded, options_of(recipe, data_dir), criterion.needs, recipe.include, recipe.exclude,
-            device=device, progress=progress,
+            recipe.factorizes_embeddings, device=device, progress=progress,
         ),
     )  # fmt: skip

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class KroneckerNorm:
-    """error(D) = tr(G D C D^T) for an error D (m, n); G (m, m) and C (n, n) are symmetric, None is the identity.
+    """error(D) = tr(G D C D^T) for an error D (m, n); G (m, m) and C (n, n) are symmetric, None is the identity. Of
+    an embedding, whose inputs are one-hot, C is diagonal, and `input` is that diagonal (n,).
 
     `mean` (n,) is the mean input of the target where C is centred: the norm then holds for a layer whose bias takes up
     D mean, the mean of the change in its outputs.
@@ -29,7 +30,10 @@ class KroneckerNorm:
     def error(self, difference: Tensor) -> float:
         """The squared error of `difference` (m, n), float64."""
         left = difference if self.output is None else self.output.to(difference) @ difference
-        right = difference if self.input is None else difference @ self.input.to(difference)
+        right = difference
+        if self.input is not None:
+            c = self.input.to(difference)
+            right = difference * c if c.ndim == 1 else difference @ c
         return max(0.0, float((left * right).sum()))  # below it is rounding
 
 

@@ -11,7 +11,8 @@ from ..models.targets import Target
 from ..recipe.factorizing import Budget
 from ..recipe.values import format_count
 from .allocations import Allocation, Gains, Request
-from .structures import Structure, structures
+from .groups import Group, groups_of, spec_of
+from .structures import Embedding, Structure, structures
 
 
 @dataclass(frozen=True)
@@ -101,25 +102,32 @@ def make_plan(
     force_rank: bool = False,
     multiple: int = 1,
     gains: Gains | None = None,
+    by_frequency: bool = False,
 ) -> Plan:
     """The plan for `targets` of a model with `parameters` in all; ranks are multiples of `multiple`. `gains` is for the
-    allocations that look at the weights.
+    allocations that look at the weights; with `by_frequency` an embedding has a rank for each group of its tokens.
 
     Never above the budget, and the nearest such plan that the allocation knows. Raises FactcliError for a budget that
     cannot be met (with the feasible range), UsageError for targets that the structure cannot take.
     """
-    structure.check(targets)
-    free = [t for t in targets if t.kept is None]
+    structure.check([t for t in targets if t.embedding is None])
+    embedding = Embedding()
+    groups = {t.name: groups_of(t, by_frequency) for t in targets if t.embedding is not None and t.kept is None}
+    free = [u for t in targets if t.kept is None for u in groups.get(t.name, [t])]
     dense = sum(t.size for t in targets)
-    kept = dense - sum(t.size for t in free)
-    request = Request(tuple(free), structure, 0, multiple if budget.rank is None else 1, gains)
+    kept = dense - sum(t.size for t in free) + sum(embedding.fixed(g[0].shape[0], len(g)) for g in groups.values())
+    request = Request(tuple(free), structure, 0, multiple if budget.rank is None else 1, gains, embedding)
     if budget.rank is not None:
         ranks = {t.name: _fixed_rank(request, t, budget.rank, force_rank) for t in free}
     else:
         smallest = kept + sum(request.cost(t, request.cap(t, 1)) for t in free)
         limit = _limit(budget, smallest, dense, parameters)
         ranks = allocation.ranks(replace(request, limit=limit - kept))
-    layers = tuple(_layer(request, t, ranks.get(t.name), budget) for t in targets)
+    layers = tuple(
+        _embedding(request, t, groups[t.name], ranks, budget) if t.name in groups
+        else _layer(request, t, ranks.get(t.name), budget)
+        for t in targets
+    )  # fmt: skip
     plan = Plan(layers, parameters, dense)
     if not plan.factorized:
         raise FactcliError(
@@ -151,7 +159,7 @@ def _limit(budget: Budget, smallest: int, dense: int, parameters: int) -> int:
 
 def _fixed_rank(request: Request, target: Target, rank: int, force: bool) -> int | None:
     if force:
-        return min(rank, request.structure.max_rank(target.shape))
+        return min(rank, request.becomes(target).max_rank(target.shape))
     return request.cap(target, rank)
 
 
@@ -160,7 +168,21 @@ def _layer(request: Request, target: Target, rank: int | None, budget: Budget) -
     if rank is not None:
         spec, cost = structure.spec(rank), request.cost(target, rank)
         return Layer(target.name, target.shape, structure.name, spec, target.bias, cost)
-    even = structure.break_even(target.shape)
+    return _left_dense(request, target, budget)
+
+
+def _embedding(
+    request: Request, target: Target, groups: list[Group], ranks: Mapping[str, int | None], budget: Budget
+) -> Layer:
+    spec = spec_of(target, groups, ranks)
+    if spec is None:
+        return _left_dense(request, target, budget)
+    cost = Embedding().all_parameters(target.shape, spec)
+    return Layer(target.name, target.shape, Embedding.name, spec, False, cost)
+
+
+def _left_dense(request: Request, target: Target, budget: Budget) -> Layer:
+    even = request.becomes(target).break_even(target.shape)
     reason = target.kept or (
         f"rank {budget.rank} is at or above its break-even rank {even:.1f}"
         if budget.rank is not None

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from ..models.loading import Loaded, load_model
 from ..models.model import Model
 from ..recipe.factorizing import Recipe
-from ..recipe.registry import allocations, structures
+from ..recipe.registry import allocations, criteria, structures
 from .measured import Measured
 from .plan import Plan, make_plan
 
@@ -24,7 +24,7 @@ def plan_for(
     """The plan of a recipe for a source, from its configuration alone unless the allocation looks at the weights: then
     with them in `loaded` and their norms `measured`."""
     meta = source.outline
-    targets = source.targets(recipe.include, recipe.exclude)
+    targets = source.targets(recipe.include, recipe.exclude, recipe.factorizes_embeddings)
     parameters = sum(t.numel() for t in (meta.written() | meta.extra).values())
     structure, allocation = structures[recipe.method].made(recipe), allocations[recipe.allocation].made(recipe)
     gains = None
@@ -33,8 +33,9 @@ def plan_for(
         assert measured is not None
         gains = measured.gains(loaded.model, structure, device or torch.device("cpu"))
     plan = make_plan(
-        targets, parameters, structure, recipe.budget, allocation, recipe.force_rank, recipe.rank_multiple, gains
-    )
+        targets, parameters, structure, recipe.budget, allocation, recipe.force_rank, recipe.rank_multiple, gains,
+        gains is not None and criteria[recipe.criterion].reads_inputs(),
+    )  # fmt: skip
     if source.weights is None:
         return plan
     return replace(plan, parameters_before=source.weights.parameters, rest=parameters - plan.targets_before)

@@ -23,6 +23,7 @@ from ..remote_code import configuration_factorized
 from ..remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
 from . import carried
 from .carried import Survey
+from .embeddings import token_embedding
 from .loading import Loaded, load_meta, load_model
 from .locating import locate, native_type, read_config
 from .machine import without_implementations
@@ -83,9 +84,13 @@ class Model:
         """The same in another precision."""
         return self.outline if str(dtype).removeprefix("torch.") == self.dtype else load_meta(self, dtype)
 
-    def targets(self, include: tuple[str, ...] = (), exclude: tuple[str, ...] = ()) -> list[Target]:
-        """The matrices that may be factorized, of those that the patterns leave. Raises as `find_targets`."""
-        return find_targets(self.outline.model.base_model, include, exclude)
+    def targets(
+        self, include: tuple[str, ...] = (), exclude: tuple[str, ...] = (), embeddings: bool = False
+    ) -> list[Target]:
+        """The matrices that may be factorized, of those that the patterns leave; with `embeddings` that of the tokens
+        as well. Raises as `find_targets` and `token_embedding`."""
+        embedding = token_embedding(self.outline) if embeddings else None
+        return find_targets(self.outline.model.base_model, include, exclude, embedding)
 
     def load(self, dtype: torch.dtype | None = None) -> Loaded:
         """The model with its values. Raises as `load_model`."""

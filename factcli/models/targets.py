@@ -12,16 +12,27 @@ from ..errors import FactcliError, UsageError
 
 
 @dataclass(frozen=True)
+class Lookup:
+    """How the matrix of an embedding is used: whether the output layer multiplies by it, and what the vectors that are
+    looked up are multiplied by."""
+
+    tied: bool = False
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
 class Target:
     """A dense matrix (m, n) = (out_features, in_features) by its name relative to the base model.
 
-    `kept` is the reason why it must stay dense, if there is one.
+    `kept` is the reason why it must stay dense, if there is one. That of an `embedding`, whose inputs are
+    one-hot, is (embedding size, tokens), what its module stores transposed.
     """
 
     name: str
     shape: tuple[int, int]
     bias: bool
     kept: str | None = None
+    embedding: Lookup | None = None
 
     @property
     def size(self) -> int:
@@ -35,14 +46,18 @@ def is_linear(module: nn.Module) -> bool:
 
 
 def matrix(module: nn.Module) -> Tensor:
-    """The weight of a linear layer as (out_features, in_features); GPT-2's Conv1D stores it transposed."""
+    """The weight of a linear layer as (out_features, in_features); GPT-2's Conv1D stores it transposed, and so does an
+    embedding, whose matrix is (embedding size, tokens)."""
     weight = module.weight
     assert isinstance(weight, Tensor)
-    return weight.T if isinstance(module, Conv1D) else weight
+    return weight.T if isinstance(module, (Conv1D, nn.Embedding)) else weight
 
 
-def find_targets(base_model: nn.Module, include: Iterable[str] = (), exclude: Iterable[str] = ()) -> list[Target]:
-    """Every linear layer inside the repeated blocks of `base_model` (an encoder without heads), in order.
+def find_targets(
+    base_model: nn.Module, include: Iterable[str] = (), exclude: Iterable[str] = (), embedding: Target | None = None
+) -> list[Target]:
+    """Every linear layer inside the repeated blocks of `base_model` (an encoder without heads), in order; after the
+    `embedding` of its tokens, where that is to be one.
 
     `include` and `exclude` are regular expressions searched in the name. Raises UsageError where a pattern cannot be
     read, FactcliError where it matches nothing, and where there is nothing to factorize.
@@ -58,6 +73,7 @@ def find_targets(base_model: nn.Module, include: Iterable[str] = (), exclude: It
         raise FactcliError(
             f"{type(base_model).__name__} has no linear layers in repeated blocks, so there is nothing to factorize."
         )
+    found = [embedding, *found] if embedding else found
     chosen = list(_matching(found, include, "--include")) if include else found
     dropped = set(_matching(found, exclude, "--exclude")) if exclude else set()
     chosen = [t for t in chosen if t not in dropped]

@@ -12,6 +12,7 @@ from .rules import idle
 from .values import DTYPE, SEED, count
 
 FISHER = ("sampled", "empirical")
+EMBEDDINGS = ("dense", "factorize")
 COMPENSATIONS = ("sequential", "none")
 BUDGETS = ("params", "keep", "rank")
 
@@ -78,6 +79,16 @@ class Where(Options):
     )
 
 
+class Tokens(Options):
+    """The matrix of the tokens."""
+
+    panel: ClassVar[str] = "Targets"
+
+    embeddings: str = option(
+        "dense", "Whether the token embedding is a target, with a head that is tied to it.", known=EMBEDDINGS
+    )
+
+
 class Saved(Options):
     """The precision of the result."""
 
@@ -109,7 +120,7 @@ class Examined(Where, Texts):
     seed: int = SEED
 
 
-class Recipe(Saved, Where, Texts, Size, Choices):
+class Recipe(Saved, Tokens, Where, Texts, Size, Choices):
     """One point in the grid of structure, criterion, allocation and budget, with the options that these own."""
 
     registries = (structures, criteria, allocations)
@@ -118,10 +129,20 @@ class Recipe(Saved, Where, Texts, Size, Choices):
         if self.compensation == "sequential" and not criteria[self.criterion].reads_inputs():
             known = ", ".join(name for name in criteria if criteria[name].reads_inputs())
             raise UsageError(f"--compensation sequential needs a criterion that looks at inputs: {known}.")
+        if self.factorizes_embeddings and not criteria[self.criterion].embeddings:
+            known = ", ".join(name for name in criteria if criteria[name].embeddings)
+            raise UsageError(
+                f"--criterion {self.criterion} has no norm for embeddings: take one of {known}, or --embeddings dense."
+            )
         if self.rank is not None and allocations[self.allocation].needs_gains:
             raise UsageError(
                 f"--rank is one rank for all: give --keep or --params with --allocation {self.allocation}."
             )
+
+    @property
+    def factorizes_embeddings(self) -> bool:
+        """Whether the token embedding is a target."""
+        return self.embeddings == "factorize"
 
     @property
     def compensates(self) -> bool:

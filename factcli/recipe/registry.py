@@ -53,7 +53,8 @@ T = TypeVar("T", bound=Named)
 
 class Registry(Generic[T]):
     """Name -> entry, in order of registration; an unknown name is answered with the nearest known one. Entries register
-    themselves as `module` is imported, which the first question does."""
+    themselves as `module` is imported, which the first question does. Those that are not `offered` are found by name,
+    and are none that the option may be given."""
 
     def __init__(self, kind: str, option: str, module: str = "") -> None:
         self.kind, self.option, self.module = kind, option, module
@@ -76,15 +77,15 @@ class Registry(Generic[T]):
     def __getitem__(self, name: str) -> T:
         if name in self.entries:
             return self.entries[name]
-        near = get_close_matches(name, self.entries, n=1, cutoff=0.4)
+        near = get_close_matches(name, list(self), n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UsageError(f"Unknown {self.kind} {name!r} for {self.option}: {hint}known are {', '.join(self.entries)}.")
+        raise UsageError(f"Unknown {self.kind} {name!r} for {self.option}: {hint}known are {', '.join(self)}.")
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self.entries)
+        return (name for name, entry in self.entries.items() if getattr(entry, "offered", True))
 
     def __contains__(self, name: object) -> bool:
-        return name in self.entries
+        return name in list(self)
 
 
 structures: Registry[type[Structure]] = Registry("structure", "--method", "..compress.structures")

@@ -18,6 +18,7 @@ from . import configuration_factorized
 from .configuration_factorized import FORMAT_VERSION, PREFIX
 
 TOKENS = 1024
+EMBEDDING = "embedding"  # the structure of a factorized embedding
 # torch.export's own, where torch is 2.7 or later. torch.compile is not meant.
 is_exporting = getattr(torch.compiler, "is_exporting", torch.onnx.is_in_onnx_export)
 
@@ -108,7 +109,7 @@ class BlockLinear(FactorizedLinear):
         inputs = torch.split(x, self.in_features // self.blocks, -1)
         products = [nn.functional.linear(t, w) for t, w in zip(inputs, self.factor_in.unbind(), strict=True)]
         # One transposition: as slices of slices it would be `blocks` squared steps, which exporters are slow with.
-        by_input = torch.cat(products, -1).unflatten(-1, (self.blocks, self.blocks, self.rank))
+        by_input = torch.unflatten(torch.cat(products, -1), -1, (self.blocks, self.blocks, self.rank))
         hidden = torch.split(by_input.transpose(-3, -2).flatten(-3), self.blocks * self.rank, -1)
         outputs = [nn.functional.linear(t, w) for t, w in zip(hidden, self.factor_out.unbind(), strict=True)]
         # Stacked in front: there, the runtimes' own products can write into what is then transposed once.
@@ -185,6 +186,82 @@ class BlockProduct(torch.autograd.Function):
         return of_x, of_in, of_out, grad.sum(0) if wanted[3] else None, None
 
 
+class FactorizedEmbedding(nn.Module):
+    """A lookup of token vectors whose matrix is a low-rank product, another one for each group of tokens.
+
+    Token t stands at `place[t]` in the groups laid end to end. A group of size n and rank r below `embedding_dim` d is
+    rows (n + 1, r) times factor_out (r, d), plus its mean vector; one of rank d is its rows themselves. Row 0 is zero:
+    tokens of other groups read it, so that all groups are looked up alike and added. `weight` is as in
+    FactorizedLinear.
+    """
+
+    weight: torch.Tensor
+    place: torch.Tensor
+
+    def __init__(
+        self, embedding_dim: int, num_embeddings: int, sizes: list[int], ranks: list[int], scale: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.embedding_dim, self.num_embeddings, self.sizes, self.scale = embedding_dim, num_embeddings, sizes, scale
+        self.register_buffer("weight", torch.zeros(1))
+        self.register_buffer("place", torch.arange(num_embeddings, dtype=torch.int32))
+        self.rows = nn.ModuleList(nn.Embedding(n + 1, r, 0) for n, r in zip(sizes, ranks, strict=True))
+        self.factor_out = nn.ModuleList(
+            nn.Linear(r, embedding_dim, bias=False) if r < embedding_dim else nn.Identity() for r in ranks
+        )
+        self.mean = nn.Embedding(len(sizes), embedding_dim)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        place = self.place[input_ids]
+        y, start, group = 0, 0, torch.zeros_like(place)
+        for rows, factor_out, size in zip(self.rows, self.factor_out, self.sizes, strict=True):
+            at = place - (start - 1)
+            y = y + factor_out(rows(torch.where((at > 0) & (at <= size), at, 0)))
+            start += size
+            group = group + (place >= start)
+        vectors: torch.Tensor = y + self.mean(group)
+        return vectors if self.scale == 1 else vectors * self.scale
+
+    def scores(self, hidden: torch.Tensor) -> torch.Tensor:
+        """The product of `hidden` (..., d) with the vector of every token, in the order of the tokens, without the
+        scale: (..., num_embeddings)."""
+        means, found = nn.functional.linear(hidden, self.mean.weight).unsqueeze(-1), []
+        rows: Any
+        for group, (rows, factor_out) in enumerate(zip(self.rows, self.factor_out, strict=True)):
+            inner = hidden
+            if isinstance(factor_out, nn.Linear):
+                inner = nn.functional.linear(hidden, factor_out.weight.T)
+            found.append(nn.functional.linear(inner, rows.weight[1:]) + means[..., group, :])
+        return torch.cat(found, -1).index_select(-1, self.place)
+
+
+class SharedEmbedding(nn.Module):
+    """A second lookup (an encoder's or a decoder's) in the embedding of its model. It holds nothing itself."""
+
+    def __init__(self, embedding: FactorizedEmbedding) -> None:
+        super().__init__()
+        self.__dict__["shared"] = embedding  # no submodule: a checkpoint has it once
+        self.register_buffer("weight", torch.zeros(1), persistent=False)
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.__dict__["shared"](input_ids)
+        return y
+
+
+class TiedHead(nn.Module):
+    """The output layer over the vocabulary of a model that ties it to its embedding: the same factors, transposed. Only
+    the bias is its own."""
+
+    def __init__(self, embedding: FactorizedEmbedding, bias: nn.Parameter | None) -> None:
+        super().__init__()
+        self.__dict__["shared"] = embedding
+        self.bias = bias
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.__dict__["shared"].scores(hidden)
+        return y if self.bias is None else y + self.bias
+
+
 # What each structure of a plan is built with; a module beside this one may add its own.
 LAYERS: dict[str, Any] = {
     "low-rank": LowRankLinear,
@@ -207,7 +284,7 @@ def build_layer(layer: dict[str, Any]) -> nn.Module:
 def swap_layers(model: nn.Module, layers: list[dict[str, Any]]) -> None:
     """Replace, in place, every layer that the plan factorizes. Names are relative to the base model `model`."""
     for layer in layers:
-        if layer["structure"] == "dense":
+        if layer["structure"] in ("dense", EMBEDDING):
             continue
         # A class may hold only one side of the architecture (an encoder without its decoder).
         if not hasattr(model, layer["name"].partition(".")[0]):
@@ -216,6 +293,38 @@ def swap_layers(model: nn.Module, layers: list[dict[str, Any]]) -> None:
         owner = model.get_submodule(parent)
         if not isinstance(getattr(owner, leaf), FactorizedLinear):
             setattr(owner, leaf, build_layer(layer))
+
+
+def build_embedding(entry: dict[str, Any]) -> FactorizedEmbedding:
+    """The module for the entry of an embedding: `{"shape": [d, tokens], "spec": {"sizes", "ranks", ...}}`."""
+    spec, (embedding_dim, num_embeddings) = entry["spec"], entry["shape"]
+    return FactorizedEmbedding(embedding_dim, num_embeddings, spec["sizes"], spec["ranks"], spec.get("scale", 1.0))
+
+
+def swap_embedding(model: Any, embedding: FactorizedEmbedding, tied: bool) -> None:
+    """Put `embedding` in the place of the token embedding of `model`, of all lookups that share its matrix, and, where
+    that is `tied`, of the output layer."""
+    base, head = model.base_model, model.get_output_embeddings()
+    base.set_input_embeddings(embedding)
+    places = [name for name, m in base.named_modules(remove_duplicate=False) if m is embedding]
+    for name in places[1:]:
+        owner, _, leaf = name.rpartition(".")
+        setattr(base.get_submodule(owner), leaf, SharedEmbedding(embedding))
+    if tied and head is not None and not isinstance(head, TiedHead):
+        model.set_output_embeddings(TiedHead(embedding, getattr(head, "bias", None)))
+    for part in model.modules():
+        for attribute in ("_tied_weights_keys", "all_tied_weights_keys"):
+            keys = getattr(part, attribute, None)
+            if keys and isinstance(part, transformers.PreTrainedModel):
+                setattr(part, attribute, _still_there(part, keys))
+
+
+def _still_there(part: nn.Module, keys: Any) -> Any:
+    """Of the names of tied tensors (transformers 5: pairs) those whose tensors `part` has."""
+    names = {name for name, _ in part.named_parameters(remove_duplicate=False)}
+    if not isinstance(keys, dict):
+        return [key for key in keys if key in names]
+    return {a: b for a, b in keys.items() if a in names and b in names}
 
 
 class FactorizedModel(nn.Module):
@@ -237,10 +346,30 @@ class FactorizedModel(nn.Module):
                 "use the Python files that came with the model"
             )
         swap_layers(self.base_model, plan["layers"])
+        for layer in plan["layers"]:
+            if layer["structure"] == EMBEDDING:
+                swap_embedding(self, build_embedding(layer), layer["spec"]["tied"])
         self.post_init()
         autos = [auto for auto, name in (getattr(config, "auto_map", None) or {}).items() if _names(name, type(self))]
         if autos:
             self.register_for_auto_class(autos[0])  # so that save_pretrained copies this code
+
+    def get_output_embeddings(self) -> Any:
+        """None where the head has no matrix of its own, which nobody is then to tie or resize."""
+        head = super().get_output_embeddings()  # type: ignore[misc]
+        return None if isinstance(head, TiedHead) else head
+
+    def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Raises ValueError for a factorized embedding, of which a row more or less is another factorization."""
+        embedding = self.get_input_embeddings()  # type: ignore[operator]
+        if not isinstance(embedding, FactorizedEmbedding):
+            return super().resize_token_embeddings(new_num_tokens, *args, **kwargs)  # type: ignore[misc]
+        if new_num_tokens not in (None, embedding.num_embeddings):
+            raise ValueError(
+                f"the embeddings are factorized for {embedding.num_embeddings} tokens: resize those of the dense "
+                "model, and factorize it again"
+            )
+        return embedding
 
     @classmethod
     def _factorized_base(cls) -> Any:

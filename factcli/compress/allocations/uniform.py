@@ -14,7 +14,7 @@ class Uniform(Allocation):
         def cost(rank: int) -> int:
             return sum(request.cost(t, request.cap(t, rank)) for t in request.targets)
 
-        low, high = 1, max(request.structure.max_rank(t.shape) for t in request.targets)
+        low, high = 1, max(request.becomes(t).max_rank(t.shape) for t in request.targets)
         while low < high:  # cost never falls with the rank: find the last rank within the limit
             middle = (low + high + 1) // 2
             low, high = (middle, high) if cost(middle) <= request.limit else (low, middle - 1)

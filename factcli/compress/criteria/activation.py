@@ -22,6 +22,7 @@ class Activation(Criterion):
         "Truncation-aware Singular Value Decomposition for Large Language Model Compression"
     )
     needs = frozenset({Kind.INPUTS})
+    embeddings = True
 
     def norm(self, given: Evidence) -> Norm:
         few = given.statistics.tokens < given.target.shape[1]

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from ...models.targets import Target
 
+UNSEEN = 0.1
 FLOOR = 1e-4  # of the mean weight: what hardly matters in the sample may still matter
 
 
@@ -32,13 +33,15 @@ class Criterion(Choice):
 
     `needs` are the statistics it reads; none means that it needs no data. `comparable` says whether errors of
     different targets are in one unit (of the loss), so that an allocation may add them up as they are; `exact` whether
-    the nearest matrix of a rank is known in closed form, and with it the least error at every rank.
+    the nearest matrix of a rank is known in closed form, and with it the least error at every rank; `embeddings`
+    whether it has a norm for those.
     """
 
     paper: ClassVar[str]
     needs: ClassVar[frozenset[Kind]] = frozenset()
     comparable: ClassVar[bool] = False
     exact: ClassVar[bool] = True
+    embeddings: ClassVar[bool] = False
 
     @classmethod
     def reads_data(cls) -> bool:
@@ -65,13 +68,25 @@ def inputs(given: Evidence, share: float) -> tuple[Tensor, Tensor | None]:
     """The second moment (n, n) of the inputs, shrunk by `share`, and the mean (n,) that the bias takes up.
 
     Centred where the target has a bias, which then absorbs the mean error of the outputs at no cost; else about zero.
+    Of an embedding it is diagonal (n,): the frequencies of the tokens.
     """
+    if given.target.embedding is not None:
+        assert given.statistics.counts is not None
+        return frequencies(given.statistics.counts), None
     assert given.statistics.covariance is not None
     assert given.statistics.mean is not None
     mean, moment = given.statistics.mean.double(), given.statistics.covariance.double()
     if not given.target.bias:
         return shrink(moment + mean.outer(mean), share), None
     return shrink(moment, share), mean
+
+
+def frequencies(counts: Tensor) -> Tensor:
+    """The share of each token among all, (n,): of their `counts` (n,), with a share UNSEEN spread over all tokens
+    alike, so that those that the texts do not have keep a vector of sense."""
+    total = float(counts.sum())
+    found = counts.double() * ((1 - UNSEEN) / total) if total else counts.double()
+    return found + (UNSEEN if total else 1.0) / len(counts)
 
 
 def shrink(moment: Tensor, share: float) -> Tensor:

@@ -11,6 +11,7 @@ class Frobenius(Criterion):
     name = "frobenius"
     title = "SVD"
     paper = "Eckart and Young 1936, The approximation of one matrix by another of lower rank"
+    embeddings = True
 
     def norm(self, given: Evidence) -> Norm:
         return FROBENIUS

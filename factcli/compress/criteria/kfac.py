@@ -22,6 +22,7 @@ class Kfac(Criterion):
     paper = "Martens and Grosse 2015, Optimizing Neural Networks with Kronecker-factored Approximate Curvature"
     needs = frozenset({Kind.INPUTS, Kind.GRADIENTS})
     comparable = True
+    embeddings = True
 
     def norm(self, given: Evidence) -> Norm:
         assert given.statistics.gradients is not None

@@ -25,11 +25,13 @@ class Structure(Choice):
     """What a matrix W (m, n) becomes. Its size is a number of units, its rank; what else there is to say of a layer
     besides is in its spec, a small dict that only the structure and its layer read.
 
-    `layer_file` is the module of an export that has the layer, and `bias_name` where that keeps its bias; `gradual`
-    says that training all of it from the start is known to fail (see `training/schedules`).
+    One that is not `offered` is no --method. `layer_file` is the module of an export that has the layer, and
+    `bias_name` where that keeps its bias; `gradual` says that training all of it from the start is known to fail (see
+    `training/schedules`).
     """
 
     paper: ClassVar[str]
+    offered: ClassVar[bool] = True
     layer_file: ClassVar[Path] = remote_code.MODELING
     bias_name: ClassVar[str] = "bias"
     gradual: ClassVar[bool] = False
@@ -81,12 +83,17 @@ class Structure(Choice):
         remote_code.module(self.layer_file)  # which tells that one of its layers
         with torch.device("meta"):
             layer = build_layer(entry)
+        more = {} if bias is None else {self.bias_name: bias.to(dtype)}
+        self.fill(layer, tensors | more, dtype, device)
+        return layer
+
+    def fill(self, layer: nn.Module, tensors: Tensors, dtype: torch.dtype, device: torch.device) -> None:
+        """Gives a layer its tensors."""
+        import torch
+
         state = {name: t.to(device).contiguous().clone() for name, t in held(tensors, dtype).items()}
         state["weight"] = torch.zeros(1, dtype=dtype, device=device)  # see FactorizedLinear
-        if bias is not None:
-            state[self.bias_name] = bias.to(device, dtype).clone()
         layer.load_state_dict(state, assign=True)
-        return layer
 
 
 def held(tensors: Tensors, dtype: torch.dtype) -> Tensors:

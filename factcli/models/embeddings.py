@@ -1,0 +1,58 @@
+"""The embedding of a model's tokens as a target, and what shares its matrix."""
+
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from ..errors import FactcliError
+from .loading import Loaded
+from .targets import Lookup, Target
+
+
+def token_embedding(found: Loaded) -> Target:
+    """The token embedding of a model, named relative to its base model, by the name that its files have.
+
+    Raises FactcliError where it is none, or is used in ways that a product cannot serve.
+    """
+    model: Any = found.model
+    base, module = model.base_model, model.base_model.get_input_embeddings()
+    name = next((n for n, m in base.named_modules() if m is module), None)
+    what = type(model).__name__
+    if name is None or not isinstance(module, nn.Embedding) or not _plain(module):
+        raise FactcliError(f"The token embedding of {what} is no plain lookup: take --embeddings dense.")
+    head = model.get_output_embeddings()
+    reads = getattr(model.config.get_text_config(), "tie_word_embeddings", False) and head is not None
+    if reads and head.weight.shape != module.weight.shape:
+        raise FactcliError(
+            f"The head of {what} multiplies by the matrix of the token embedding itself, which a product has not: take "
+            "--embeddings dense, or convert its base model."
+        )
+    tokens, size = module.weight.shape
+    return Target(name, (size, tokens), False, None, Lookup(_tied(model, head, module), scale(module)))
+
+
+def scale(module: nn.Module) -> float:
+    """What an embedding multiplies its vectors by."""
+    return float(getattr(module, "embed_scale", 1.0))
+
+
+def lookups(base: nn.Module, name: str) -> list[nn.Module]:
+    """Every module of `base` that looks up in the matrix of the embedding `name`: in an encoder-decoder model several,
+    and not always that of this name."""
+    weight = base.get_submodule(name).weight
+    return [m for m in base.modules() if isinstance(m, nn.Embedding) and m.weight is weight]
+
+
+def _tied(model: PreTrainedModel, head: nn.Module | None, embedding: nn.Module) -> bool:
+    """Whether the output layer multiplies by the matrix of the embedding, by what the model ties (without values, all
+    tensors look the same)."""
+    names = {f"{name}.weight": m for name, m in model.named_modules(remove_duplicate=False) if m in (head, embedding)}
+    pairs = getattr(model, "all_tied_weights_keys", {})
+    heads = {name for name, m in names.items() if m is head and head is not None}
+    return any(name in pairs or name in pairs.values() for name in heads)
+
+
+def _plain(module: nn.Embedding) -> bool:
+    """Whether it is a lookup, scaled at most."""
+    return module.max_norm is None and (type(module) is nn.Embedding or hasattr(module, "embed_scale"))
