@@ -35,9 +35,25 @@ def plan_for(
     plan = make_plan(
         targets, parameters, structure, recipe.budget, allocation, recipe.force_rank, recipe.rank_multiple, gains
     )
-    if source.weights is None:
+    if source.weights is None and source.origin is None:
         return plan
-    return replace(plan, parameters_before=source.weights.parameters, rest=parameters - plan.targets_before)
+    return replace(plan, parameters_before=parameters_before(source), rest=parameters - plan.targets_before)
+
+
+def parameters_before(source: Model) -> int:
+    """Of the model as it came, with its whole vocabulary: of its files, or by its configuration without them."""
+    whole = source.origin or source
+    if whole.weights is not None:
+        return whole.weights.parameters
+    return sum(t.numel() for t in whole.outline.written().values())
+
+
+def bytes_before(source: Model) -> int:
+    """The same in bytes."""
+    whole = source.origin or source
+    if whole.weights is not None:
+        return whole.weights.bytes
+    return sum(t.nbytes for t in whole.outline.written().values())
 
 
 def check_feasible(source: Model, recipe: Recipe) -> None:
@@ -49,14 +65,13 @@ def check_feasible(source: Model, recipe: Recipe) -> None:
 def describe(source: Model, recipe: Recipe, plan: Plan) -> dict[str, Any]:
     """The plan as the JSON of `convert --dry-run`."""
     meta = source.outline_in(saved_dtype(source, recipe))
-    before, after = (sum(t.nbytes for t in found.written().values()) for found in (source.outline, meta))
+    after = sum(t.nbytes for t in meta.written().values())
     dtypes = target_dtypes(meta.model, plan)
     for layer in plan.layers:
         m, n = layer.shape
         after += (layer.parameters - m * n) * dtypes[layer.name].itemsize
     after += sum(structures[layer.structure].made(recipe).index_bytes(layer.shape) for layer in plan.factorized)
     if source.weights is not None:
-        before = source.weights.bytes
         after += sum(source.weights.tensors[name].bytes for name in meta.extra)
     return {
         "model": source.name,
@@ -64,8 +79,23 @@ def describe(source: Model, recipe: Recipe, plan: Plan) -> dict[str, Any]:
         "criterion": recipe.criterion,
         "allocation": recipe.allocation,
         **plan.totals(),
-        "bytes": {"before": before, "after": after},
+        "bytes": {"before": bytes_before(source), "after": after},
         "layers": [layer.shown() for layer in plan.layers],
+    }
+
+
+def describe_dense(source: Model, recipe: Recipe) -> dict[str, Any]:
+    """The same where no matrix is factorized and only the vocabulary is smaller."""
+    meta = source.outline_in(saved_dtype(source, recipe))
+    state = meta.written() | meta.extra
+    targets = sum(target.size for target in source.targets())
+    return {
+        "model": source.name,
+        **dict.fromkeys(("method", "criterion", "allocation")),
+        "parameters": {"before": parameters_before(source), "after": sum(t.numel() for t in state.values())},
+        "targets": {"before": targets, "after": targets},
+        "bytes": {"before": bytes_before(source), "after": sum(t.nbytes for t in state.values())},
+        "layers": [],
     }
 
 
