@@ -1,5 +1,6 @@
 """The tensors of a model that have a row for every token, found by what the model's class says of itself."""
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.utils import logging
 
 from ..errors import FactcliError
 from ..models.loading import spellings
@@ -43,10 +45,14 @@ def of_vocabulary(source: Model) -> dict[str, int]:
     Of its class, and of the classes with a head over the vocabulary, of which its files may hold one.
     """
     models = [source.outline.model]
-    for auto in _HEADS:
-        head = native_head(source.native_config_class, auto)
+    heads = [native_head(source.native_config_class, auto) for auto in _HEADS]
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # some heads warn that they are not what the configuration is for
+    try:
         with torch.device("meta"):
-            models += [head(source.config)] if head is not None else []
+            models += [head(copy.deepcopy(source.config)) for head in heads if head is not None]
+    finally:
+        logging.set_verbosity(verbosity)
     found: dict[str, int] = {}
     for model in models:
         for name, dimension in _in_model(model).items():
