@@ -6,7 +6,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..calibration.data import hub_data
+from ..calibration.gather import Progress
 from ..calibration.measure import options_of
 from ..compress.exporting import export_dense, export_factorized
 from ..compress.measured import Measured, measure, needs_weights
@@ -14,6 +17,7 @@ from ..compress.plan import Plan
 from ..compress.planning import check_feasible, describe, describe_dense, load_for, plan_for
 from ..files.outputs import Output, inputs
 from ..models.devices import pick_device
+from ..models.loading import Loaded
 from ..models.model import Model, find_model
 from ..notes import note
 from ..publishing.publish import Publishing
@@ -59,7 +63,6 @@ def convert(asked: Asked) -> dict[str, Any]:
     note_training(making.config)
     if recipe.factorizes:
         _ = recipe.budget  # refused here if it is not exactly one
-    looks = needs_weights(recipe)
     data = hub_data(options_of(recipe, data_dir)) if criteria[recipe.criterion].needs else None
     if data is not None:
         recipe = recipe.but(data_revision=data[1])
@@ -75,7 +78,8 @@ def convert(asked: Asked) -> dict[str, Any]:
             place = Output(making.output, making.overwrite, read)
             held.enter_context(place.held())
         publishing = Publishing.asked(hub.push_to_hub and not dry_run, hub.hub_model_id, hub.private, making.output)
-        source = find_model(model, revision, origin.trust_remote_code, weights=looks or not dry_run)
+        whole = not dry_run or needs_weights(recipe) or recipe.vocabulary is not None
+        source = find_model(model, revision, origin.trust_remote_code, weights=whole)
         if not dry_run or source.repo_id is None:
             taken = source.files
             for sentence in () if dry_run else taken.notes():
@@ -85,13 +89,7 @@ def convert(asked: Asked) -> dict[str, Any]:
             source, trim = held.enter_context(trimmed(source, recipe, place))
             smaller = {"vocabulary": trim.to_json()}
         device = pick_device(asked.of(running.Device).device)
-        loaded = measured = plan = None
-        if looks:
-            check_feasible(source, recipe)
-            loaded = load_for(source, recipe)
-            measured = measure(source, loaded, recipe, data_dir=data_dir, device=device, progress=progress)
-        if recipe.factorizes:
-            plan = plan_for(source, recipe, loaded, measured, device)
+        loaded, measured, plan = _planned(source, recipe, data_dir, device, progress)
         result = _described(source, recipe, plan, measured) | smaller
         if dry_run:
             if source.weights is None:
@@ -115,6 +113,20 @@ def convert(asked: Asked) -> dict[str, Any]:
         **({"runtimes": [file.to_json() for file in files]} if shipment else {}),
         "pushed": pushed,
     }
+
+
+def _planned(
+    source: Model, recipe: Recipe, data_dir: str | Path | None, device: torch.device, progress: Progress | None
+) -> tuple[Loaded | None, Measured | None, Plan | None]:
+    """The model and its norms, where planning looks at them, and the plan, where there is anything to factorize."""
+    if not recipe.factorizes:
+        return None, None, None
+    loaded = measured = None
+    if needs_weights(recipe):
+        check_feasible(source, recipe)
+        loaded = load_for(source, recipe)
+        measured = measure(source, loaded, recipe, data_dir=data_dir, device=device, progress=progress)
+    return loaded, measured, plan_for(source, recipe, loaded, measured, device)
 
 
 def _described(source: Model, recipe: Recipe, plan: Plan | None, measured: Measured | None) -> dict[str, Any]:

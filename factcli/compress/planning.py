@@ -35,25 +35,14 @@ def plan_for(
     plan = make_plan(
         targets, parameters, structure, recipe.budget, allocation, recipe.force_rank, recipe.rank_multiple, gains
     )
-    if source.weights is None and source.origin is None:
+    if source.weights is None:
         return plan
-    return replace(plan, parameters_before=parameters_before(source), rest=parameters - plan.targets_before)
+    return replace(plan, parameters_before=whole(source).stored.parameters, rest=parameters - plan.targets_before)
 
 
-def parameters_before(source: Model) -> int:
-    """Of the model as it came, with its whole vocabulary: of its files, or by its configuration without them."""
-    whole = source.origin or source
-    if whole.weights is not None:
-        return whole.weights.parameters
-    return sum(t.numel() for t in whole.outline.written().values())
-
-
-def bytes_before(source: Model) -> int:
-    """The same in bytes."""
-    whole = source.origin or source
-    if whole.weights is not None:
-        return whole.weights.bytes
-    return sum(t.nbytes for t in whole.outline.written().values())
+def whole(source: Model) -> Model:
+    """The model as it came, with all of its vocabulary."""
+    return source.origin or source
 
 
 def check_feasible(source: Model, recipe: Recipe) -> None:
@@ -65,13 +54,14 @@ def check_feasible(source: Model, recipe: Recipe) -> None:
 def describe(source: Model, recipe: Recipe, plan: Plan) -> dict[str, Any]:
     """The plan as the JSON of `convert --dry-run`."""
     meta = source.outline_in(saved_dtype(source, recipe))
-    after = sum(t.nbytes for t in meta.written().values())
+    before, after = (sum(t.nbytes for t in found.written().values()) for found in (source.outline, meta))
     dtypes = target_dtypes(meta.model, plan)
     for layer in plan.layers:
         m, n = layer.shape
         after += (layer.parameters - m * n) * dtypes[layer.name].itemsize
     after += sum(structures[layer.structure].made(recipe).index_bytes(layer.shape) for layer in plan.factorized)
     if source.weights is not None:
+        before = whole(source).stored.bytes
         after += sum(source.weights.tensors[name].bytes for name in meta.extra)
     return {
         "model": source.name,
@@ -79,7 +69,7 @@ def describe(source: Model, recipe: Recipe, plan: Plan) -> dict[str, Any]:
         "criterion": recipe.criterion,
         "allocation": recipe.allocation,
         **plan.totals(),
-        "bytes": {"before": bytes_before(source), "after": after},
+        "bytes": {"before": before, "after": after},
         "layers": [layer.shown() for layer in plan.layers],
     }
 
@@ -92,9 +82,9 @@ def describe_dense(source: Model, recipe: Recipe) -> dict[str, Any]:
     return {
         "model": source.name,
         **dict.fromkeys(("method", "criterion", "allocation")),
-        "parameters": {"before": parameters_before(source), "after": sum(t.numel() for t in state.values())},
+        "parameters": {"before": whole(source).stored.parameters, "after": sum(t.numel() for t in state.values())},
         "targets": {"before": targets, "after": targets},
-        "bytes": {"before": bytes_before(source), "after": sum(t.nbytes for t in state.values())},
+        "bytes": {"before": whole(source).stored.bytes, "after": sum(t.nbytes for t in state.values())},
         "layers": [],
     }
 

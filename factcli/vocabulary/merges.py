@@ -22,6 +22,7 @@ class Merges:
         self._ranks: dict[Pair, int] = {}
         for rank, (a, b) in enumerate(pairs):
             self._ranks.setdefault((a, b), rank)
+        self._known: dict[str, set[str]] = {}
 
     def merged(self, a: str, b: str) -> str:
         """The token that a pair becomes."""
@@ -38,6 +39,11 @@ class Merges:
     def ancestors(self, token: str) -> set[str]:
         """The pieces that a token goes through, itself left out; none where merges do not lead to it, so that it can
         only be found whole."""
+        if token not in self._known:
+            self._known[token] = self._ancestors(token)
+        return self._known[token]
+
+    def _ancestors(self, token: str) -> set[str]:
         parts = self.symbols(token)
         found = set(parts)
         while len(parts) > 1:

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from logging import ERROR
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,9 @@ def of_vocabulary(source: Model) -> dict[str, int]:
     models = [source.outline.model]
     heads = [native_head(source.native_config_class, auto) for auto in _HEADS]
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # some heads warn that they are not what the configuration is for
+    logging.set_verbosity(ERROR)  # some heads warn that they are not what the configuration is for
     try:
-        with torch.device("meta"):
-            models += [head(copy.deepcopy(source.config)) for head in heads if head is not None]
+        models += [made for head in heads if head is not None and (made := _made(head, source)) is not None]
     finally:
         logging.set_verbosity(verbosity)
     found: dict[str, int] = {}
@@ -58,6 +58,15 @@ def of_vocabulary(source: Model) -> dict[str, int]:
         for name, dimension in _in_model(model).items():
             found |= dict.fromkeys(spellings(name, f"{model.base_model_prefix}."), dimension)
     return found
+
+
+def _made(head: type[PreTrainedModel], source: Model) -> PreTrainedModel | None:
+    """The class on the meta device; None where the configuration is not enough for it."""
+    try:
+        with torch.device("meta"):
+            return head(copy.deepcopy(source.config))
+    except Exception:  # what a class asks of a configuration is its own
+        return None
 
 
 def _modules(model: PreTrainedModel, *getters: str) -> list[Any]:

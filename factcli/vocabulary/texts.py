@@ -29,7 +29,7 @@ def read_texts(file: str, text_column: Sequence[str], shared: bool = False) -> l
     table = read_table(path)
     task = user_task({"train": table}, () if shared and is_plain(path) else text_column, None)
     data = load_split(task, "train", skip_blank=True)
-    columns = [list(data[name]) for name in (TEXT, PAIR) if name in data.column_names]
+    columns = [data[name][:] for name in (TEXT, PAIR) if name in data.column_names]
     return [text for row in zip(*columns, strict=True) for text in row if text.strip()]
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from .pieces import Pieces
 
 # Of the tokenizer's files those that hold no vocabulary.
 _BARE = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_TRIED = 200  # texts
 _TEMPLATES = (".jinja", "chat_template.json")
 
 
@@ -52,8 +53,9 @@ def _processor(values: dict[str, Any], new: Renumbered) -> dict[str, Any]:
     return values | {k: [values[k][0], new[values[k][1]]] for k in ("sep", "cls") if k in values}
 
 
-def write(work: Path, source: Model, pieces: Pieces, kept: Ints) -> None:
-    """Put the tokenizer with the tokens `kept` in the place of the one in `work`, which is the source's.
+def write(work: Path, source: Model, pieces: Pieces, kept: Ints, texts: Sequence[str]) -> None:
+    """Put the tokenizer with the tokens `kept` in the place of the one in `work`, which is the source's; it is tried on
+    some `texts`.
 
     A vocabulary that only a file of SentencePiece or the like holds is left out, which is said. Raises FactcliError
     where what is written does not load as what it should be.
@@ -74,7 +76,7 @@ def write(work: Path, source: Model, pieces: Pieces, kept: Ints) -> None:
         )
     _write(work / "tokenizer.json", values)
     _renumber(work, pieces.ids, new)
-    _check(work, source, pieces, new)
+    _check(work, source, pieces, new, texts)
 
 
 def _rewritten(file: Path, pieces: Pieces, values: dict[str, Any]) -> bool:
@@ -110,22 +112,22 @@ def _renumber(work: Path, ids: Mapping[str, int], new: Renumbered) -> None:
         _write(file, values)
 
 
-def _check(work: Path, source: Model, pieces: Pieces, new: Renumbered) -> None:
+def _check(work: Path, source: Model, pieces: Pieces, new: Renumbered, texts: Sequence[str]) -> None:
     """Raises FactcliError where the tokenizer in `work` does not load with the new ids, as its own class or, failing
     that, as the general one."""
     file = work / CONFIG
-    if _as_meant(work, source, pieces, new):
+    if _as_meant(work, source, pieces, new, texts):
         return
     values = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     _write(file, {k: v for k, v in values.items() if k != "auto_map"} | {"tokenizer_class": tokenizers.GENERIC})
-    if not _as_meant(work, source, pieces, new):
+    if not _as_meant(work, source, pieces, new, texts):
         raise FactcliError(
             f"The tokenizer of {source.name} ({type(source.tokenizer).__name__}) does not load with a smaller "
             "vocabulary: leave out --vocabulary."
         )
 
 
-def _as_meant(work: Path, source: Model, pieces: Pieces, new: Renumbered) -> bool:
+def _as_meant(work: Path, source: Model, pieces: Pieces, new: Renumbered, texts: Sequence[str]) -> bool:
     found: Any = tokenizers.load(work, source.config, source.trusted)
     backend = getattr(found, "backend_tokenizer", None)
     if backend is None:
@@ -136,12 +138,12 @@ def _as_meant(work: Path, source: Model, pieces: Pieces, new: Renumbered) -> boo
     old = source.tokenizer
     if {new.get(i) for i in old.all_special_ids} != set(found.all_special_ids):
         return False
-    for text in tokenizers.SAMPLES:
+    for text in ("", *tokenizers.SAMPLES, *texts[:_TRIED]):
         ids = old(text, verbose=False)["input_ids"]
         inner = encoded(pieces.backend, [text])[0]
         if {*ids, *inner} <= new.keys() and found(text, verbose=False)["input_ids"] != [new[i] for i in ids]:
             return False
-    return bool(found("", verbose=False)["input_ids"] == [new[i] for i in old("", verbose=False)["input_ids"]])
+    return True
 
 
 def _write(file: Path, values: Any) -> None:

@@ -3,17 +3,18 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 
 from ..errors import FactcliError
 from ..files.atomic import PARTIAL, hidden, write_json
-from ..files.outputs import Output
+from ..files.outputs import Output, is_full
 from ..files.written import RECIPE
 from ..models import carried
 from ..models.export import dense_config
@@ -75,30 +76,30 @@ def trimmed(source: Model, recipe: Recipe, place: Output | None = None) -> Itera
     trim = Trim(rows, int((kept < rows).sum()), counts.texts, int(counts.all.sum()), round(share, 6), fallback)
     _say(recipe, trim, counts)
     with _folder(place) as work:
-        _write(work, source, pieces, kept, rows)
-        found = find_model(str(work), None, source.trusted, weights=source.weights is not None)
+        _write(work, source, pieces, kept, rows, texts)
+        found = find_model(str(work), None, source.trusted)
         found = replace(found, name=source.name, repo_id=source.repo_id, revision=source.revision, origin=source)
-        _ = found.outline  # weights that do not fit are refused here
-        if source.weights is not None:
-            check_same(source, found, kept[kept < rows])
+        check_same(source, found, kept[kept < rows])
         yield found, trim
 
 
 @contextmanager
 def _folder(place: Output | None) -> Iterator[Path]:
-    if place is None:
-        with tempfile.TemporaryDirectory(prefix="factcli-") as folder:
-            yield Path(folder)
-        return
-    work = hidden(place.path, PARTIAL)  # who is killed leaves it, and the next one to write here clears it away
+    """A directory beside `place`, which whoever writes there next clears away if this process is killed; or where
+    temporary files are. Raises FactcliError for a full disk."""
+    work = hidden(place.path, PARTIAL) if place is not None else Path(tempfile.mkdtemp(prefix="factcli-"))
     try:
-        work.mkdir()
+        work.mkdir(exist_ok=True)
         yield work
+    except (OSError, SafetensorError) as error:
+        if not is_full(error):
+            raise
+        raise FactcliError(f"The disk of {work.parent} is full: free some space or choose another --output.") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _write(work: Path, source: Model, pieces: Pieces, kept: Ints, rows: int) -> None:
+def _write(work: Path, source: Model, pieces: Pieces, kept: Ints, rows: int, texts: Sequence[str]) -> None:
     """The whole model in `work`."""
     new = {old: i for i, old in enumerate(kept.tolist())}
     now = int((kept < rows).sum())
@@ -113,7 +114,7 @@ def _write(work: Path, source: Model, pieces: Pieces, kept: Ints, rows: int) -> 
     if source.config.get_text_config() is source.config:
         config[key] = now
     write_json(work / "config.json", config)
-    tokenizer.write(work, source, pieces, kept)
+    tokenizer.write(work, source, pieces, kept, texts)
     for file in _configurations(source):
         values = json.loads((work / file).read_text(encoding="utf-8"))
         changed = renumbered(values, new, rows, now)
@@ -121,8 +122,7 @@ def _write(work: Path, source: Model, pieces: Pieces, kept: Ints, rows: int) -> 
             changed["word_embedding_dimension"] = now
         if changed != values:
             write_json(work / file, changed)
-    if source.weights is not None:
-        write_weights(work, source, kept[kept < rows], rows)
+    write_weights(work, source, kept[kept < rows], rows)
 
 
 def _whole(source: Model) -> dict[str, Any]:
