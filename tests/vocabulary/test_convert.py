@@ -15,6 +15,8 @@ from factcli import convert
 from factcli.models.model import find_model
 
 from ..conftest import Run
+from ..hub import HubServer
+from ..hub_client import HubClient
 from ..training_helpers import write_glue
 from . import made
 
@@ -231,3 +233,22 @@ def test_vocabulary_files_say_what_tokenizer_json_says(tmp_path: Path) -> None:
         (tmp_path / "out" / "tokenizer.json").unlink()
         assert all((tmp_path / "out" / name).is_file() for name in names)
         assert made.load(tmp_path / "out").tokenize("river gardens winterless") == before
+
+
+def test_a_model_of_the_hub_is_named_as_its_source(
+    world_: Path, tmp_path: Path, hub: HubServer, owner: HubClient
+) -> None:
+    hub.add_repo("someone/words", world_ / "bert")
+    options = {"vocabulary": str(world_ / "texts.txt")}
+    planned = owner.call("convert", "someone/words", None, dry_run=True, **options)
+    made_ = owner.call("convert", "someone/words", str(tmp_path / "out"), keep=0.5, **options)
+    assert planned["vocabulary"] == made_["vocabulary"]
+    recipe = yaml.safe_load((tmp_path / "out" / "factcli_recipe.yaml").read_text())
+    assert recipe["made_with"]["model"] == "someone/words"
+    assert len(recipe["made_with"]["revision"]) == 40
+    assert "base_model: someone/words" in (tmp_path / "out" / "README.md").read_text()
+    owner.call(
+        "convert", None, str(tmp_path / "again"), config=str(tmp_path / "out" / "factcli_recipe.yaml"), **options
+    )
+    again, first = (tmp_path / name / "model.safetensors" for name in ("again", "out"))
+    assert again.read_bytes() == first.read_bytes()

@@ -125,3 +125,44 @@ def test_special_tokens_and_ids_in_configurations(kind: str, tmp_path: Path) -> 
     tokens = [tokenizer.convert_ids_to_tokens(p["input_ids"]) for tokenizer, p in zip((old, new), pair, strict=True)]
     assert tokens[0] == tokens[1]
     assert pair[0].get("token_type_ids") == pair[1].get("token_type_ids")
+
+
+def test_files_of_transformers_4_get_the_new_ids(tmp_path: Path) -> None:
+    """Which name every added token with its id; one that was added later is after all others, also then."""
+    source = made.save("bert", None, tmp_path / "source", padded=1)
+    tokenizer = made.load(source)
+    tokenizer.add_tokens(["[NEW]"])
+    tokenizer.save_pretrained(source)
+    last = len(tokenizer) - 1
+    config = json.loads((source / "tokenizer_config.json").read_text())
+    about = {"lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}
+    added = {str(i): about | {"content": c} for i, c in [(0, "[PAD]"), (2, "[CLS]"), (last, "[NEW]")]}
+    (source / "tokenizer_config.json").write_text(json.dumps(config | {"added_tokens_decoder": added}))
+    (source / "added_tokens.json").write_text(json.dumps({"[NEW]": last}))
+    convert(str(source), tmp_path / "out", vocabulary=str(made.texts(tmp_path / "texts.txt")))
+    new = made.load(tmp_path / "out")
+    now = len(new) - 1
+    assert now < last
+    assert new.convert_tokens_to_ids("[NEW]") == now
+    assert new.tokenize("rivers [NEW]")[-1] == "[NEW]"
+    assert json.loads((tmp_path / "out" / "added_tokens.json").read_text()) == {"[NEW]": now}
+    written = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())["added_tokens_decoder"]
+    assert {i: entry["content"] for i, entry in written.items()} == {"0": "[PAD]", "2": "[CLS]", str(now): "[NEW]"}
+
+
+def test_tokens_beyond_the_table_and_rows_without_a_token(tmp_path: Path) -> None:
+    """A tokenizer with more tokens than rows; and a configuration that pads with a row that no token has."""
+    source = made.save("bert", None, tmp_path / "source", padded=3)
+    rows = len(made.load(source)) + 3
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps(config | {"pad_token_id": rows - 1}))
+    texts = str(made.texts(tmp_path / "texts.txt"))
+    result = convert(str(source), tmp_path / "out", vocabulary=texts)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["pad_token_id"] == result["vocabulary"]["after"] - 1 == len(made.load(tmp_path / "out"))
+    tokenizer = made.load(source)
+    tokenizer.add_tokens([f"[NEW{i}]" for i in range(9)])
+    tokenizer.save_pretrained(source)
+    (source / "config.json").write_text(json.dumps(config | {"pad_token_id": 0, "vocab_size": rows}))
+    result = convert(str(source), tmp_path / "more", vocabulary=texts)
+    assert len(made.load(tmp_path / "more")) == result["vocabulary"]["after"] + 6
