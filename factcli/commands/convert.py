@@ -38,7 +38,8 @@ from .unchanged import unchanged
 @answers(CONVERT)
 @unchanged()
 def convert(asked: Asked) -> dict[str, Any]:
-    """Factorize a model (a directory or Hub id) under a budget and save the result to `output`.
+    """Factorize a model (a directory or Hub id) under a budget and save the result to `output`; with `vocabulary` the
+    tokens that texts do not use go first, and without a budget nothing else does.
 
     `progress` is called with (done, total, name) after each target. With `dry_run` it plans only, and writes nothing;
     from config.json alone where neither criterion nor allocation look at weights.
@@ -48,7 +49,7 @@ def convert(asked: Asked) -> dict[str, Any]:
         relative Frobenius error over all targets, the square root of the summed squares). A criterion that needs data
         adds `calibration` (examples, tokens, seconds, cached, bytes) and `metric_error`, the same error in its own
         norm; `notes` are sentences for the user. With `format`, `runtimes` are the files that `export` would have
-        written.
+        written; with `vocabulary`, `vocabulary` is what `vocabulary.trimming.Trim` says.
 
     Raises:
         UsageError: Options that do not fit together, or have no effect.
