@@ -60,6 +60,14 @@ def calibrated_on(recipe: Recipe, data_dir: str | Path | None) -> dict[str, str]
     return {"data": "@".join(filter(None, (HUB_ID if name in list(GLUE) else name, recipe.data_revision)))}
 
 
+def chosen_by(recipe: Recipe) -> dict[str, str]:
+    """The entries of `made_with` for the texts that say which tokens stay."""
+    if recipe.vocabulary is None:
+        return {}
+    file = Path(recipe.vocabulary).expanduser()
+    return {"vocabulary": file.name, "vocabulary_sha256": digest_of_files([file])}
+
+
 def trained_on(task: Task, data_dir: str | Path | None, commit: str | None) -> dict[str, str]:
     """The entries of `made_with` for the data of a task, at `commit` of the Hub where it is not in files."""
     if not task.files and data_dir is None:

@@ -18,6 +18,12 @@ def factorized(name: str, recipe: Recipe) -> str:
     )
 
 
+def trimmed(name: str, recipe: Recipe, before: int, after: int) -> str:
+    """A sentence about the smaller vocabulary of the model `name`."""
+    file = recipe.to_dict()["vocabulary"]
+    return f"Vocabulary of {name} cut from {before:,} to {after:,} tokens, by what {file} uses (factcli {__version__})."
+
+
 def trained(settings: Mapping[str, Any], result: Mapping[str, Any]) -> str:
     """A sentence about a training: `settings` as a recipe holds them, `result` as `finetune` gives it."""
     said = [f"Fine-tuned on {result['task']}"]

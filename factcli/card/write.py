@@ -55,14 +55,15 @@ def make_card(
     kept = plan.targets_after / plan.targets_before
     products = f"{len(plan.factorized)} of its {len(plan.layers)} weight matrices are {titles} products"
     if source.factorized:
-        head = f"# {name}, fine-tuned\n\n{_linked(source)}, trained: {products}, as they were before."
+        head = f"# {name}, fine-tuned\n\n{linked(source)}, trained: {products}, as they were before."
         columns = "dense"
     else:
-        head = f"# {name}, factorized ({titles})\n\nA smaller {_linked(source)}: {products}, by factcli {__version__}."
+        head = f"# {name}, factorized ({titles})\n\nA smaller {linked(source)}: {products}, by factcli {__version__}."
         columns = "before"
     papers = [f"- {structures[kind].title}: {structures[kind].paper}" for kind in kinds]
     if recipe is not None:
         papers.append(f"- {criteria[recipe.criterion].title}: {criteria[recipe.criterion].paper}")
+    vocabulary = tokens(source)
     text = f"""{BEGIN}
 {head}
 {_UNTRAINED if training is None else ""}
@@ -71,7 +72,7 @@ def make_card(
 |---|---|---|---|
 | parameters | {format_count(before)} | {format_count(after)} | {after / before:.1%} |
 | of the targeted matrices | {format_count(plan.targets_before)} | {format_count(plan.targets_after)} | {kept:.1%} |
-| bytes of the weights | {sizes[0]:,} | {sizes[1]:,} | {sizes[1] / sizes[0]:.1%} |
+| bytes of the weights | {sizes[0]:,} | {sizes[1]:,} | {sizes[1] / sizes[0]:.1%} |{vocabulary}
 
 {RESULTS[0]}
 {RESULTS[1]}
@@ -91,18 +92,18 @@ tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_
 The revision pins weights and code: take a commit from this repository's history. A directory needs none.
 
 {_code(plan)}
-{_own_code(source)}
+{own_code(source)}
 ## Limits
 
 It inherits the limits and biases of its base model. Numbers above hold for the data they name; elsewhere, and for rare
 inputs above all, measure it beside the base model before you rely on it.
 
-{_made(source, recipe, made_with, command, training)}
+{made(source, recipe, made_with, command, training)}
 
 {chr(10).join(papers)}
 {END}
 """
-    return join_card(_metadata(source, kinds, auto_class), text)
+    return join_card(metadata(source, kinds, auto_class), text)
 
 
 def _code(plan: "Plan") -> str:
@@ -117,43 +118,15 @@ network and start no process. The weights are safetensors."""
     return text
 
 
-def dense_card(
-    source: Model,
-    auto_class: str,
-    made_with: dict[str, Any],
-    task: str,
-    command: Sequence[str],
-    training: dict[str, Any],
-) -> str:
-    """README.md of a model that was trained and not factorized; the rest as for make_card."""
-    text = f"""{BEGIN}
-# {source.provenance()["model"]}, fine-tuned on {task}
-
-{_linked(source)}, fine-tuned on {task}. No matrix is factorized.
-{_own_code(source)}
-{RESULTS[0]}
-{RESULTS[1]}
-{SPEED[0]}
-{SPEED[1]}
-
-## Load
-
-```python
-from transformers import {auto_class}, AutoTokenizer
-
-name, revision = "{NAME}", "{REVISION}"
-model = {auto_class}.from_pretrained(name, revision=revision)
-tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-```
-
-{_made(source, None, made_with, command, training)}
-{END}
-"""
-    metadata = _metadata(source, [], auto_class)
-    return join_card(metadata | ({"base_model_relation": "finetune"} if "base_model" in metadata else {}), text)
+def tokens(source: Model) -> str:
+    """A row on the vocabulary, where it was made smaller."""
+    if source.origin is None:
+        return ""
+    before, after = source.origin.rows, source.rows
+    return f"\n| tokens of the vocabulary | {before:,} | {after:,} | {after / before:.1%} |"
 
 
-def _made(
+def made(
     source: Model,
     recipe: Recipe | None,
     made_with: dict[str, Any],
@@ -164,7 +137,9 @@ def _made(
     steps = "\n".join(f"{number}. {step}" for number, step in enumerate(made_with.get("steps", ()), 1))
     values = (recipe.to_dict() if recipe else {}) | ({"training": training} if training else {})
     names = ", ".join(
-        f"`{made_with[key]}`" for key in ("train", "validation", "data", "calibration") if f"{key}_sha256" in made_with
+        f"`{made_with[key]}`"
+        for key in ("train", "validation", "data", "calibration", "vocabulary")
+        if f"{key}_sha256" in made_with
     )
     local = [
         *([] if source.repo_id else [f"MODEL is the directory `{source.provenance()['model']}`"]),
@@ -190,28 +165,29 @@ def _made(
 {_provenance(made_with)}"""
 
 
-def _metadata(source: Model, methods: list[str], auto_class: str) -> dict[str, Any]:
+def metadata(source: Model, methods: list[str], auto_class: str) -> dict[str, Any]:
+    """The metadata of a card: what is carried over of the source's, and ours; `methods` are of what is factorized."""
     card = source.path / "README.md"
     try:
         found, _ = split_card(card.read_text(encoding="utf-8")) if within(source.path, card.name) else ({}, "")
     except (OSError, UnicodeDecodeError):
         found = {}  # a source without a readable card has no metadata to carry over
-    metadata = carried(found) | ({"base_model": source.repo_id} if source.repo_id else {})
-    if "pipeline_tag" not in metadata and auto_class in _PIPELINES:
-        metadata["pipeline_tag"] = _PIPELINES[auto_class]
+    values = carried(found) | ({"base_model": source.repo_id} if source.repo_id else {})
+    if "pipeline_tag" not in values and auto_class in _PIPELINES:
+        values["pipeline_tag"] = _PIPELINES[auto_class]
     tags = ["factcli", *(["factorized", "compressed", *methods] if methods else [])]
     library = "sentence-transformers" if (source.path / "modules.json").is_file() else "transformers"
-    return metadata | {"library_name": library, "tags": tags}
+    return values | {"library_name": library, "tags": tags}
 
 
-def _own_code(source: Model) -> str:
+def own_code(source: Model) -> str:
     """What runs beside factcli's files and what of the source is left out, as a paragraph; empty where nothing is."""
     found = survey_directory(source.path, source.name, source.trusted)
     sentences = []
     if found.code:
         files = ", ".join(f"`{name}` ({of})" for name, of in found.code.items())
         sentences.append(
-            f"With `trust_remote_code=True` also runs what came with {_linked(source)}, and does what its authors "
+            f"With `trust_remote_code=True` also runs what came with {linked(source)}, and does what its authors "
             f"wrote, so read it first: {files}."
         )
     for place, of in found.elsewhere.items():
@@ -223,7 +199,8 @@ def _own_code(source: Model) -> str:
     return f"\n{' '.join(sentences)}\n" if sentences else ""
 
 
-def _linked(source: Model) -> str:
+def linked(source: Model) -> str:
+    """The source's name, with a link where it is on the Hub."""
     name: str = source.provenance()["model"]
     return f"[{name}](https://huggingface.co/{name})" if source.repo_id else f"`{name}`"
 

@@ -24,7 +24,8 @@ def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **ask
         plan_table(result)
     elif not quiet:
         totals(result)
-        console.note(f"Relative error {result['error']:.4f}; {result['seconds']} s.")
+        error = "" if result["error"] is None else f"Relative error {result['error']:.4f}; "
+        console.note(f"{error}{result['seconds']} s.")
     if result.get("runtimes") and not quiet:
         exported(result["runtimes"])
     if not dry_run:

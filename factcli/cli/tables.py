@@ -43,8 +43,9 @@ def show(table: Table) -> None:
 
 def plan_table(result: dict[str, Any]) -> None:
     """The layers of a plan, then its totals, on stdout."""
-    layers_table(result["layers"])
-    Console().print()
+    if result["layers"]:
+        layers_table(result["layers"])
+        Console().print()
     totals(result)
 
 
@@ -62,6 +63,9 @@ def layers_table(layers: list[dict[str, Any]]) -> None:
 def totals(result: dict[str, Any]) -> None:
     """Both ratios, whole model and targets, and bytes, on stdout."""
     out = Console(soft_wrap=True, highlight=False)
+    if "vocabulary" in result:
+        before, after = result["vocabulary"]["before"], result["vocabulary"]["after"]
+        out.print(f"{'tokens':8} {before:,} -> {after:,} ({after / before:.1%})")
     for name, key in (("model", "parameters"), ("targets", "targets")):
         before, after = result[key]["before"], result[key]["after"]
         out.print(f"{name:8} {format_count(before)} -> {format_count(after)} parameters ({after / before:.1%})")

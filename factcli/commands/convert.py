@@ -2,16 +2,22 @@
 
 import time
 from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..calibration.data import hub_data
+from ..calibration.gather import Progress
 from ..calibration.measure import options_of
-from ..compress.exporting import export_factorized
+from ..compress.exporting import export_dense, export_factorized
 from ..compress.measured import Measured, measure, needs_weights
 from ..compress.plan import Plan
-from ..compress.planning import check_feasible, describe, load_for, plan_for
+from ..compress.planning import check_feasible, describe, describe_dense, load_for, plan_for
 from ..files.outputs import Output, inputs
 from ..models.devices import pick_device
+from ..models.loading import Loaded
 from ..models.model import Model, find_model
 from ..notes import note
 from ..publishing.publish import Publishing
@@ -24,14 +30,16 @@ from ..recipe.registry import criteria
 from ..recipe.rules import refuse_idle
 from ..recipe.values import format_count
 from ..runtimes.make import Written
-from ..runtimes.shipping import read_shipping
+from ..runtimes.shipping import Shipment, read_shipping
+from ..vocabulary.trimming import trimmed
 from .unchanged import unchanged
 
 
 @answers(CONVERT)
 @unchanged()
 def convert(asked: Asked) -> dict[str, Any]:
-    """Factorize a model (a directory or Hub id) under a budget and save the result to `output`.
+    """Factorize a model (a directory or Hub id) under a budget and save the result to `output`; with `vocabulary` the
+    tokens that texts do not use go first, and without a budget nothing else does.
 
     `progress` is called with (done, total, name) after each target. With `dry_run` it plans only, and writes nothing;
     from config.json alone where neither criterion nor allocation look at weights.
@@ -41,7 +49,7 @@ def convert(asked: Asked) -> dict[str, Any]:
         relative Frobenius error over all targets, the square root of the summed squares). A criterion that needs data
         adds `calibration` (examples, tokens, seconds, cached, bytes) and `metric_error`, the same error in its own
         norm; `notes` are sentences for the user. With `format`, `runtimes` are the files that `export` would have
-        written.
+        written; with `vocabulary`, `vocabulary` is what `vocabulary.trimming.Trim` says.
 
     Raises:
         UsageError: Options that do not fit together, or have no effect.
@@ -54,8 +62,8 @@ def convert(asked: Asked) -> dict[str, Any]:
     refuse_idle(PUBLISHING, vars(hub), asked.flags(running.Publishing))
     recipe, shipment = read_shipping(asked, data_dir)
     note_training(making.config)
-    _ = recipe.budget  # refused here if it is not exactly one
-    looks = needs_weights(recipe)
+    if recipe.factorizes:
+        _ = recipe.budget  # refused here if it is not exactly one
     data = hub_data(options_of(recipe, data_dir)) if criteria[recipe.criterion].needs else None
     if data is not None:
         recipe = recipe.but(data_revision=data[1])
@@ -63,7 +71,7 @@ def convert(asked: Asked) -> dict[str, Any]:
     if model is None:
         model, revision = source_of_recipe(making.config, revision), None
     read = inputs(("the source", model), ("--data-dir", data_dir), ("--calibration", recipe.calibration),
-                  ("the recipe", making.config))  # fmt: skip
+                  ("--vocabulary", recipe.vocabulary), ("the recipe", making.config))  # fmt: skip
     with ExitStack() as held:
         place: Output | None = None
         files: list[Written] = []
@@ -71,37 +79,67 @@ def convert(asked: Asked) -> dict[str, Any]:
             place = Output(making.output, making.overwrite, read)
             held.enter_context(place.held())
         publishing = Publishing.asked(hub.push_to_hub and not dry_run, hub.hub_model_id, hub.private, making.output)
-        source = find_model(model, revision, origin.trust_remote_code, weights=looks or not dry_run)
+        whole = not dry_run or needs_weights(recipe) or recipe.vocabulary is not None
+        source = find_model(model, revision, origin.trust_remote_code, weights=whole)
         if not dry_run or source.repo_id is None:
             taken = source.files
             for sentence in () if dry_run else taken.notes():
                 note(sentence)
+        smaller: dict[str, Any] = {}
+        if recipe.vocabulary is not None:
+            source, trim = held.enter_context(trimmed(source, recipe, place))
+            smaller = {"vocabulary": trim.to_json()}
         device = pick_device(asked.of(running.Device).device)
-        loaded = measured = None
-        if looks:
-            check_feasible(source, recipe)
-            loaded = load_for(source, recipe)
-            measured = measure(source, loaded, recipe, data_dir=data_dir, device=device, progress=progress)
-        plan = plan_for(source, recipe, loaded, measured, device)
-        result = describe(source, recipe, plan) | (_about(measured) if measured else {})
+        loaded, measured, plan = _planned(source, recipe, data_dir, device, progress)
+        result = _described(source, recipe, plan, measured) | smaller
         if dry_run:
             if source.weights is None:
                 note(f"Sizes are those of config.json: the weights of {source.name} are not here, and may hold more.")
             return result
-        place = place or Output(default_output(source, recipe, plan), making.overwrite, read)
-        errors = export_factorized(
-            source, recipe, plan, place, loaded, measured, data_dir=data_dir, device=device, progress=progress,
-            then=lambda work: files.extend(shipment.write(work, place, source.trusted) if shipment else ()),
-        )  # fmt: skip
+        place = place or Output(default_output(source, recipe, result), making.overwrite, read)
+        errors, ship = None, partial(_ship, shipment, place, source.trusted, files)
+        if plan is None:
+            export_dense(source, recipe, place, then=ship)
+        else:
+            errors = export_factorized(
+                source, recipe, plan, place, loaded, measured, data_dir=data_dir, device=device, progress=progress,
+                then=ship,
+            )  # fmt: skip
     pushed = publishing.publish(place.given) if publishing else None
     return result | {
         "output": str(place.given),
         "seconds": round(time.perf_counter() - started, 2),
-        "error": errors.frobenius,
-        **({"metric_error": errors.own} if measured and measured.calibration else {}),
+        "error": errors.frobenius if errors else None,
+        **({"metric_error": errors.own} if errors and measured and measured.calibration else {}),
         **({"runtimes": [file.to_json() for file in files]} if shipment else {}),
         "pushed": pushed,
     }
+
+
+def _planned(
+    source: Model, recipe: Recipe, data_dir: str | Path | None, device: torch.device, progress: Progress | None
+) -> tuple[Loaded | None, Measured | None, Plan | None]:
+    """The model and its norms, where planning looks at them, and the plan, where there is anything to factorize."""
+    if not recipe.factorizes:
+        return None, None, None
+    loaded = measured = None
+    if needs_weights(recipe):
+        check_feasible(source, recipe)
+        loaded = load_for(source, recipe)
+        measured = measure(source, loaded, recipe, data_dir=data_dir, device=device, progress=progress)
+    return loaded, measured, plan_for(source, recipe, loaded, measured, device)
+
+
+def _described(source: Model, recipe: Recipe, plan: Plan | None, measured: Measured | None) -> dict[str, Any]:
+    """Sizes and plan; of a model with a smaller vocabulary alone there is no plan."""
+    if plan is None:
+        return describe_dense(source, recipe)
+    return describe(source, recipe, plan) | (_about(measured) if measured else {})
+
+
+def _ship(shipment: Shipment | None, place: Output, trusted: bool, files: list[Written], work: Path) -> None:
+    """Write the files for runtimes, if any are asked for, beside the whole model in `work`."""
+    files.extend(shipment.write(work, place, trusted) if shipment else ())
 
 
 def _about(measured: Measured) -> dict[str, Any]:
@@ -110,7 +148,8 @@ def _about(measured: Measured) -> dict[str, Any]:
     return ({"calibration": calibration} if calibration else {}) | ({"notes": measured.notes} if measured.notes else {})
 
 
-def default_output(source: Model, recipe: Recipe, plan: Plan) -> str:
+def default_output(source: Model, recipe: Recipe, result: dict[str, Any]) -> str:
     """`<name>-<method>-<size>`, without dots, which some loaders cannot take."""
     name = source.provenance()["model"].split("/")[-1]
-    return f"{name}-{recipe.method}-{format_count(plan.parameters_after)}".replace(".", "_")
+    what = recipe.method if recipe.factorizes else "vocabulary"
+    return f"{name}-{what}-{format_count(result['parameters']['after'])}".replace(".", "_")

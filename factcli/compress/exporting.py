@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from ..card import story
-from ..card.provenance import calibrated_on, made_with, model_argument
+from ..card.dense import trimmed_card
+from ..card.provenance import calibrated_on, chosen_by, made_with, model_argument
 from ..card.write import make_card
 from ..files.outputs import Output
 from ..models.export import auto_class, write_model
@@ -19,7 +20,7 @@ from ..recipe.values import TASKS
 from .factorize import Errors, Progress, factorize
 from .measured import Measured
 from .plan import Plan
-from .planning import describe, load_for, saved_dtype, target_dtypes
+from .planning import describe, describe_dense, load_for, saved_dtype, target_dtypes
 
 
 def export_factorized(
@@ -43,14 +44,14 @@ def export_factorized(
         dtypes = target_dtypes(source.outline_in(saved_dtype(source, recipe)).model, plan)
         where = device or torch.device("cpu")
         errors = factorize(loaded.model, plan.factorized, recipe, where, progress, measured, dtypes)
-        steps = [story.factorized(source.provenance()["model"], recipe)]
-        about = made_with(source, recipe, calibrated_on(recipe, data_dir), steps)
+        steps = [*vocabulary_steps(source, recipe), story.factorized(source.provenance()["model"], recipe)]
+        about = made_with(source, recipe, calibrated_on(recipe, data_dir) | chosen_by(recipe), steps)
         sizes = describe(source, recipe, plan)["bytes"]
         texts = {
             FILE_NAME: dump_recipe(recipe, about, trained=read_trained(source.path).to_dict()),
             "README.md": make_card(
                 source, recipe, plan, auto_class(source, source.model_class), (sizes["before"], sizes["after"]), about,
-                _command(source, recipe, data_dir),
+                command_of(source, recipe, data_dir),
             ),
         }  # fmt: skip
         write_model(work, loaded, source, plan, texts, dtype=recipe.dtype)
@@ -59,7 +60,32 @@ def export_factorized(
     return errors
 
 
-def _command(source: Model, recipe: Recipe, data_dir: str | Path | None) -> list[str]:
+def export_dense(source: Model, recipe: Recipe, place: Output, then: Callable[[Path], None] | None = None) -> None:
+    """Write the model of `source`, whose vocabulary is smaller and no matrix factorized, to `place`; the rest as for
+    `export_factorized`."""
+    with place.new() as work:
+        steps = vocabulary_steps(source, recipe)
+        about = made_with(source, recipe, chosen_by(recipe), steps)
+        sizes = describe_dense(source, recipe)
+        (before, after), (first, last) = (sizes[key].values() for key in ("parameters", "bytes"))
+        card = trimmed_card(
+            source, recipe, auto_class(source, source.model_class), ((before, after), (first, last)), about,
+            command_of(source, recipe, None),
+        )  # fmt: skip
+        texts = {FILE_NAME: dump_recipe(recipe, about, trained=read_trained(source.path).to_dict()), "README.md": card}
+        write_model(work, source.load(), source, None, texts, dtype=recipe.dtype)
+        if then is not None:
+            then(work)
+
+
+def vocabulary_steps(source: Model, recipe: Recipe) -> list[str]:
+    """The sentence on a vocabulary that was made smaller before anything else."""
+    if source.origin is None:
+        return []
+    return [story.trimmed(source.provenance()["model"], recipe, source.origin.rows, source.rows)]
+
+
+def command_of(source: Model, recipe: Recipe, data_dir: str | Path | None) -> list[str]:
     """What repeats a conversion, beside the recipe file that it wrote."""
     data = ["--data-dir", "GLUE"] if data_dir is not None and recipe.calibration in TASKS else []
     trust = ["--trust-remote-code"] if source.trusted else []

@@ -38,7 +38,12 @@ def plan_for(
     )  # fmt: skip
     if source.weights is None:
         return plan
-    return replace(plan, parameters_before=source.weights.parameters, rest=parameters - plan.targets_before)
+    return replace(plan, parameters_before=whole(source).stored.parameters, rest=parameters - plan.targets_before)
+
+
+def whole(source: Model) -> Model:
+    """The model as it came, with all of its vocabulary."""
+    return source.origin or source
 
 
 def check_feasible(source: Model, recipe: Recipe) -> None:
@@ -57,7 +62,7 @@ def describe(source: Model, recipe: Recipe, plan: Plan) -> dict[str, Any]:
         after += (layer.parameters - m * n) * dtypes[layer.name].itemsize
     after += sum(structures[layer.structure].made(recipe).index_bytes(layer.shape) for layer in plan.factorized)
     if source.weights is not None:
-        before = source.weights.bytes
+        before = whole(source).stored.bytes
         after += sum(source.weights.tensors[name].bytes for name in meta.extra)
     return {
         "model": source.name,
@@ -67,6 +72,21 @@ def describe(source: Model, recipe: Recipe, plan: Plan) -> dict[str, Any]:
         **plan.totals(),
         "bytes": {"before": before, "after": after},
         "layers": [layer.shown() for layer in plan.layers],
+    }
+
+
+def describe_dense(source: Model, recipe: Recipe) -> dict[str, Any]:
+    """The same where no matrix is factorized and only the vocabulary is smaller."""
+    meta = source.outline_in(saved_dtype(source, recipe))
+    state = meta.written() | meta.extra
+    targets = sum(target.size for target in source.targets())
+    return {
+        "model": source.name,
+        **dict.fromkeys(("method", "criterion", "allocation")),
+        "parameters": {"before": whole(source).stored.parameters, "after": sum(t.numel() for t in state.values())},
+        "targets": {"before": targets, "after": targets},
+        "bytes": {"before": whole(source).stored.bytes, "after": sum(t.nbytes for t in state.values())},
+        "layers": [],
     }
 
 

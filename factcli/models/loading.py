@@ -91,14 +91,14 @@ def load_meta(source: Model, dtype: torch.dtype | None = None) -> Loaded:
 
 def _same_in_files(weights: Weights, tied: str, kept: str, base: str, dtype: torch.dtype) -> bool:
     """Whether two tensors that the configuration ties are one, or equal, in the files."""
-    found = [next((n for n in _spellings(name, base) if n in weights.tensors), None) for name in (tied, kept)]
+    found = [next((n for n in spellings(name, base) if n in weights.tensors), None) for name in (tied, kept)]
     if None in found or weights.tensors[str(found[0])].shape != weights.tensors[str(found[1])].shape:
         return True
     a, b = weights.read({str(n) for n in found}).values()
     return torch.equal(a.to(dtype), b.to(dtype))
 
 
-def _spellings(name: str, base: str) -> tuple[str, str, str]:
+def spellings(name: str, base: str) -> tuple[str, str, str]:
     """How a tensor may be called in a file: with the base model's name before it, or without."""
     return name, base + name, name.removeprefix(base)
 
@@ -108,7 +108,7 @@ def _fitting(source: Model, model: PreTrainedModel, info: dict[str, Any]) -> tup
     loaded them. Raises FactcliError where they do not belong to the configuration."""
     stored, state = source.stored, model.state_dict()
     base = f"{model.base_model_prefix}."
-    own = {n for name in state for n in _spellings(name, base)}
+    own = {n for name in state for n in spellings(name, base)}
     for name, tensor in stored.tensors.items():
         if tensor.dtype not in FLOATS and name in own and _of(state, name, base).is_floating_point():
             raise FactcliError(
@@ -149,7 +149,7 @@ def _fitting(source: Model, model: PreTrainedModel, info: dict[str, Any]) -> tup
 
 
 def _of(state: dict[str, Tensor], name: str, base: str) -> Tensor:
-    return next(state[n] for n in _spellings(name, base) if n in state)
+    return next(state[n] for n in spellings(name, base) if n in state)
 
 
 def _renamed(name: str) -> str:

@@ -38,7 +38,8 @@ class Model:
 
     `model_class` is the native class of a dense model, ours of a factorized one. `repo_id` and `revision` (a commit)
     are set where it came from the Hub; `trusted` says that code of its own may be run, and taken into an export.
-    `weights` are what its files hold, None where they were not asked for and are not here.
+    `weights` are what its files hold, None where they were not asked for and are not here. `origin` is the model that
+    this one is, with a smaller vocabulary and in a place of its own.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Model:
     revision: str | None = None
     trusted: bool = False
     weights: Weights | None = None
+    origin: "Model | None" = None
 
     @property
     def factorized(self) -> bool:
@@ -137,9 +139,15 @@ class Model:
         return found
 
     @property
+    def rows(self) -> int:
+        """Of its table of tokens, as far as it has one."""
+        table: Any = self.outline.model.get_input_embeddings()
+        return len(table.weight)
+
+    @property
     def digest(self) -> str:
         """Of weights, configuration and code; of a model of the Hub its commit, which says the same."""
-        if self.repo_id and self.revision:
+        if self.repo_id and self.revision and self.origin is None:
             return f"{self.repo_id}@{self.revision}"
         files = [*self.stored.files, *sorted(self.path.glob("*.py"))]
         return digest_of_values([json.dumps(self.raw, sort_keys=True), digest_of_files(files)])
@@ -151,6 +159,8 @@ class Model:
 
     def provenance(self) -> dict[str, Any]:
         """Where it came from, without paths of this machine."""
+        if self.origin is not None:
+            return self.origin.provenance()
         if self.repo_id:
             return {"model": self.repo_id, "revision": self.revision}
         return {"model": Path(os.path.abspath(self.path)).name, "revision": None}

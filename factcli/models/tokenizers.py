@@ -15,7 +15,7 @@ CONFIG = "tokenizer_config.json"
 GENERIC, _GENERIC_5 = "PreTrainedTokenizerFast", "TokenizersBackend"  # one class; 4.57 knows the first name only
 # A DistilBERT takes no token types, which the class that transformers 5 maps it to gives.
 _BY_TYPE = {"distilbert": "DistilBertTokenizer"}
-_SAMPLES = ("A café for 1,234 people; don't ask why (yet).", "  two  spaces\tand\na line", "中文 и кириллица 🙂 <s>")
+SAMPLES = ("A café for 1,234 people; don't ask why (yet).", "  two  spaces\tand\na line", "中文 и кириллица 🙂 <s>")
 
 
 def name_classes(work: Path, kind: str, config: dict[str, Any]) -> None:
@@ -75,7 +75,7 @@ def load(folder: Path, config: PretrainedConfig, trusted: bool) -> PreTrainedTok
 def _agree(a: PreTrainedTokenizerBase, b: PreTrainedTokenizerBase | None) -> bool:
     if b is None:
         return False
-    for text in _SAMPLES:
+    for text in SAMPLES:
         try:
             ids = a(text, verbose=False)["input_ids"]
         except Exception:  # it wants more than a text, such as boxes

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from .fields import declared
 from .registry import allocations, criteria, schedules, structures
 from .rules import Rule, Values, of_owners, unless
 from .values import TASKS
@@ -15,12 +16,30 @@ def is_file(name: Any) -> bool:
     return name is not None and Path(name).expanduser().is_file()
 
 
+_BUDGETS = ("params", "keep", "rank")
+_FACTORIZING = (
+    "method", "criterion", "allocation", "compensation", "force_rank", "rank_multiple", "calibration",
+    "calibration_samples", "data_revision", "max_length", "fisher", "label_column", "include", "exclude", "seed",
+    "data_dir",
+)  # fmt: skip
+
+
+def _unfactorized(v: Values) -> str | None:
+    """Why options of a factorization have no effect where the vocabulary alone is made smaller."""
+    alone = v.get("vocabulary") is not None and all(v[name] is None for name in _BUDGETS)
+    return unless(not alone, "with --vocabulary alone, which factorizes nothing")
+
+
 def _criterion(v: Values) -> Any:
     return criteria[v["criterion"]]
 
 
 def _with_criterion(v: Values) -> str:
     return f"with --criterion {v['criterion']}"
+
+
+def _with_task(v: Values) -> str:
+    return f"with --calibration {v['calibration']}, a task of GLUE"
 
 
 def _criteria(method: str) -> str:
@@ -33,15 +52,21 @@ def _mixes(schedule: str | None) -> bool:
 
 OF_DATA = (
     Rule(
-        ("max_length", "text_column", "label_column", "data_dir", "data_revision"),
+        ("max_length", "label_column", "data_dir", "data_revision"),
         lambda v: unless(v["calibration"] is not None, "without --calibration"),
         "name data to calibrate on",
     ),
     Rule(
-        ("text_column", "label_column"),
-        lambda v: unless(v["calibration"] not in TASKS, f"with --calibration {v['calibration']}, a task of GLUE"),
+        ("text_column",),
+        lambda v: unless(v["calibration"] is not None or v.get("vocabulary") is not None, "without --calibration"),
+        "name data to calibrate on",
+    ),
+    Rule(
+        ("text_column",),
+        lambda v: unless(v["calibration"] not in TASKS or v.get("vocabulary") is not None, _with_task(v)),
         by=("calibration",),
     ),
+    Rule(("label_column",), lambda v: unless(v["calibration"] not in TASKS, _with_task(v)), by=("calibration",)),
     Rule(
         ("label_column",),
         lambda v: unless(v["fisher"] == "empirical", f"with --fisher {v['fisher']}, which reads no labels"),
@@ -68,7 +93,14 @@ OF_DATA = (
 
 def of_recipes() -> tuple[Rule, ...]:
     """Of the values of a recipe, and the data_dir of the command."""
+    owned = [
+        name for kind in (structures, criteria, allocations) for one in kind for name in declared(kind[one].options)
+    ]
     return (
+    Rule(
+        ("vocabulary_size",), lambda v: unless(v["vocabulary"] is not None, "without --vocabulary"), "give --vocabulary"
+    ),
+    Rule((*_FACTORIZING, *owned), _unfactorized, "give a budget: --params, --keep or --rank"),
     *of_owners("method", structures),
     Rule(
         ("force_rank",),
@@ -91,9 +123,16 @@ def of_recipes() -> tuple[Rule, ...]:
         ("criterion",),
     ),
     Rule(
-        ("calibration", "calibration_samples", "max_length", "fisher", "text_column", "label_column", "data_dir",
-         "data_revision"),
+        ("calibration", "calibration_samples", "max_length", "fisher", "label_column", "data_dir", "data_revision"),
         lambda v: unless(_criterion(v).reads_data(), _with_criterion(v) + ", which looks at no data"),
+        _criteria("reads_data"),
+        ("criterion",),
+    ),
+    Rule(
+        ("text_column",),
+        lambda v: unless(
+            _criterion(v).reads_data() or v["vocabulary"] is not None, _with_criterion(v) + ", which looks at no data"
+        ),
         _criteria("reads_data"),
         ("criterion",),
     ),

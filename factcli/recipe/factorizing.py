@@ -66,6 +66,17 @@ class Texts(Options):
     label_column: str = option("label", "Column of labels, for --fisher empirical.", words=True)
 
 
+class Vocabulary(Options):
+    """Which tokens stay."""
+
+    panel: ClassVar[str] = "Vocabulary"
+
+    vocabulary: str | None = option(
+        None, "A file of texts: tokens that it does not use go, from model and tokenizer.", "every token stays"
+    )
+    vocabulary_size: int | None = option(None, "Tokens that stay.", "all that the texts use", ge=1)
+
+
 class Where(Options):
     """Which matrices."""
 
@@ -120,8 +131,9 @@ class Examined(Where, Texts):
     seed: int = SEED
 
 
-class Recipe(Saved, Tokens, Where, Texts, Size, Choices):
-    """One point in the grid of structure, criterion, allocation and budget, with the options that these own."""
+class Recipe(Saved, Tokens, Where, Texts, Vocabulary, Size, Choices):
+    """One point in the grid of structure, criterion, allocation and budget, with the options that these own; and the
+    vocabulary that the model is left with, before a factorization or without one."""
 
     registries = (structures, criteria, allocations)
 
@@ -138,6 +150,11 @@ class Recipe(Saved, Tokens, Where, Texts, Size, Choices):
             raise UsageError(
                 f"--rank is one rank for all: give --keep or --params with --allocation {self.allocation}."
             )
+
+    @property
+    def factorizes(self) -> bool:
+        """Whether there is anything beside the vocabulary to make smaller."""
+        return self.vocabulary is None or any(getattr(self, name) is not None for name in BUDGETS)
 
     @property
     def factorizes_embeddings(self) -> bool:
@@ -161,8 +178,9 @@ class Recipe(Saved, Tokens, Where, Texts, Size, Choices):
         values = dict(vars(self))
         useless = idle(of_recipes(), values)
         values["compensation"] = "sequential" if self.compensates else "none"
-        if is_file(self.calibration):
-            values["calibration"] = Path(str(self.calibration)).name
+        for name in ("calibration", "vocabulary"):
+            if is_file(values[name]):
+                values[name] = Path(str(values[name])).name
         quiet = {name for name, one in declared(type(self)).items() if one.about.quiet and values[name] == one.default}
         return {
             k: list(v) if isinstance(v, tuple) else v

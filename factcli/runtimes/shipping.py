@@ -55,7 +55,8 @@ def read_shipping(asked: Asked, data_dir: str | Path | None) -> tuple[Recipe, Sh
     texts: dict[str, Any] = {k: v for k, v in (read_recipe(config) | flags).items() if k in _TEXTS}
     criterion = flags.get("criterion") or read_recipe(config).get("criterion") or Recipe().criterion
     if how.precision == "int8" and not criteria[criterion].reads_data():
-        flags = {k: v for k, v in flags.items() if k not in _TEXTS}
+        shared = {"text_column"} if "vocabulary" in flags else set()
+        flags = {k: v for k, v in flags.items() if k not in _TEXTS or k in shared}
         recipe = make_recipe(config, flags)
     else:
         recipe = make_recipe(config, flags, data_dir)

@@ -16,6 +16,7 @@ from ..models.fit import LENGTH, Fit, find_fit
 from ..models.loading import bare_model, load_model
 from ..models.model import Model, find_model
 from .job import Job
+from .teacher_tokens import as_teacher, read_alike, renumbered
 
 INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 
@@ -33,7 +34,7 @@ class Weights:
 
 class Teacher:
     """A frozen model in evaluation mode whose outputs stand in the order of the student's; None where they are read.
-    `inputs` are what it takes of a batch."""
+    `inputs` are what it takes of a batch; `tokens` its ids of the student's (None: the same)."""
 
     def __init__(
         self,
@@ -41,8 +42,9 @@ class Teacher:
         order: Tensor | None,
         weights: Weights,
         inputs: frozenset[str] = INPUTS,
+        tokens: Tensor | None = None,
     ) -> None:
-        self.model, self.order, self.weights, self.inputs = model, order, weights, inputs
+        self.model, self.order, self.weights, self.inputs, self.tokens = model, order, weights, inputs, tokens
 
     def to(self, device: torch.device) -> None:
         """Move the model, if there is one."""
@@ -54,6 +56,8 @@ class Teacher:
         """Its output for a batch, with logits (B, K) as the student orders them, hidden states where they count."""
         assert self.model is not None
         given = {k: v for k, v in inputs.items() if k in self.inputs}
+        if self.tokens is not None:
+            given["input_ids"] = self.tokens.to(given["input_ids"].device)[given["input_ids"]]
         output = self.model(**given, **self.wanted)
         if self.order is not None:
             output.logits = output.logits[:, self.order.to(output.logits.device)]
@@ -82,7 +86,7 @@ def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Model, Teacher]
             f"The teacher {name} has a head for {head_size(source.config)} labels, the student for {students}: take "
             f"one that was trained on {job.task.name}."
         )
-    fit, inputs = _fit(job, source, name)
+    fit, inputs, tokens = _fit(job, source, name)
     a, b = source.config.get_text_config(), job.source.config.get_text_config()
     if source.config.is_encoder_decoder and (weights.hidden or weights.attention):
         raise FactcliError(
@@ -104,16 +108,16 @@ def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Model, Teacher]
     loaded = load_model(source, dtype=torch.float32)
     config = loaded.model.config.get_text_config()
     if fit.decoder or not fit.has(config.pad_token_id):
-        config.pad_token_id = job.fit.pad_id  # what the batches that it reads are padded with
+        (config.pad_token_id,) = as_teacher(tokens, [job.fit.pad_id])  # what the batches that it reads are padded with
     if weights.attention:
         loaded.model.set_attn_implementation("eager")
     loaded.model.train(False)
-    return source, Teacher(loaded.model.requires_grad_(False), order, weights, inputs)
+    return source, Teacher(loaded.model.requires_grad_(False), order, weights, inputs, tokens)
 
 
-def _fit(job: Job, source: Model, name: str) -> tuple[Fit, frozenset[str]]:
-    """Of the teacher, whose tokens, positions and padding must be those of the job's model, and what it takes of a
-    batch."""
+def _fit(job: Job, source: Model, name: str) -> tuple[Fit, frozenset[str], Tensor | None]:
+    """Of the teacher, whose tokens, positions and padding must be those of the job's model, what it takes of a batch,
+    and its ids of the tokens where these have others."""
     fit = find_fit(bare_model(source), source.tokenizer, f"The teacher {name}")
     longest = max((len(f["input_ids"]) for f in job.train), default=0)
     if fit.positions is not None and longest > fit.positions:
@@ -125,21 +129,24 @@ def _fit(job: Job, source: Model, name: str) -> tuple[Fit, frozenset[str]]:
     texts = encode(fit, sample, job.settings.max_length or LENGTH)
     fit.fill_empty(texts)
     own = job.validation_features[: len(texts)]
-    if [f["input_ids"] for f in texts] != [f["input_ids"] for f in own] or (
-        job.tokenizer.get_vocab() != fit.tokenizer.get_vocab()
-    ):
+    student, teacher = job.tokenizer.get_vocab(), fit.tokenizer.get_vocab()
+    tokens = renumbered(student, teacher)
+    alike = all(read_alike(tokens, f["input_ids"], t["input_ids"]) for f, t in zip(own, texts, strict=True))
+    if not alike or (tokens is None and student != teacher):
         raise FactcliError(f"The teacher {name} has another tokenizer than {job.source.name}: take one with the same.")
-    fit.check_ids([f["input_ids"] for f in job.train])
+    fit.check_ids([as_teacher(tokens, f["input_ids"]) for f in job.train])
     if job.fit.side != fit.side:
         raise FactcliError(f"The teacher {name} wants padding on another side than {job.source.name}: take another.")
     for given, of_student in zip(texts, own, strict=True):
         types = given.get("token_type_ids")
+        if len(given["input_ids"]) != len(of_student["input_ids"]):  # the student reads smaller pieces
+            continue
         if types is not None and types != of_student.get("token_type_ids", [0] * len(types)):
             raise FactcliError(
                 f"The teacher {name} reads the texts of a pair with other token types than {job.source.name}: take one "
                 "whose tokenizer gives the same."
             )
-    return fit, frozenset({"input_ids", *texts[0]} | ({"attention_mask"} if fit.masked else set()))
+    return fit, frozenset({"input_ids", *texts[0]} | ({"attention_mask"} if fit.masked else set())), tokens
 
 
 def distillation_loss(

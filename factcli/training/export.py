@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from ..card.dense import dense_card
 from ..card.provenance import calibrated_on, made_with, model_argument, trained_on
 from ..card.results import update_results
-from ..card.write import dense_card, make_card
+from ..card.write import make_card
 from ..compress.plan import Plan
 from ..files.atomic import write_json
 from ..files.digests import digest_of_files

@@ -24,6 +24,10 @@ from .run import check_reporter, in_bfloat16, processes
 from .schedules import schedule_that, schedules
 from .setup import schedule_of
 
+_VOCABULARY = (
+    "--vocabulary is for 'factcli convert': convert with it first, then fine-tune what that wrote, without it."
+)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -90,6 +94,8 @@ def _recipe(asked: Asked, making: running.Making, settings: Settings) -> Recipe 
     if not wanted:
         return None
     recipe = make_recipe(making.config, flags)
+    if recipe.vocabulary is not None and (flags.keys() & {"vocabulary", "vocabulary_size"} or not recipe.factorizes):
+        raise UsageError(_VOCABULARY)
     _ = recipe.budget  # refused here if it is not exactly one
     return recipe
 
@@ -117,6 +123,8 @@ def fitted(request: Request, source: Model, data_dir: str | Path | None) -> tupl
     if source.factorized:
         _check_factorized(source, request)
         recipe = None
+    elif recipe is not None and recipe.vocabulary is not None:
+        raise UsageError(_VOCABULARY)
     elif recipe is None and settings.schedule is not None:
         raise UsageError("--schedule is for factorizing: give --method and a budget with it.")
     if settings.prune is not None:

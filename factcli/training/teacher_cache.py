@@ -63,7 +63,9 @@ def cached(teacher: Teacher, source: Model, job: Job, device: torch.device) -> T
         raise UsageError(f"--teacher-cache is for models that know what is padding, unlike {job.source.name}.")
     examples = [Example(tuple(f["input_ids"]), _types(f), None) for f in job.train]
     order = None if teacher.order is None else teacher.order.tolist()
-    name = fingerprint(source, examples, (), {"order": order, "hidden": bool(teacher.weights.hidden)})
+    settings = {"order": order, "hidden": bool(teacher.weights.hidden)}
+    settings |= {"tokens": teacher.tokens.tolist()} if teacher.tokens is not None else {}
+    name = fingerprint(source, examples, (), settings)
     found = find(KIND, name)
     if found is None:
         with making(KIND, name) as kept:
