@@ -24,9 +24,7 @@ from .run import check_reporter, in_bfloat16, processes
 from .schedules import schedule_that, schedules
 from .setup import schedule_of
 
-_VOCABULARY = (
-    "--vocabulary is for 'factcli convert': convert with it first, then fine-tune what that wrote, without it."
-)
+_FIRST = "{} is for 'factcli convert': convert with it first, then fine-tune what that wrote, without it."
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,9 @@ def _recipe(asked: Asked, making: running.Making, settings: Settings) -> Recipe 
         return None
     recipe = make_recipe(making.config, flags)
     if recipe.vocabulary is not None and (flags.keys() & {"vocabulary", "vocabulary_size"} or not recipe.factorizes):
-        raise UsageError(_VOCABULARY)
+        raise UsageError(_FIRST.format("--vocabulary"))
+    if recipe.factorizes_embeddings and "embeddings" in flags:
+        raise UsageError(_FIRST.format("--embeddings factorize"))
     _ = recipe.budget  # refused here if it is not exactly one
     return recipe
 
@@ -124,7 +124,9 @@ def fitted(request: Request, source: Model, data_dir: str | Path | None) -> tupl
         _check_factorized(source, request)
         recipe = None
     elif recipe is not None and recipe.vocabulary is not None:
-        raise UsageError(_VOCABULARY)
+        raise UsageError(_FIRST.format("--vocabulary"))
+    elif recipe is not None and recipe.factorizes_embeddings:
+        raise UsageError(_FIRST.format("--embeddings factorize"))
     elif recipe is None and settings.schedule is not None:
         raise UsageError("--schedule is for factorizing: give --method and a budget with it.")
     if settings.prune is not None:
