@@ -44,7 +44,7 @@ VERSIONS = (
     ),
     (
         "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
-        "35a84d951c2a3a1db356c940fb1197e66ab0c61783028e96398c63972d3d306f",
+        "d05607801817612046293fe6aaf5b4fae960bc16e8cd611a5f74936a142703a3",
     ),
 )
 # The same of the modules of further layers, each by itself.
