@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import __version__
-from ..recipe.factorizing import BUDGETS, Recipe
+from ..recipe.factorizing import Recipe
+from ..recipe.values import BUDGETS
 
 
 def factorized(name: str, recipe: Recipe) -> str:

@@ -12,6 +12,7 @@ from ..calibration.data import hub_data
 from ..calibration.gather import Progress
 from ..calibration.measure import options_of
 from ..compress.exporting import export_dense, export_factorized
+from ..compress.file_size import MEGABYTE, FileSize, file_size
 from ..compress.measured import Measured, measure, needs_weights
 from ..compress.plan import Plan
 from ..compress.planning import check_feasible, describe, describe_dense, load_for, plan_for
@@ -90,21 +91,33 @@ def convert(asked: Asked) -> dict[str, Any]:
             source, trim = held.enter_context(trimmed(source, recipe, place))
             smaller = {"vocabulary": trim.to_json()}
         device = pick_device(asked.of(running.Device).device)
-        loaded, measured, plan = _planned(source, recipe, data_dir, device, progress)
-        result = _described(source, recipe, plan, measured) | smaller
-        if dry_run:
-            if source.weights is None:
-                note(f"Sizes are those of config.json: the weights of {source.name} are not here, and may hold more.")
-            return result
-        place = place or Output(default_output(source, recipe, result), making.overwrite, read)
-        errors, ship = None, partial(_ship, shipment, place, source.trusted, files)
-        if plan is None:
-            export_dense(source, recipe, place, then=ship)
-        else:
-            errors = export_factorized(
-                source, recipe, plan, place, loaded, measured, data_dir=data_dir, device=device, progress=progress,
-                then=ship,
-            )  # fmt: skip
+        size, errors = _size(source, recipe, shipment), None
+        while True:
+            loaded, measured, plan = _planned(source, recipe, data_dir, device, progress, size)
+            result = _described(source, recipe, plan, measured) | smaller
+            if dry_run:
+                if source.weights is None:
+                    note(
+                        f"Sizes are those of config.json: the weights of {source.name} are not here, and may hold more."
+                    )
+                return result
+            place = place or Output(default_output(source, recipe, result), making.overwrite, read)
+            ship = partial(_ship, shipment, place, source.trusted, files, recipe.max_mb)
+            try:
+                if plan is None:
+                    export_dense(source, recipe, place, then=ship)
+                else:
+                    errors = export_factorized(
+                        source, recipe, plan, place, loaded, measured, data_dir=data_dir, device=device,
+                        progress=progress, then=ship,
+                    )  # fmt: skip
+                break
+            except _TooLarge as found:
+                assert size is not None
+                assert plan is not None
+                note(f"{found.name} came to {found.bytes / MEGABYTE:.2f} MB, above --max-mb: made again, smaller.")
+                size = size.corrected(plan.targets_after, found.bytes)
+                files.clear()
     pushed = publishing.publish(place.given) if publishing else None
     return result | {
         "output": str(place.given),
@@ -117,17 +130,22 @@ def convert(asked: Asked) -> dict[str, Any]:
 
 
 def _planned(
-    source: Model, recipe: Recipe, data_dir: str | Path | None, device: torch.device, progress: Progress | None
+    source: Model,
+    recipe: Recipe,
+    data_dir: str | Path | None,
+    device: torch.device,
+    progress: Progress | None,
+    size: FileSize | None,
 ) -> tuple[Loaded | None, Measured | None, Plan | None]:
     """The model and its norms, where planning looks at them, and the plan, where there is anything to factorize."""
     if not recipe.factorizes:
         return None, None, None
     loaded = measured = None
     if needs_weights(recipe):
-        check_feasible(source, recipe)
+        check_feasible(source, recipe, size)
         loaded = load_for(source, recipe)
         measured = measure(source, loaded, recipe, data_dir=data_dir, device=device, progress=progress)
-    return loaded, measured, plan_for(source, recipe, loaded, measured, device)
+    return loaded, measured, plan_for(source, recipe, loaded, measured, device, size)
 
 
 def _described(source: Model, recipe: Recipe, plan: Plan | None, measured: Measured | None) -> dict[str, Any]:
@@ -137,9 +155,31 @@ def _described(source: Model, recipe: Recipe, plan: Plan | None, measured: Measu
     return describe(source, recipe, plan) | (_about(measured) if measured else {})
 
 
-def _ship(shipment: Shipment | None, place: Output, trusted: bool, files: list[Written], work: Path) -> None:
-    """Write the files for runtimes, if any are asked for, beside the whole model in `work`."""
+class _TooLarge(Exception):
+    """A file that is larger than it may be, with its bytes."""
+
+    def __init__(self, name: str, bytes: int) -> None:
+        super().__init__(name)
+        self.name, self.bytes = name, bytes
+
+
+def _size(source: Model, recipe: Recipe, shipment: Shipment | None) -> FileSize | None:
+    """What --max-mb counts: the largest of the files for runtimes, or the weights."""
+    if recipe.max_mb is None:
+        return None
+    return file_size(source, recipe, *((shipment.how.format, shipment.how.precision) if shipment else ()))
+
+
+def _ship(
+    shipment: Shipment | None, place: Output, trusted: bool, files: list[Written], most: float | None, work: Path
+) -> None:
+    """Write the files for runtimes, if any are asked for, beside the whole model in `work`. Raises _TooLarge for what
+    has more than `most` megabytes."""
     files.extend(shipment.write(work, place, trusted) if shipment else ())
+    weights = [(file.name, file.stat().st_size) for file in work.glob("*.safetensors")]
+    for name, size in [(file.path, file.bytes) for file in files] or [("the weights", sum(b for _, b in weights))]:
+        if most is not None and size > most * MEGABYTE:
+            raise _TooLarge(name, size)
 
 
 def _about(measured: Measured) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ..models.targets import Target
 from ..recipe.factorizing import Budget
 from ..recipe.values import format_count
 from .allocations import Allocation, Gains, Request
+from .file_size import FileSize
 from .groups import Group, groups_of, spec_of
 from .structures import Embedding, Structure, structures
 
@@ -103,9 +104,11 @@ def make_plan(
     multiple: int = 1,
     gains: Gains | None = None,
     by_frequency: bool = False,
+    size: FileSize | None = None,
 ) -> Plan:
     """The plan for `targets` of a model with `parameters` in all; ranks are multiples of `multiple`. `gains` is for the
     allocations that look at the weights; with `by_frequency` an embedding has a rank for each group of its tokens.
+    `size` says what a budget of megabytes comes to.
 
     Never above the budget, and the nearest such plan that the allocation knows. Raises FactcliError for a budget that
     cannot be met (with the feasible range), UsageError for targets that the structure cannot take.
@@ -121,7 +124,7 @@ def make_plan(
         ranks = {t.name: _fixed_rank(request, t, budget.rank, force_rank) for t in free}
     else:
         smallest = kept + sum(request.cost(t, request.cap(t, 1)) for t in free)
-        limit = _limit(budget, smallest, dense, parameters)
+        limit = _limit(budget, smallest, dense, parameters, size)
         ranks = allocation.ranks(replace(request, limit=limit - kept))
     layers = tuple(
         _embedding(request, t, groups[t.name], ranks, budget) if t.name in groups
@@ -137,7 +140,7 @@ def make_plan(
     return plan
 
 
-def _limit(budget: Budget, smallest: int, dense: int, parameters: int) -> int:
+def _limit(budget: Budget, smallest: int, dense: int, parameters: int, size: FileSize | None) -> int:
     """Parameters that the targets may have together."""
     rest = parameters - dense
     if budget.keep is not None:
@@ -145,6 +148,16 @@ def _limit(budget: Budget, smallest: int, dense: int, parameters: int) -> int:
         if limit < smallest:
             raise FactcliError(
                 f"--keep {budget.keep} is below what rank 1 costs: the feasible range is {smallest / dense:.4f} to 1."
+            )
+        return limit
+    if budget.max_mb is not None:
+        assert size is not None
+        limit = size.within(budget.max_mb)
+        if not smallest <= limit < dense:
+            where = "below what must stay" if limit < smallest else "not below the dense model in the same file"
+            raise FactcliError(
+                f"--max-mb {budget.max_mb:g} is {where}: the feasible range is {size.megabytes(smallest):.1f} to "
+                f"{size.megabytes(dense):.1f} MB."
             )
         return limit
     assert budget.params is not None

@@ -10,6 +10,7 @@ from ..models.loading import Loaded, load_model
 from ..models.model import Model
 from ..recipe.factorizing import Recipe
 from ..recipe.registry import allocations, criteria, structures
+from .file_size import FileSize, file_size
 from .measured import Measured
 from .plan import Plan, make_plan
 
@@ -20,9 +21,11 @@ def plan_for(
     loaded: Loaded | None = None,
     measured: Measured | None = None,
     device: torch.device | None = None,
+    size: FileSize | None = None,
 ) -> Plan:
     """The plan of a recipe for a source, from its configuration alone unless the allocation looks at the weights: then
-    with them in `loaded` and their norms `measured`."""
+    with them in `loaded` and their norms `measured`. A budget of megabytes is that of a file of this `size` (None: the
+    weights)."""
     meta = source.outline
     targets = source.targets(recipe.include, recipe.exclude, recipe.factorizes_embeddings)
     parameters = sum(t.numel() for t in (meta.written() | meta.extra).values())
@@ -35,6 +38,7 @@ def plan_for(
     plan = make_plan(
         targets, parameters, structure, recipe.budget, allocation, recipe.force_rank, recipe.rank_multiple, gains,
         gains is not None and criteria[recipe.criterion].reads_inputs(),
+        size or (None if recipe.max_mb is None else file_size(source, recipe)),
     )  # fmt: skip
     if source.weights is None:
         return plan
@@ -46,10 +50,10 @@ def whole(source: Model) -> Model:
     return source.origin or source
 
 
-def check_feasible(source: Model, recipe: Recipe) -> None:
+def check_feasible(source: Model, recipe: Recipe, size: FileSize | None = None) -> None:
     """Refuses, before anything is measured or trained, targets, blocks and budgets that no allocation can meet."""
     plain = next(name for name in allocations if not allocations[name].needs_gains)
-    plan_for(source, recipe.but(allocation=plain, rank_multiple=1))
+    plan_for(source, recipe.but(allocation=plain, rank_multiple=1), size=size)
 
 
 def describe(source: Model, recipe: Recipe, plan: Plan) -> dict[str, Any]:

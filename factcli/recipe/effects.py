@@ -6,7 +6,7 @@ from typing import Any
 from .fields import declared
 from .registry import allocations, criteria, schedules, structures
 from .rules import Rule, Values, of_owners, unless
-from .values import TASKS
+from .values import BUDGETS, TASKS
 
 WEIGHTS = ("label_weight", "logit_weight", "hidden_weight", "attention_weight")
 
@@ -16,7 +16,6 @@ def is_file(name: Any) -> bool:
     return name is not None and Path(name).expanduser().is_file()
 
 
-_BUDGETS = ("params", "keep", "rank")
 _FACTORIZING = (
     "method", "criterion", "allocation", "compensation", "force_rank", "rank_multiple", "calibration",
     "calibration_samples", "data_revision", "max_length", "fisher", "label_column", "include", "exclude", "seed",
@@ -26,7 +25,7 @@ _FACTORIZING = (
 
 def _unfactorized(v: Values) -> str | None:
     """Why options of a factorization have no effect where the vocabulary alone is made smaller."""
-    alone = v.get("vocabulary") is not None and all(v[name] is None for name in _BUDGETS)
+    alone = v.get("vocabulary") is not None and all(v[name] is None for name in BUDGETS)
     return unless(not alone, "with --vocabulary alone, which factorizes nothing")
 
 
@@ -100,18 +99,18 @@ def of_recipes() -> tuple[Rule, ...]:
     Rule(
         ("vocabulary_size",), lambda v: unless(v["vocabulary"] is not None, "without --vocabulary"), "give --vocabulary"
     ),
-    Rule((*_FACTORIZING, *owned), _unfactorized, "give a budget: --params, --keep or --rank"),
+    Rule((*_FACTORIZING, *owned), _unfactorized, "give a budget: --params, --keep, --rank or --max-mb"),
     *of_owners("method", structures),
     Rule(
         ("force_rank",),
         lambda v: unless(v["rank"] is not None or not v["force_rank"], "without --rank"),
         "give the budget as --rank",
-        ("params", "keep"),
+        ("params", "keep", "max_mb"),
     ),
     Rule(
         ("rank_multiple",),
         lambda v: unless(v["rank"] is None, "with --rank, which says the rank itself"),
-        "give the budget as --keep or --params",
+        "give the budget as --keep, --params or --max-mb",
         ("rank",),
     ),
     *of_owners("criterion", criteria),

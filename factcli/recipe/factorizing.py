@@ -6,15 +6,14 @@ from typing import Any, ClassVar
 
 from ..errors import UsageError
 from .effects import is_file, of_recipes
-from .fields import Options, declared, option
+from .fields import Options, declared, option, spelled
 from .registry import allocations, criteria, structures
 from .rules import idle
-from .values import DTYPE, SEED, count
+from .values import BUDGETS, DTYPE, SEED, count
 
 FISHER = ("sampled", "empirical")
 EMBEDDINGS = ("dense", "factorize")
 COMPENSATIONS = ("sequential", "none")
-BUDGETS = ("params", "keep", "rank")
 
 
 class Choices(Options):
@@ -30,9 +29,9 @@ class Choices(Options):
 
 
 class Size(Options):
-    """The budget: exactly one of its first three."""
+    """The budget: exactly one of its first four."""
 
-    panel: ClassVar[str] = "Budget (exactly one of --params, --keep and --rank)"
+    panel: ClassVar[str] = "Budget (exactly one of --params, --keep, --rank and --max-mb)"
     rivals: ClassVar[tuple[str, ...]] = BUDGETS
 
     params: int | None = option(
@@ -43,6 +42,10 @@ class Size(Options):
         called="a fraction between 0 and 1: 0.25 keeps a quarter",
     )  # fmt: skip
     rank: int | None = option(None, "Rank of every target.", ge=1)
+    max_mb: float | None = option(
+        None, "Megabytes (10^6 bytes) of the file that is shipped: the weights, or with --format each of its files.",
+        gt=0, called="a number of megabytes above 0",
+    )  # fmt: skip
     force_rank: bool = option(False, "Factorize at --rank even where that is larger than dense.")
     rank_multiple: int = option(1, "Ranks are multiples of this.", quiet=True, ge=1)
 
@@ -109,17 +112,20 @@ class Saved(Options):
 
 @dataclass(frozen=True)
 class Budget:
-    """Exactly one of: parameters of the whole model, fraction of the targets' parameters, rank of every target."""
+    """Exactly one of: parameters of the whole model, fraction of the targets' parameters, rank of every target,
+    megabytes of a file."""
 
     params: int | None = None
     keep: float | None = None
     rank: int | None = None
+    max_mb: float | None = None
 
     def __post_init__(self) -> None:
-        given = [f"--{k}" for k in BUDGETS if getattr(self, k) is not None]
+        *most, last = (spelled(k) for k in BUDGETS)
+        given = [spelled(k) for k in BUDGETS if getattr(self, k) is not None]
         if len(given) != 1:
             raise UsageError(
-                f"Give exactly one of --params, --keep and --rank, not {' and '.join(given) if given else 'none'}."
+                f"Give exactly one of {', '.join(most)} and {last}, not {' and '.join(given) if given else 'none'}."
             )
 
 
@@ -148,7 +154,7 @@ class Recipe(Saved, Tokens, Where, Texts, Vocabulary, Size, Choices):
             )
         if self.rank is not None and allocations[self.allocation].needs_gains:
             raise UsageError(
-                f"--rank is one rank for all: give --keep or --params with --allocation {self.allocation}."
+                f"--rank is one rank for all: give --keep, --params or --max-mb with --allocation {self.allocation}."
             )
 
     @property
@@ -170,7 +176,7 @@ class Recipe(Saved, Tokens, Where, Texts, Vocabulary, Size, Choices):
     @property
     def budget(self) -> Budget:
         """Raises UsageError where it is not exactly one."""
-        return Budget(self.params, self.keep, self.rank)
+        return Budget(self.params, self.keep, self.rank, self.max_mb)
 
     def to_dict(self) -> dict[str, Any]:
         """What has an effect, without what was not asked for. A file is named without its directory, which belongs to

@@ -9,6 +9,7 @@ from .fields import option
 DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 PRECISIONS = (*DTYPES.values(), "int8")
 TASKS = ("sst2", "mrpc", "rte", "qnli", "qqp", "mnli", "mnli-mm", "cola", "stsb", "wnli")  # of GLUE
+BUDGETS = ("params", "keep", "rank", "max_mb")
 MOST_SEEDS = 1000
 LARGEST_SEED = 2**32 - 1
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9}

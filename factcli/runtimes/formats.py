@@ -64,6 +64,11 @@ class Format:
         raise NotImplementedError
 
     @classmethod
+    def beside(cls, precision: str) -> int:
+        """Bytes that a file has beside the numbers of a tensor, on average: graph, names, scales."""
+        raise NotImplementedError
+
+    @classmethod
     def parts(cls, file: Path) -> list[Path]:
         """The files that belong to one, it included."""
         raise NotImplementedError

@@ -82,6 +82,7 @@ class Graph:
         split_constants(program)  # first: the time that optimizing takes grows with the square of the slices
         with silent():
             program.optimize()
+        _forget(program)
         program.save(file)
 
 
@@ -133,6 +134,16 @@ def _name_sizes(program: Any) -> None:
         for axis, name in enumerate(("batch", "decoder_length" if decoded else "length")[: len(value.shape)]):
             if not isinstance(value.shape[axis], int):
                 value.shape[axis] = name
+
+
+def _forget(program: Any) -> None:
+    """Takes out what torch notes of every step: where in the Python files of this machine it comes from."""
+    graph = program.model.graph
+    nodes = list(graph.all_nodes())
+    values = [value for node in nodes for value in node.outputs]
+    for part in (program.model, graph, *nodes, *values, *graph.inputs, *graph.initializers.values()):
+        part.metadata_props.clear()
+        part.doc_string = None
 
 
 def split_constants(program: Any) -> None:

@@ -56,6 +56,10 @@ class Onnx(Format):
         return {"float32": "onnx/model.onnx", "float16": "onnx/model_fp16.onnx"}[precision]
 
     @classmethod
+    def beside(cls, precision: str) -> int:
+        return 3000 if precision == "int8" else 400
+
+    @classmethod
     def parts(cls, file: Path) -> list[Path]:
         data = file.with_name(file.name + DATA)
         return [file, *([data] if data.is_file() else [])]

@@ -57,6 +57,10 @@ class OpenVino(Format):
         return f"openvino/openvino_model{ending[precision]}.xml"
 
     @classmethod
+    def beside(cls, precision: str) -> int:
+        return 6000 if precision == "int8" else 2500
+
+    @classmethod
     def parts(cls, file: Path) -> list[Path]:
         return [file, file.with_suffix(".bin")]
 
