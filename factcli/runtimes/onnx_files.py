@@ -90,9 +90,8 @@ def _halve(made: Made, file: Path) -> None:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = convert_float_to_float16(onnx.load(made.graph), keep_io_types=True, disable_shape_infer=True)
-    onnx.save(
-        model, file, save_as_external_data=model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF, location=file.name + DATA
-    )
+    weights = sum(len(i.raw_data) for i in model.graph.initializer)  # a model above 2 GB cannot say its size
+    onnx.save(model, file, save_as_external_data=weights > onnx.checker.MAXIMUM_PROTOBUF, location=file.name + DATA)
 
 
 def _quantize(made: Made, file: Path) -> None:
