@@ -169,18 +169,20 @@ def measure(folder: Path, made: dict[str, Row], task: str, data_dir: str, second
 
 
 def table(rows: list[Row]) -> list[str]:
-    shapes = " · ".join(f"{batch}x{LENGTH}" for batch in BATCHES)
-    head = ("model", "file", "calibrated with", "MB", "accuracy", f"speed-up at {shapes}", "seconds to make")
+    shapes = [f"speed-up at {batch}x{LENGTH}" for batch in BATCHES]
+    head = ("model", "file", "calibrated with", "MB", "accuracy", *shapes, "seconds to make")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in rows:
         static = STATIC.get(row["file"])
         how = "" if static is None else f"{static.method}{', ' + static.said if static.said else ''}"
         if "fails" in row:
-            lines.append(f"| {row['model']} | {row['file']} | {how} | fails: {row['fails']} | | | |")
+            lines.append(
+                f"| {row['model']} | {row['file']} | {how} | fails: {row['fails']} |{' |' * (2 + len(shapes))}"
+            )
             continue
-        speeds = " · ".join(f"{s['speedup']:.2f}" for s in row["shapes"])
+        speeds = [f"{s['speedup']:.2f} ({s['speedup_p10']:.2f} to {s['speedup_p90']:.2f})" for s in row["shapes"]]
         took = "" if row["seconds"] is None else row["seconds"]
-        cells = (row["model"], row["file"], how, f"{row['bytes'] / 1e6:.1f}", f"{100 * row['accuracy']:.2f}", speeds)
+        cells = (row["model"], row["file"], how, f"{row['bytes'] / 1e6:.1f}", f"{100 * row['accuracy']:.2f}", *speeds)
         lines.append(f"| {' | '.join(cells)} | {took} |")
     return lines
 
@@ -188,9 +190,10 @@ def table(rows: list[Row]) -> list[str]:
 def report(result: dict[str, Any], file: Path) -> None:
     lines = [
         "# 8 bits in ONNX Runtime: dynamic and static", "",
-        f"Speed over the float32 file in ONNX Runtime, within one run; accuracy: {result['task']}, validation; made by",
-        f"`benchmarks/onnx_int8.py`. CPU: {torch.get_num_threads()} threads, {', '.join(result['cpu'])}. ONNX Runtime "
-        f"{result['runtimes']['onnxruntime']}.", "", *table(result["rows"]),
+        "Speed over the float32 file in ONNX Runtime, median and 10th to 90th percentile of the rounds of one run; "
+        f"accuracy:\n{result['task']}, validation; made by `benchmarks/onnx_int8.py`. CPU: {torch.get_num_threads()} "
+        f"threads, {', '.join(result['cpu'])}. ONNX Runtime {result['runtimes']['onnxruntime']}.",
+        "", *table(result["rows"]),
     ]  # fmt: skip
     write_text(file.with_suffix(".md"), "\n".join(lines) + "\n")
     print("\n".join(lines))
