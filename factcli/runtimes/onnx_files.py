@@ -72,6 +72,8 @@ class Onnx(Format):
                 _halve(made, file)
             else:
                 _quantize(made, file)
+        for part in cls.parts(file):  # onnx writes weights that only their owner may read
+            shutil.copymode(file, part)
 
     @classmethod
     def open(cls, file: Path, threads: int | None = None, exact: bool = False) -> OnnxSession:
