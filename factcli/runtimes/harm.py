@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
 HARM = 0.1  # relative error of a layer's own output above which it stays in floating point
 TOKENS = 2048  # of real inputs that are looked at
+_ROWS = 2**16  # of a table at a time
 _PRODUCTS, _TABLES = ("MatMul", "Gemm"), ("Gather",)
 
 
@@ -28,21 +28,21 @@ def harmed(graph: Path, rows: Sequence[Batch]) -> frozenset[str]:
     import onnx
     from onnx import numpy_helper
 
-    model = onnx.load(graph)
+    model = onnx.load(graph, load_external_data=False)  # which may be above 2 GB: one matrix of it at a time
+    folder = str(graph.parent)
     constants = {i.name: i for i in model.graph.initializer}
     products = [n for n in model.graph.node if n.op_type in _PRODUCTS and _matrix(constants, n.input[1])]
     tables = [n for n in model.graph.node if n.op_type in _TABLES and _matrix(constants, n.input[0])]
     inputs = _seen(model, graph.parent, sorted({n.input[0] for n in products}), rows)
     found = set()
     for node in products:
-        w = numpy_helper.to_array(constants[node.input[1]])
+        w = numpy_helper.to_array(constants[node.input[1]], folder)
         w = w.T if _transposed(node) else w
         x = inputs[node.input[0]].reshape(-1, len(w))[:TOKENS]
         if _error(_affine(x) @ _columns(w), x @ w) > HARM:
             found.add(node.name)
     for node in tables:
-        table = numpy_helper.to_array(constants[node.input[0]])
-        if _error(_affine(table), table) > HARM:
+        if _error_of_table(numpy_helper.to_array(constants[node.input[0]], folder)) > HARM:
             found.add(node.name)
     return frozenset(found)
 
@@ -56,7 +56,8 @@ def _transposed(node: Any) -> bool:
 
 
 def _seen(model: onnx.ModelProto, folder: Path, names: list[str], rows: Sequence[Batch]) -> dict[str, NDArray[Any]]:
-    """The values of these names, over all rows, (tokens, features)."""
+    """The values of these names, over all rows, (tokens, features). `folder` is where the model's weights are, if they
+    are in a file of their own."""
     import onnx
     import onnxruntime
 
@@ -66,11 +67,12 @@ def _seen(model: onnx.ModelProto, folder: Path, names: list[str], rows: Sequence
             model.graph.output.append(onnx.ValueInfoProto(name=name))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    with tempfile.TemporaryDirectory(dir=folder) as place:  # not in memory, where it would be three times
-        file = Path(place) / "watched.onnx"
-        large = model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF
-        onnx.save(model, file, save_as_external_data=large)
+    file = folder / "watched.onnx"  # not in memory, where it would be three times
+    try:
+        onnx.save(model, file)
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    finally:
+        file.unlink(missing_ok=True)
     kept: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
     tokens = 0
     for row in rows:
@@ -85,10 +87,14 @@ def _seen(model: onnx.ModelProto, folder: Path, names: list[str], rows: Sequence
 
 def _affine(x: NDArray[Any]) -> NDArray[Any]:
     """Rounded to 256 steps between its least and its largest value."""
-    low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
-    step = (high - low) / 255 or 1.0
+    step = _step(x)
     rounded: NDArray[Any] = np.round(x / step) * step
     return rounded
+
+
+def _step(x: NDArray[Any]) -> float:
+    low, high = min(float(x.min()), 0.0), max(float(x.max()), 0.0)
+    return (high - low) / 255 or 1.0
 
 
 def _columns(w: NDArray[Any]) -> NDArray[Any]:
@@ -97,6 +103,17 @@ def _columns(w: NDArray[Any]) -> NDArray[Any]:
     step[step == 0] = 1
     rounded: NDArray[Any] = np.round(w / step) * step
     return rounded
+
+
+def _error_of_table(table: NDArray[Any]) -> float:
+    """A part of its rows at a time: it can be most of a model."""
+    step = _step(table)
+    apart = whole = 0.0
+    for start in range(0, len(table), _ROWS):
+        rows = table[start : start + _ROWS]
+        apart += float(np.linalg.norm(np.round(rows / step) * step - rows)) ** 2
+        whole += float(np.linalg.norm(rows)) ** 2
+    return (apart / whole) ** 0.5 if whole else 0.0
 
 
 def _error(found: NDArray[Any], exact: NDArray[Any]) -> float:

@@ -76,6 +76,8 @@ class Onnx(Format):
                 _halve(made, file)
             else:
                 _quantize(made, file)
+        for part in cls.parts(file):  # onnx writes weights that only their owner may read
+            shutil.copymode(file, part)
 
     @classmethod
     def open(cls, file: Path, threads: int | None = None, exact: bool = False) -> OnnxSession:
@@ -94,9 +96,8 @@ def _halve(made: Made, file: Path) -> None:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = convert_float_to_float16(onnx.load(made.graph), keep_io_types=True, disable_shape_infer=True)
-    onnx.save(
-        model, file, save_as_external_data=model.ByteSize() > onnx.checker.MAXIMUM_PROTOBUF, location=file.name + DATA
-    )
+    weights = sum(len(i.raw_data) for i in model.graph.initializer)  # a model above 2 GB cannot say its size
+    onnx.save(model, file, save_as_external_data=weights > onnx.checker.MAXIMUM_PROTOBUF, location=file.name + DATA)
 
 
 def _quantize(made: Made, file: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from factcli.runtimes import Made, formats
 from factcli.runtimes.gate import agreement, difference
 from factcli.runtimes.harm import harmed
 
@@ -116,6 +117,39 @@ def test_a_large_entry_harms_its_table(tmp_path: Path) -> None:
     table[7, 3] = 1000
     save(tmp_path / "m.onnx", table, numbers.standard_normal((16, 8)).astype(np.float32), True)
     assert harmed(tmp_path / "m.onnx", [{"input_ids": np.arange(50, 90).reshape(1, 40)}]) == {"table"}
+
+
+def test_weights_may_be_in_a_file_beside_the_graph(tmp_path: Path) -> None:
+    """As they are above 2 GB, where a model in memory is too large to be written in one piece."""
+    numbers = np.random.default_rng(0)
+    table = numbers.standard_normal((4000, 16)).astype(np.float32)
+    table[7, 3] = 1000
+    save(tmp_path / "m.onnx", table, numbers.standard_normal((16, 8)).astype(np.float32), True)
+    onnx.save(
+        onnx.load(tmp_path / "m.onnx"), tmp_path / "m.onnx", save_as_external_data=True, location="m.onnx.data",
+        size_threshold=0,
+    )  # fmt: skip
+    assert (tmp_path / "m.onnx.data").stat().st_size >= table.nbytes
+    assert harmed(tmp_path / "m.onnx", [{"input_ids": np.arange(50, 90).reshape(1, 40)}]) == {"table"}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx", "m.onnx.data"]
+
+
+@pytest.mark.parametrize("most", [0, None])
+def test_half_precision_has_its_weights_beside_it_above_the_limit(
+    most: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    numbers = np.random.default_rng(0)
+    table = numbers.standard_normal((400, 16)).astype(np.float32)
+    save(tmp_path / "m.onnx", table, numbers.standard_normal((16, 8)).astype(np.float32), True)
+    if most is not None:
+        monkeypatch.setattr(onnx.checker, "MAXIMUM_PROTOBUF", most)
+    file, batch = tmp_path / "half.onnx", {"input_ids": np.arange(40).reshape(1, 40)}
+    formats["onnx"].write(Made(tmp_path / "m.onnx"), "float16", file)
+    parts = formats["onnx"].parts(file)
+    assert len(parts) == (1 if most is None else 2)
+    assert len({part.stat().st_mode for part in parts}) == 1
+    ours, theirs = (formats["onnx"].open(f).run(batch)["y"] for f in (tmp_path / "m.onnx", file))
+    np.testing.assert_allclose(theirs, ours, atol=0.05)
 
 
 def test_no_more_rows_are_run_than_are_looked_at(tmp_path: Path) -> None:
