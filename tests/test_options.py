@@ -79,7 +79,7 @@ NO_EFFECT = [  # a command, the option that has no effect in it, why, and what w
     (CONVERT + "--keep 0.5 --blocks 4", "--blocks", "with --method low-rank",
      "take --method block-low-rank or monarch"),
     (CONVERT + "--keep 0.5 --force-rank", "--force-rank", "without --rank", "give the budget as --rank"),
-    (CONVERT + "--rank 4 --rank-multiple 8", "--rank-multiple", "with --rank, which says", "--keep or --params"),
+    (CONVERT + "--rank 4 --rank-multiple 8", "--rank-multiple", "with --rank, which says", "--keep, --params or"),
     (CONVERT + "--keep 0.5 --solver cg", "--solver", "with --criterion frobenius", "take --criterion fisher"),
     (CONVERT + "--keep 0.5 --criterion sparsity --solver cg", "--solver", "with --criterion sparsity", "fisher"),
     (CONVERT + "--keep 0.5 --sparsity l1", "--sparsity", "with --criterion frobenius", "take --criterion sparsity"),
@@ -194,7 +194,7 @@ def test_no_effect(command: str, option: str, because: str, instead: str, fail: 
         (TRAIN + "--keep -1", "--keep -1.0 is not a fraction"),
         (TRAIN + "--rank 0", "--rank 0 is below 1"),
         (TRAIN + "--params 0", "--params 0 is not a positive count"),
-        (TRAIN + "--method monarch", "exactly one of --params, --keep and --rank, not none"),
+        (TRAIN + "--method monarch", "exactly one of --params, --keep, --rank and --max-mb, not none"),
         (TRAIN + "--rank 4 --allocation global --criterion kfac", "--rank is one rank for all"),
         (TRAIN + "--epochs 0", "--epochs 0.0 is below 0.001"),
         (TRAIN + "--epochs nan", "--epochs nan is not a finite number"),
@@ -293,7 +293,7 @@ def test_of_the_section_training(text: str, said: str, place: Path, tmp_path: Pa
 def test_a_recipe_without_a_budget_is_not_trained_dense(place: Path, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("criterion: kfac\n")
     files = {"train": place / "d.csv", "validation": place / "d.csv"}
-    with pytest.raises(UsageError, match="exactly one of --params, --keep and --rank, not none"):
+    with pytest.raises(UsageError, match="exactly one of --params, --keep, --rank and --max-mb, not none"):
         factcli.finetune(str(place / "bert"), tmp_path / "out", config=tmp_path / "recipe.yaml", **files)
 
 

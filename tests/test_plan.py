@@ -173,6 +173,10 @@ def test_dry_run_needs_no_weights(tmp_path: Path, factcli: Any) -> None:
     done = factcli("convert", model, "--keep", "0.25", "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    assert list(result) == ["model", "method", "criterion", "allocation", "parameters", "targets", "bytes", "layers"]
+    names = ["model", "method", "criterion", "allocation", "parameters", "targets", "bytes", "parts", "layers"]
+    assert list(result) == names
+    assert list(result["parts"]) == ["embeddings", "attention", "feed-forward", "rest"]
+    assert all(sum(p[side] for p in result["parts"].values()) == result["bytes"][side] for side in ("before", "after"))
+    assert result["parts"]["embeddings"]["before"] == 4 * (30522 + 512 + 2 + 2) * 768
     assert result["bytes"]["before"] == 4 * result["parameters"]["before"]
     assert list(tmp_path.iterdir()) == [tmp_path / "bert"]

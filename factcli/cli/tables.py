@@ -18,6 +18,7 @@ TEXT = frozenset(
         "becomes",
         "dtype",
         "model",
+        "part",
         "schedule",
         "seed",
         "split",
@@ -71,6 +72,12 @@ def totals(result: dict[str, Any]) -> None:
         out.print(f"{name:8} {format_count(before)} -> {format_count(after)} parameters ({after / before:.1%})")
     before, after = result["bytes"]["before"], result["bytes"]["after"]
     out.print(f"{'bytes':8} {before:,} -> {after:,} ({after / before:.1%})")
+    table = columns("part", "MB before", "MB after", "")
+    for part, sizes in result["parts"].items():
+        before, after = sizes["before"], sizes["after"]
+        share = f"{after / before:.1%}" if before else ""
+        table.add_row(part, f"{before / 1e6:.2f}", f"{after / 1e6:.2f}", share)
+    show(table)
 
 
 def exported(files: list[dict[str, Any]]) -> None:
@@ -101,6 +108,8 @@ def inspection(result: dict[str, Any]) -> None:
     out.print(f"files    {', '.join(result['files'])}")
     if result["parameters"] is not None:
         out.print(f"size     {format_count(result['parameters'])} parameters, {result['bytes']:,} bytes")
+        parts = ", ".join(f"{part} {size / 1e6:.2f}" for part, size in result["parts"].items())
+        out.print(f"         MB by part: {parts}")
     if factorized:
         before, after = result["targets"]["before"], result["targets"]["after"]
         out.print(f"targets  {format_count(before)} -> {format_count(after)} parameters ({after / before:.1%})")

@@ -8,6 +8,7 @@ from ..card.runtimes import recorded
 from ..compress.plan import Layer
 from ..errors import FactcliError
 from ..models.locating import locate, read_config
+from ..models.parts import base_of, bytes_by_part
 from ..models.weights import markers, read_weights
 from ..recipe import running
 from ..recipe.commands import INSPECT, Asked, answers
@@ -51,6 +52,9 @@ def inspect(asked: Asked) -> dict[str, Any]:
         if factorized
         else None,
         "bytes": None if weights is None else sum(file.stat().st_size for file in weights.files),
+        "parts": {}
+        if weights is None
+        else bytes_by_part({name: tensor.bytes for name, tensor in weights.tensors.items()}, base_of(raw)),
         "files": sorted(str(f.relative_to(path)) for f in path.rglob("*") if f.is_file()),
         "runtimes": standing(path, name, not bare and repo_id is None),
         "made_with": recipe.pop("made_with", {}),

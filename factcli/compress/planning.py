@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from ..models.loading import Loaded, load_model
 from ..models.model import Model
+from ..models.parts import bytes_by_part, compared
 from ..recipe.factorizing import Recipe
 from ..recipe.registry import allocations, criteria, structures
 from .file_size import FileSize, file_size
@@ -59,22 +60,25 @@ def check_feasible(source: Model, recipe: Recipe, size: FileSize | None = None) 
 def describe(source: Model, recipe: Recipe, plan: Plan) -> dict[str, Any]:
     """The plan as the JSON of `convert --dry-run`."""
     meta = source.outline_in(saved_dtype(source, recipe))
-    before, after = (sum(t.nbytes for t in found.written().values()) for found in (source.outline, meta))
+    base = meta.model.base_model_prefix
+    after = {name: tensor.nbytes for name, tensor in (meta.written() | meta.extra).items()}
+    if source.weights is not None:
+        after |= {name: source.weights.tensors[name].bytes for name in meta.extra}
     dtypes = target_dtypes(meta.model, plan)
     for layer in plan.layers:
-        m, n = layer.shape
-        after += (layer.parameters - m * n) * dtypes[layer.name].itemsize
-    after += sum(structures[layer.structure].made(recipe).index_bytes(layer.shape) for layer in plan.factorized)
-    if source.weights is not None:
-        before = whole(source).stored.bytes
-        after += sum(source.weights.tensors[name].bytes for name in meta.extra)
+        name = next(n for n in (f"{base}.{layer.name}.weight", f"{layer.name}.weight") if n in after)
+        after[name] += (layer.parameters - layer.shape[0] * layer.shape[1]) * dtypes[layer.name].itemsize
+        if layer.structure != "dense":
+            after[name] += structures[layer.structure].made(recipe).index_bytes(layer.shape)
+    before = bytes_before(source)
     return {
         "model": source.name,
         "method": recipe.method,
         "criterion": recipe.criterion,
         "allocation": recipe.allocation,
         **plan.totals(),
-        "bytes": {"before": before, "after": after},
+        "bytes": {"before": sum(before.values()), "after": sum(after.values())},
+        "parts": compared(bytes_by_part(before, base), bytes_by_part(after, base)),
         "layers": [layer.shown() for layer in plan.layers],
     }
 
@@ -82,7 +86,7 @@ def describe(source: Model, recipe: Recipe, plan: Plan) -> dict[str, Any]:
 def describe_dense(source: Model, recipe: Recipe) -> dict[str, Any]:
     """The same where no matrix is factorized and only the vocabulary is smaller."""
     meta = source.outline_in(saved_dtype(source, recipe))
-    state = meta.written() | meta.extra
+    state, base = meta.written() | meta.extra, meta.model.base_model_prefix
     targets = sum(target.size for target in source.targets())
     return {
         "model": source.name,
@@ -90,8 +94,18 @@ def describe_dense(source: Model, recipe: Recipe) -> dict[str, Any]:
         "parameters": {"before": whole(source).stored.parameters, "after": sum(t.numel() for t in state.values())},
         "targets": {"before": targets, "after": targets},
         "bytes": {"before": whole(source).stored.bytes, "after": sum(t.nbytes for t in state.values())},
+        "parts": compared(
+            bytes_by_part(bytes_before(source), base), bytes_by_part({n: t.nbytes for n, t in state.items()}, base)
+        ),
         "layers": [],
     }
+
+
+def bytes_before(source: Model) -> dict[str, int]:
+    """The bytes of every tensor that a model has before anything is done to it, its vocabulary included."""
+    if source.weights is None:
+        return {name: tensor.nbytes for name, tensor in source.outline.written().items()}
+    return {name: stored.bytes for name, stored in whole(source).stored.tensors.items()}
 
 
 def saved_dtype(source: Model, recipe: Recipe) -> torch.dtype:

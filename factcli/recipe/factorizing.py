@@ -99,7 +99,10 @@ class Tokens(Options):
     panel: ClassVar[str] = "Targets"
 
     embeddings: str = option(
-        "dense", "Whether the token embedding is a target, with a head that is tied to it.", known=EMBEDDINGS
+        "dense",
+        "Whether the token embedding is a target, with a head that is tied to it.",
+        quiet=True,
+        known=EMBEDDINGS,
     )
 
 

@@ -60,7 +60,7 @@ def test_a_size_below_what_must_stay_is_refused_and_the_size_that_is_said_works(
         (["--vocabulary-size", "100", "--keep", "0.5"], "--vocabulary-size has no effect without --vocabulary"),
         (["--method", "monarch", "--vocabulary", "texts.txt"], "--method has no effect with --vocabulary alone"),
         (["--blocks", "2", "--vocabulary", "texts.txt"], "--blocks has no effect with --vocabulary alone"),
-        (["--criterion", "kfac", "--vocabulary", "texts.txt"], "give a budget: --params, --keep or --rank"),
+        (["--criterion", "kfac", "--vocabulary", "texts.txt"], "give a budget: --params, --keep, --rank or --max-mb"),
         (["--keep", "0.5", "--rank", "3", "--vocabulary", "texts.txt"], "exactly one of"),
         (["--vocabulary-size", "0", "--vocabulary", "texts.txt"], "--vocabulary-size 0 is below 1"),
         (["--vocabulary", ""], "is empty"),
