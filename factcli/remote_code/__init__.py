@@ -44,7 +44,7 @@ VERSIONS = (
     ),
     (
         "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
-        "d05607801817612046293fe6aaf5b4fae960bc16e8cd611a5f74936a142703a3",
+        "fdad063f0d5f58ff41167381b4542ca25752b080b538b872cd2e1249644a944b",
     ),
 )
 # The same of the modules of further layers, each by itself.

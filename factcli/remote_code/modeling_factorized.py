@@ -186,6 +186,19 @@ class BlockProduct(torch.autograd.Function):
         return of_x, of_in, of_out, grad.sum(0) if wanted[3] else None, None
 
 
+class Factor(nn.Module):
+    """`y = x @ weight.T`. No nn.Linear: what replaces those (adapters, quantizers) knows nothing of tied heads, which
+    multiply by the transpose."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        nn.init.normal_(self.weight, std=1 / math.sqrt(in_features))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, self.weight)
+
+
 class FactorizedEmbedding(nn.Module):
     """A lookup of token vectors whose matrix is a low-rank product, another one for each group of tokens.
 
@@ -206,9 +219,7 @@ class FactorizedEmbedding(nn.Module):
         self.register_buffer("weight", torch.zeros(1))
         self.register_buffer("place", torch.arange(num_embeddings, dtype=torch.int32))
         self.rows = nn.ModuleList(nn.Embedding(n + 1, r, 0) for n, r in zip(sizes, ranks, strict=True))
-        self.factor_out = nn.ModuleList(
-            nn.Linear(r, embedding_dim, bias=False) if r < embedding_dim else nn.Identity() for r in ranks
-        )
+        self.factor_out = nn.ModuleList(Factor(r, embedding_dim) if r < embedding_dim else nn.Identity() for r in ranks)
         self.mean = nn.Embedding(len(sizes), embedding_dim)
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
@@ -228,9 +239,7 @@ class FactorizedEmbedding(nn.Module):
         means, found = nn.functional.linear(hidden, self.mean.weight).unsqueeze(-1), []
         rows: Any
         for group, (rows, factor_out) in enumerate(zip(self.rows, self.factor_out, strict=True)):
-            inner = hidden
-            if isinstance(factor_out, nn.Linear):
-                inner = nn.functional.linear(hidden, factor_out.weight.T)
+            inner = hidden @ factor_out.weight if isinstance(factor_out, Factor) else hidden
             found.append(nn.functional.linear(inner, rows.weight[1:]) + means[..., group, :])
         return torch.cat(found, -1).index_select(-1, self.place)
 
@@ -241,7 +250,11 @@ class SharedEmbedding(nn.Module):
     def __init__(self, embedding: FactorizedEmbedding) -> None:
         super().__init__()
         self.__dict__["shared"] = embedding  # no submodule: a checkpoint has it once
-        self.register_buffer("weight", torch.zeros(1), persistent=False)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        found: torch.Tensor = self.__dict__["shared"].weight
+        return found
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.__dict__["shared"](input_ids)
