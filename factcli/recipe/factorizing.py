@@ -96,8 +96,9 @@ class Tokens(Options):
     panel: ClassVar[str] = "Targets"
 
     embeddings: str = option(
-        "dense", "Whether the token embedding is a target, with a head that is tied to it.", known=EMBEDDINGS
-    )
+        "dense", "Whether the token embedding is a target, with a head that is tied to it.", known=EMBEDDINGS,
+        quiet=True,
+    )  # fmt: skip
 
 
 class Saved(Options):
