@@ -72,7 +72,7 @@ def test_exported_code_is_ours_and_imports_only_torch_and_transformers(exports: 
     for file in files:
         assert (exports / "pivoted-cls" / file.name).read_bytes() == file.read_bytes()
         assert (exports / "bert-cls" / file.name).is_file() == (file.name != "modeling_pivoted.py")
-        assert len(file.read_text().splitlines()) < 300
+        assert len(file.read_text().splitlines()) < 420  # short enough to be read before it is trusted
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):
                 names = {alias.name.split(".")[0] for alias in node.names}

@@ -16,9 +16,12 @@ def token_embedding(found: Loaded) -> Target:
     Raises FactcliError where it is none, or is used in ways that a product cannot serve.
     """
     model: Any = found.model
-    base, module = model.base_model, model.base_model.get_input_embeddings()
+    base, what = model.base_model, type(model).__name__
+    try:
+        module = base.get_input_embeddings()
+    except NotImplementedError:  # half of an architecture, such as a decoder alone
+        module = None
     name = next((n for n, m in base.named_modules() if m is module), None)
-    what = type(model).__name__
     if name is None or not isinstance(module, nn.Embedding) or not _plain(module):
         raise FactcliError(f"The token embedding of {what} is no plain lookup: take --embeddings dense.")
     head = model.get_output_embeddings()

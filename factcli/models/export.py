@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 from huggingface_hub import save_torch_state_dict
+from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
@@ -170,7 +171,7 @@ def _say_what_differs(source: Model, loaded: Loaded) -> None:
         note(f"{source.name} has tensors that {what} does not use, {_first(loaded.extra)}: kept as they are.")
     model: Any = loaded.model
     head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
-    tied = getattr(model.config.get_text_config(), "tie_word_embeddings", False) and head is not None
+    tied = getattr(model.config.get_text_config(), "tie_word_embeddings", False) and isinstance(head, nn.Linear)
     if tied and head.weight is not embeddings.weight and head.weight.shape == embeddings.weight.shape:
         note(
             f"{source.name} ties its head to its embeddings in config.json, and has two that differ in its weights: "

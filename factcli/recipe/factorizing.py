@@ -99,11 +99,9 @@ class Tokens(Options):
     panel: ClassVar[str] = "Targets"
 
     embeddings: str = option(
-        "dense",
-        "Whether the token embedding is a target, with a head that is tied to it.",
+        "dense", "Whether the token embedding is a target, with a head that is tied to it.", known=EMBEDDINGS,
         quiet=True,
-        known=EMBEDDINGS,
-    )
+    )  # fmt: skip
 
 
 class Saved(Options):

@@ -186,11 +186,24 @@ class BlockProduct(torch.autograd.Function):
         return of_x, of_in, of_out, grad.sum(0) if wanted[3] else None, None
 
 
+class Factor(nn.Module):
+    """`y = x @ weight.T`. No nn.Linear: what replaces those (adapters, quantizers) knows nothing of tied heads, which
+    multiply by the transpose."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        nn.init.normal_(self.weight, std=1 / math.sqrt(in_features))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(x, self.weight)
+
+
 class FactorizedEmbedding(nn.Module):
     """A lookup of token vectors whose matrix is a low-rank product, another one for each group of tokens.
 
     Token t stands at `place[t]` in the groups laid end to end. A group of size n and rank r below `embedding_dim` d is
-    rows (n + 1, r) times factor_out (r, d), plus its mean vector; one of rank d is its rows themselves. Row 0 is zero:
+    rows (n + 1, r) times a factor (r, d), plus its mean vector; one of rank d is its rows themselves. Row 0 is zero:
     tokens of other groups read it, so that all groups are looked up alike and added. `weight` is as in
     FactorizedLinear.
     """
@@ -206,17 +219,15 @@ class FactorizedEmbedding(nn.Module):
         self.register_buffer("weight", torch.zeros(1))
         self.register_buffer("place", torch.arange(num_embeddings, dtype=torch.int32))
         self.rows = nn.ModuleList(nn.Embedding(n + 1, r, 0) for n, r in zip(sizes, ranks, strict=True))
-        self.factor_out = nn.ModuleList(
-            nn.Linear(r, embedding_dim, bias=False) if r < embedding_dim else nn.Identity() for r in ranks
-        )
+        self.factors = nn.ModuleList(Factor(r, embedding_dim) if r < embedding_dim else nn.Identity() for r in ranks)
         self.mean = nn.Embedding(len(sizes), embedding_dim)
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         place = self.place[input_ids]
         y, start, group = 0, 0, torch.zeros_like(place)
-        for rows, factor_out, size in zip(self.rows, self.factor_out, self.sizes, strict=True):
+        for rows, factor, size in zip(self.rows, self.factors, self.sizes, strict=True):
             at = place - (start - 1)
-            y = y + factor_out(rows(torch.where((at > 0) & (at <= size), at, 0)))
+            y = y + factor(rows(torch.where((at > 0) & (at <= size), at, 0)))
             start += size
             group = group + (place >= start)
         vectors: torch.Tensor = y + self.mean(group)
@@ -227,10 +238,8 @@ class FactorizedEmbedding(nn.Module):
         scale: (..., num_embeddings)."""
         means, found = nn.functional.linear(hidden, self.mean.weight).unsqueeze(-1), []
         rows: Any
-        for group, (rows, factor_out) in enumerate(zip(self.rows, self.factor_out, strict=True)):
-            inner = hidden
-            if isinstance(factor_out, nn.Linear):
-                inner = nn.functional.linear(hidden, factor_out.weight.T)
+        for group, (rows, factor) in enumerate(zip(self.rows, self.factors, strict=True)):
+            inner = hidden @ factor.weight if isinstance(factor, Factor) else hidden
             found.append(nn.functional.linear(inner, rows.weight[1:]) + means[..., group, :])
         return torch.cat(found, -1).index_select(-1, self.place)
 
@@ -241,7 +250,7 @@ class SharedEmbedding(nn.Module):
     def __init__(self, embedding: FactorizedEmbedding) -> None:
         super().__init__()
         self.__dict__["shared"] = embedding  # no submodule: a checkpoint has it once
-        self.register_buffer("weight", torch.zeros(1), persistent=False)
+        self.register_buffer("weight", torch.zeros(1), persistent=False)  # which transformers 4 sets
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.__dict__["shared"](input_ids)
@@ -314,17 +323,15 @@ def swap_embedding(model: Any, embedding: FactorizedEmbedding, tied: bool) -> No
         model.set_output_embeddings(TiedHead(embedding, getattr(head, "bias", None)))
     for part in model.modules():
         for attribute in ("_tied_weights_keys", "all_tied_weights_keys"):
-            keys = getattr(part, attribute, None)
-            if keys and isinstance(part, transformers.PreTrainedModel):
-                setattr(part, attribute, _still_there(part, keys))
+            pairs = getattr(part, attribute, None)
+            if isinstance(pairs, dict):  # of transformers 5; in a list, names that are not there do no harm
+                setattr(part, attribute, still_there(part, pairs))
 
 
-def _still_there(part: nn.Module, keys: Any) -> Any:
-    """Of the names of tied tensors (transformers 5: pairs) those whose tensors `part` has."""
+def still_there(part: nn.Module, pairs: dict[str, str]) -> dict[str, str]:
+    """Of pairs of names of tied tensors those that `part` has."""
     names = {name for name, _ in part.named_parameters(remove_duplicate=False)}
-    if not isinstance(keys, dict):
-        return [key for key in keys if key in names]
-    return {a: b for a, b in keys.items() if a in names and b in names}
+    return {a: b for a, b in pairs.items() if a in names and b in names}
 
 
 class FactorizedModel(nn.Module):

@@ -79,7 +79,7 @@ class Embedding(Structure):
                 onto = u if low is None else low @ u  # L^-1 G = L^T
                 right = torch.cat([(c.double() - mean) @ onto for c in torch.split(rows, CHUNK)])
                 left, right = balance(left, right.mT)
-                rows, tensors[f"factor_out.{i}.weight"] = right.mT, left
+                rows, tensors[f"factors.{i}.weight"] = right.mT, left
                 means.append(mean)
             else:
                 means.append(torch.zeros(w.shape[0], dtype=torch.float64, device=w.device))
@@ -95,8 +95,8 @@ class Embedding(Structure):
     def vectors(self, tensors: Tensors) -> Iterator[Tensor]:
         """Those of each group (n, d), in the order of `place`."""
         for i, mean in enumerate(tensors["mean.weight"]):
-            rows, factor_out = tensors[f"rows.{i}.weight"][1:], tensors.get(f"factor_out.{i}.weight")
-            yield (rows if factor_out is None else rows @ factor_out.mT) + mean
+            rows, factor = tensors[f"rows.{i}.weight"][1:], tensors.get(f"factors.{i}.weight")
+            yield (rows if factor is None else rows @ factor.mT) + mean
 
     def module(
         self, entry: dict[str, Any], tensors: Tensors, bias: Tensor | None, dtype: torch.dtype, device: torch.device
