@@ -51,7 +51,11 @@ def fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--keep", "0.5", "--rank", "3"], 2, "exactly one of --params, --keep, --rank and --max-mb, not --keep and --rank"),
+        (
+            ["--keep", "0.5", "--rank", "3"],
+            2,
+            "exactly one of --params, --keep, --rank and --max-mb, not --keep and --rank",
+        ),
         ([], 2, "exactly one"),
         (["--params", "banana"], 2, "'banana' is not a count"),
         (["--keep", "1.5"], 2, "between 0 and 1"),

@@ -156,8 +156,8 @@ def _limit(budget: Budget, smallest: int, dense: int, parameters: int, size: Fil
         if not smallest <= limit < dense:
             where = "below what must stay" if limit < smallest else "not below the dense model in the same file"
             raise FactcliError(
-                f"--max-mb {budget.max_mb:g} is {where}: the feasible range is {size.megabytes(smallest):.1f} to "
-                f"{size.megabytes(dense):.1f} MB."
+                f"--max-mb {budget.max_mb:g} is {where}: the feasible range is {size.megabytes(smallest):.4g} to "
+                f"{size.megabytes(dense):.4g} MB."
             )
         return limit
     assert budget.params is not None
