@@ -72,6 +72,14 @@ def test_the_recipe_has_what_was_written(model: Path) -> None:
     assert states(model) == dict.fromkeys(PATHS, "as written")
 
 
+def test_files_say_nothing_of_the_machine_that_wrote_them(model: Path) -> None:
+    """torch notes of every step where in the Python files it comes from."""
+    for path in PATHS:
+        held = (model / path).read_bytes()
+        for trace in (b"site-packages", b"pkg.torch", sys.prefix.encode(), str(Path(factcli.__file__).parent).encode()):
+            assert trace not in held, (path, trace)
+
+
 def test_inspect_finds_what_was_changed_and_what_is_missing(model: Path, command: Command) -> None:
     with (model / "openvino" / "openvino_model.bin").open("r+b") as file:  # a part, not the file that is loaded
         byte = file.read(1)[0]
