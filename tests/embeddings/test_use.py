@@ -182,7 +182,7 @@ def test_runtimes(runtime: str, classifier: Path, tmp_path: Path) -> None:
         )  # fmt: skip
         assert made_of["checked"]["agreement"] > 0.9
         sizes[precision] = sum(file["bytes"] for file in made_of["files"])
-    assert sizes["int8"] < sizes["float32"] - 0.7 * in_rows
+    assert sizes["int8"] < sizes["float32"] - 0.6 * in_rows  # not 0.75: every row has a scale
 
 
 @pytest.mark.parametrize("runtime", ["onnx", "openvino"])
