@@ -18,7 +18,7 @@ from .norms import FROBENIUS, KroneckerNorm
 from .plan import Layer
 from .structures import Embedding, structures
 from .structures.base import held
-from .structures.embedding import CHUNK, part
+from .structures.embedding import part
 
 Progress = Callable[[int, int, str], None]
 
@@ -135,16 +135,15 @@ class _Swaps:
         tensors = structure.project(w, layer.spec, norm)
         order, start = tensors["place"].long().argsort(), 0
         own = norm is not FROBENIUS
-        for found in structure.vectors(held(held(tensors, dtype), torch.float64)):
-            for vectors in torch.split(found, CHUNK):
-                tokens = order[start : start + len(vectors)]
-                start += len(vectors)
-                here, of_tokens = w[:, tokens].double(), part(norm, tokens)
-                difference = vectors.mT - here
-                self.lost += float(difference.square().sum())
-                self.total += float(here.square().sum())
-                self.own_lost += of_tokens.error(difference) if own else 0.0
-                self.own_total += of_tokens.error(here) if own else 0.0
+        for vectors in structure.vectors(held(tensors, dtype)):
+            tokens = order[start : start + len(vectors)]
+            start += len(vectors)
+            here, of_tokens = w[:, tokens].double(), part(norm, tokens)
+            difference = vectors.mT - here
+            self.lost += float(difference.square().sum())
+            self.total += float(here.square().sum())
+            self.own_lost += of_tokens.error(difference) if own else 0.0
+            self.own_total += of_tokens.error(here) if own else 0.0
         swapped = structure.module(layer.to_json(), tensors, None, dtype, matrix(module).device)
         swapped.train(module.training)
         swap_embedding(model, swapped, layer.spec["tied"])

@@ -32,7 +32,7 @@ def token_embedding(found: Loaded) -> Target:
             "--embeddings dense, or convert its base model."
         )
     tokens, size = module.weight.shape
-    return Target(name, (size, tokens), False, None, Lookup(_tied(model, head, module), scale(module)))
+    return Target(name, (size, tokens), False, None, Lookup(_tied(model, head), scale(module)))
 
 
 def scale(module: nn.Module) -> float:
@@ -47,13 +47,12 @@ def lookups(base: nn.Module, name: str) -> list[nn.Module]:
     return [m for m in base.modules() if isinstance(m, nn.Embedding) and m.weight is weight]
 
 
-def _tied(model: PreTrainedModel, head: nn.Module | None, embedding: nn.Module) -> bool:
-    """Whether the output layer multiplies by the matrix of the embedding, by what the model ties (without values, all
-    tensors look the same)."""
-    names = {f"{name}.weight": m for name, m in model.named_modules(remove_duplicate=False) if m in (head, embedding)}
+def _tied(model: PreTrainedModel, head: nn.Module | None) -> str | None:
+    """The name of the output layer that multiplies by the matrix of the embedding, by what the model ties (without
+    values, all tensors look the same)."""
     pairs = getattr(model, "all_tied_weights_keys", {})
-    heads = {name for name, m in names.items() if m is head and head is not None}
-    return any(name in pairs or name in pairs.values() for name in heads)
+    tied = {*pairs, *pairs.values()}
+    return next((n for n, m in model.named_modules() if m is head and f"{n}.weight" in tied), None)
 
 
 def _plain(module: nn.Embedding) -> bool:

@@ -13,11 +13,16 @@ from ..errors import FactcliError, UsageError
 
 @dataclass(frozen=True)
 class Lookup:
-    """How the matrix of an embedding is used: whether the output layer multiplies by it, and what the vectors that are
-    looked up are multiplied by."""
+    """How the matrix of an embedding is used: by the output layer `head` (a name) where that is tied to it; and what
+    the vectors that are looked up are multiplied by."""
 
-    tied: bool = False
+    head: str | None = None
     scale: float = 1.0
+
+    @property
+    def tied(self) -> bool:
+        """Whether the output layer multiplies by it too."""
+        return self.head is not None
 
 
 @dataclass(frozen=True)
@@ -90,5 +95,11 @@ def _matching(targets: list[Target], patterns: Iterable[str], option: str) -> It
         except re.error as error:
             raise UsageError(f"{option} {pattern!r} is not a regular expression: {error}.") from error
         if not any(compiled[-1].search(t.name) for t in targets):
+            first = targets[0]
+            if first.embedding is not None and first.embedding.head and compiled[-1].search(first.embedding.head):
+                raise FactcliError(
+                    f"{option} {pattern!r} names {first.embedding.head}, which is tied to the token embedding, so that "
+                    f"they are one target: give {option} {first.name!r}."
+                )
             raise FactcliError(f"{option} {pattern!r} matches no target; names look like {targets[0].name!r}.")
     return (t for t in targets if any(c.search(t.name) for c in compiled))

@@ -53,16 +53,14 @@ class Embedding(Structure):
         """Of a group of tokens `w` (d, n), in its part of the norm."""
         import torch
 
-        a, _, _, _ = _moment(w.mT, norm)
+        a, _, _, _ = _moment(w.mT, torch.arange(w.shape[1], device=w.device), norm)
         found: Tensor = torch.linalg.eigvalsh(a).flip(-1).clamp_min(0)[: min(w.shape)]
         return found
 
     def project(self, w: Tensor, spec: Mapping[str, Any], norm: Norm = FROBENIUS) -> Tensors:
+        """Rows are in the precision of `w`, the rest in float64."""
         import torch
 
-        from ..linalg import balance
-
-        assert isinstance(norm, KroneckerNorm)
         vectors, order = w.mT, by_frequency(norm, w)
         place = torch.empty_like(order)
         place[order] = torch.arange(len(order), device=order.device)
@@ -71,32 +69,33 @@ class Embedding(Structure):
         for i, (size, rank) in enumerate(zip(spec["sizes"], spec["ranks"], strict=True)):
             group = order[start : start + size]
             start += size
-            rows = vectors[group]
+            rows = vectors.new_zeros(size + 1, rank)
             if rank < w.shape[0]:
-                a, mean, low, inverse = _moment(rows, part(norm, group))
-                u = torch.linalg.eigh(a).eigenvectors[:, -rank:]
-                left = u if inverse is None else inverse @ u  # (d, r)
-                onto = u if low is None else low @ u  # L^-1 G = L^T
-                right = torch.cat([(c.double() - mean) @ onto for c in torch.split(rows, CHUNK)])
-                left, right = balance(left, right.mT)
-                rows, tensors[f"factors.{i}.weight"] = right.mT, left
+                factor, onto, mean = _factor(vectors, group, rank, part(norm, group))
+                tensors[f"factors.{i}.weight"] = factor
                 means.append(mean)
+                for at, chunk in _chunks(vectors, group):
+                    rows[at + 1 : at + 1 + len(chunk)] = (chunk - mean) @ onto
             else:
                 means.append(torch.zeros(w.shape[0], dtype=torch.float64, device=w.device))
-            tensors[f"rows.{i}.weight"] = torch.cat([rows.new_zeros(1, rows.shape[1]), rows])
+                rows[1:] = vectors[group]
+            tensors[f"rows.{i}.weight"] = rows
         return tensors | {"mean.weight": torch.stack(means)}
 
     def dense(self, tensors: Tensors) -> Tensor:
         import torch
 
-        found = torch.cat(list(self.vectors(tensors)))
+        found = torch.cat(list(self.vectors(tensors))).to(tensors["mean.weight"].dtype)
         return found[tensors["place"].long()].mT
 
     def vectors(self, tensors: Tensors) -> Iterator[Tensor]:
-        """Those of each group (n, d), in the order of `place`."""
-        for i, mean in enumerate(tensors["mean.weight"]):
-            rows, factor = tensors[f"rows.{i}.weight"][1:], tensors.get(f"factors.{i}.weight")
-            yield (rows if factor is None else rows @ factor.mT) + mean
+        """All vectors in the order of `place`, some at a time: (n, d), float64."""
+        import torch
+
+        for i, mean in enumerate(tensors["mean.weight"].double()):
+            factor = tensors.get(f"factors.{i}.weight")
+            for rows in torch.split(tensors[f"rows.{i}.weight"][1:], CHUNK):
+                yield (rows.double() if factor is None else rows.double() @ factor.double().mT) + mean
 
     def module(
         self, entry: dict[str, Any], tensors: Tensors, bias: Tensor | None, dtype: torch.dtype, device: torch.device
@@ -127,24 +126,53 @@ def part(norm: Norm, group: Tensor) -> KroneckerNorm:
     return KroneckerNorm(norm.output, None if norm.input is None else norm.input.to(group.device)[group])
 
 
-def _moment(rows: Tensor, norm: Norm) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    """Of vectors `rows` (n, d): L^T (sum of f (e - mean) (e - mean)^T) L (d, d), their mean (d,), L and L^-T, with
-    G = L L^T; float64."""
+def _chunks(vectors: Tensor, group: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """The vectors of a group, some at a time in float64, each with where it starts."""
+    import torch
+
+    for i, tokens in enumerate(torch.split(group, CHUNK)):
+        yield i * CHUNK, vectors[tokens].double()
+
+
+def _factor(vectors: Tensor, group: Tensor, rank: int, norm: Norm) -> tuple[Tensor, Tensor, Tensor]:
+    """For the vectors e of a group the factor (d, r), what (e - mean) is multiplied by to become a row (d, r), and the
+    mean (d,). Factor and rows have the same Gram matrix, as `linalg.balance` gives it, without rows in float64."""
+    import torch
+
+    a, mean, low, inverse = _moment(vectors, group, norm)
+    u = torch.linalg.eigh(a).eigenvectors[:, -rank:]
+    left = u if inverse is None else inverse @ u  # (d, r)
+    onto = u if low is None else low @ u  # L^-1 G = L^T
+    gram = a.new_zeros(rank, rank)
+    for _, chunk in _chunks(vectors, group):
+        rows = (chunk - mean) @ onto
+        gram += rows.mT @ rows
+    values, v = torch.linalg.eigh(gram)
+    values = values.clamp_min(1e-15 * values[-1:].clamp_min(torch.finfo(a.dtype).tiny)).sqrt()  # below is rounding
+    q, r = torch.linalg.qr(left)
+    w, s, zh = torch.linalg.svd(r @ (v * values))
+    half = s.sqrt()
+    return q @ w * half, onto @ (v / values @ zh.mT * half), mean
+
+
+def _moment(vectors: Tensor, group: Tensor, norm: Norm) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Of the vectors e (d,) of a group of tokens: L^T (sum of f (e - mean) (e - mean)^T) L (d, d), their mean (d,), L
+    and L^-T, with G = L L^T; float64."""
     import torch
 
     from .kronecker import ridged, root
 
     assert isinstance(norm, KroneckerNorm)
-    n, d = rows.shape
-    f = torch.ones(n, dtype=torch.float64) if norm.input is None else norm.input.double()
-    f = f.to(rows.device)
-    total = torch.zeros(d, d, dtype=torch.float64, device=rows.device)
-    mean = torch.zeros(d, dtype=torch.float64, device=rows.device)
-    for chunk, weight in zip(torch.split(rows, CHUNK), torch.split(f, CHUNK), strict=True):
-        mean += weight @ chunk.double()
+    d = vectors.shape[1]
+    f = torch.ones(len(group), dtype=torch.float64) if norm.input is None else norm.input.double()
+    weights = torch.split(f.to(vectors.device), CHUNK)
+    total = torch.zeros(d, d, dtype=torch.float64, device=vectors.device)
+    mean = torch.zeros(d, dtype=torch.float64, device=vectors.device)
+    for (_, chunk), weight in zip(_chunks(vectors, group), weights, strict=True):
+        mean += weight @ chunk
     mean /= f.sum()
-    for chunk, weight in zip(torch.split(rows, CHUNK), torch.split(f, CHUNK), strict=True):
-        moved = chunk.double() - mean
+    for (_, chunk), weight in zip(_chunks(vectors, group), weights, strict=True):
+        moved = chunk - mean
         total += (moved * weight.unsqueeze(-1)).mT @ moved
     if norm.output is None:
         return total, mean, None, None
