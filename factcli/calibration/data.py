@@ -47,43 +47,51 @@ class CalibrationOptions:
 
 
 COUNTED = 200_000  # rows at most, drawn as the examples are
+AT_A_TIME = 4096
 
 
 def count_tokens(options: CalibrationOptions, fit: Fit, config: PretrainedConfig, tokens: int) -> torch.Tensor:
-    """How often each of `tokens` tokens occurs in the data, of which all rows are read (up to COUNTED): (tokens,)
-    float64.
+    """How often each of `tokens` tokens occurs in what the model is given of the data, of which all rows are read (up
+    to COUNTED): (tokens,) float64.
 
     Raises FactcliError as `load_examples`.
     """
-    examples = load_examples(replace(options, samples=COUNTED), fit, config, False, quiet=True)
-    ids = np.concatenate([np.asarray(e.ids) for e in examples])
-    return torch.from_numpy(np.bincount(ids, minlength=tokens)).double()
+    task, data = _drawn(replace(options, samples=COUNTED), config, False)
+    limit, found = fit.limit(options.max_length, task.pair), np.zeros(tokens, np.int64)
+    for start in range(0, len(data), AT_A_TIME):
+        rows = data.select(range(start, min(start + AT_A_TIME, len(data))))
+        ids = [np.asarray(f["input_ids"], np.int64) for f in encode(fit, rows, limit.tokens)]
+        found += np.bincount(np.concatenate(ids), minlength=tokens)
+    return torch.from_numpy(found).double()
 
 
-def load_examples(
-    options: CalibrationOptions, fit: Fit, config: PretrainedConfig, labelled: bool, quiet: bool = False
-) -> list[Example]:
-    """The examples, encoded; with the model's class of each where `labelled`. Says what is cut, unless `quiet`.
+def load_examples(options: CalibrationOptions, fit: Fit, config: PretrainedConfig, labelled: bool) -> list[Example]:
+    """The examples, encoded; with the model's class of each where `labelled`.
 
     Raises FactcliError for data that are not there, are empty, or have not the columns that are needed, and for what
     the model cannot take.
     """
-    task = _task(options, config, labelled)
-    data = load_split(task, "train", options.data_dir, revision=options.revision, skip_blank=True)
-    if len(data) > options.samples:
-        generator = torch.Generator().manual_seed(options.seed)
-        data = data.select(sorted(torch.randperm(len(data), generator=generator)[: options.samples].tolist()))
+    task, data = _drawn(options, config, labelled)
     labels = _labels(task, data, config) if labelled else [None] * len(data)
     limit = fit.limit(options.max_length, task.pair)
     features = encode(fit, data, limit.tokens)
-    if not quiet:
-        limit.say(features)
+    limit.say(features)
     fit.check_ends([f for f in features if f["input_ids"]], alike=False)
     return [
         Example(tuple(f["input_ids"]), tuple(f["token_type_ids"]) if "token_type_ids" in f else None, label)
         for f, label in zip(features, labels, strict=True)
         if f["input_ids"]
     ]
+
+
+def _drawn(options: CalibrationOptions, config: PretrainedConfig, labelled: bool) -> tuple[Task, "Dataset"]:
+    """The task and the rows that are taken."""
+    task = _task(options, config, labelled)
+    data = load_split(task, "train", options.data_dir, revision=options.revision, skip_blank=True)
+    if len(data) > options.samples:
+        generator = torch.Generator().manual_seed(options.seed)
+        data = data.select(sorted(torch.randperm(len(data), generator=generator)[: options.samples].tolist()))
+    return task, data
 
 
 def _task(options: CalibrationOptions, config: PretrainedConfig, labelled: bool) -> Task:
