@@ -42,7 +42,7 @@ RELEASED = (
     ),
     (
         "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
-        "730764f4f9d1dd6e981c7b2ab1cbd68c4830aa2d39cffe2d6f35c4155fb2871a",
+        "e1a54cd4d0898c0f7bd058ecabc6e907be5332be90a247a91633aefce41849a8",
     ),
 )
 RELEASED_LAYERS = {

@@ -265,6 +265,8 @@ class TiedHead(nn.Module):
         super().__init__()
         self.__dict__["shared"] = embedding
         self.bias = bias
+        # Nothing: native code initializes it, fits the bias to its rows, or (transformers 4) sets it.
+        self.register_buffer("weight", torch.zeros(embedding.num_embeddings, 0), persistent=False)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.__dict__["shared"].scores(hidden)
@@ -362,9 +364,12 @@ class FactorizedModel(nn.Module):
             self.register_for_auto_class(autos[0])  # so that save_pretrained copies this code
 
     def get_output_embeddings(self) -> Any:
-        """None where the head has no matrix of its own, which nobody is then to tie or resize."""
+        """None where a configuration ties the head to an embedding that is factorized: nobody is then to tie or resize
+        it. The head does so itself (TiedHead), or is one that differed in the weights."""
         head = super().get_output_embeddings()  # type: ignore[misc]
-        return None if isinstance(head, TiedHead) else head
+        tied = getattr(self.base_model.config, "tie_word_embeddings", False)
+        factorized = any(isinstance(m, FactorizedEmbedding) for m in self.base_model.modules())
+        return None if isinstance(head, TiedHead) or (tied and factorized) else head
 
     def resize_token_embeddings(self, new_num_tokens: int | None = None, *args: Any, **kwargs: Any) -> Any:
         """Raises ValueError for a factorized embedding, of which a row more or less is another factorization."""
