@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from ..models.embeddings import check_lookups
 from ..models.loading import Loaded, load_model
 from ..models.model import Model
 from ..models.parts import bytes_by_part, compared
@@ -123,4 +124,7 @@ def target_dtypes(model: PreTrainedModel, plan: Plan) -> dict[str, torch.dtype]:
 def load_for(source: Model, recipe: Recipe) -> Loaded:
     """The model to factorize, in a precision that loses nothing of the source and holds the result."""
     wider = torch.promote_types(getattr(torch, source.dtype), saved_dtype(source, recipe))
-    return load_model(source, dtype=wider)
+    loaded = load_model(source, dtype=wider)
+    if recipe.factorizes_embeddings:
+        check_lookups(source.name, loaded.model)
+    return loaded

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 
@@ -33,6 +34,18 @@ def token_embedding(found: Loaded) -> Target:
         )
     tokens, size = module.weight.shape
     return Target(name, (size, tokens), False, None, Lookup(_tied(model, head), scale(module)))
+
+
+def check_lookups(source: str, model: PreTrainedModel) -> None:
+    """Raises FactcliError where encoder and decoder of a model with values look tokens up in matrices that differ."""
+    base: Any = model.base_model
+    if not model.config.is_encoder_decoder:
+        return
+    first, *others = (part.get_input_embeddings().weight for part in (base, base.get_encoder(), base.get_decoder()))
+    if not all(other is first or torch.equal(other, first) for other in others):
+        raise FactcliError(
+            f"Encoder and decoder of {source} look tokens up in matrices that differ: take --embeddings dense."
+        )
 
 
 def scale(module: nn.Module) -> float:

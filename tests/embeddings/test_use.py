@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from factcli import FactcliError, bench, convert, evaluate, export, finetune, inspect, load
 from factcli.errors import UsageError
 from factcli.remote_code.modeling_factorized import FactorizedEmbedding, TiedHead
 
+from ..runtimes.conftest import save_sentence_transformer
 from ..training_helpers import rows, save_model, write_csv
 from ..vocabulary import made
 from . import cases
@@ -100,6 +101,33 @@ def test_heads_and_models_that_cannot(tmp_path: Path) -> None:
     made.save("bart", "BartForCausalLM", tmp_path / "decoder")
     with pytest.raises(FactcliError, match=r"no plain lookup: take --embeddings dense"):
         convert(str(tmp_path / "decoder"), tmp_path / "out", embeddings="factorize", keep=0.5)
+
+
+def test_encoder_and_decoder_that_look_up_in_two_matrices(tmp_path: Path) -> None:
+    """Whatever config.json says: transformers ties none that are both in the file and differ."""
+    cases.save("bart", tmp_path / "bart")
+    weights = load_file(tmp_path / "bart" / "model.safetensors")
+    weights["model.encoder.embed_tokens.weight"] = 2 * weights["model.shared.weight"]
+    save_file(weights, tmp_path / "bart" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(FactcliError, match=r"matrices that differ: take --embeddings dense"):
+        convert(str(tmp_path / "bart"), tmp_path / "out", embeddings="factorize", keep=0.5)
+    assert not (tmp_path / "out").exists()
+
+
+def test_sentence_transformers_embeds_with_it(tmp_path: Path) -> None:
+    """Mean of the tokens, normalized, in a directory of its own: what it is loaded by says what it takes."""
+    from sentence_transformers import SentenceTransformer
+
+    made.save("bert", None, tmp_path / "dense")
+    save_sentence_transformer(tmp_path / "dense")
+    convert(str(tmp_path / "dense"), tmp_path / "out", embeddings="factorize", keep=0.5)
+    embedder = SentenceTransformer(str(tmp_path / "out"), trust_remote_code=True, device="cpu")
+    texts = made.sentences(3, 1)
+    given = embedder.tokenizer(texts, padding=True, return_tensors="pt")
+    hidden = load(tmp_path / "out").eval()(**given).last_hidden_state.detach()
+    mask = given["attention_mask"].unsqueeze(-1)
+    mean = torch.nn.functional.normalize((hidden * mask).sum(1) / mask.sum(1))
+    assert torch.allclose(torch.from_numpy(embedder.encode(texts)), mean, atol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
