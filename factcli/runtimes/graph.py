@@ -78,10 +78,10 @@ class Graph:
                 f"({one_line(error.__cause__ or error)})."
             ) from error
         assert program is not None
-        _name_sizes(program)
         split_constants(program)  # first: the time that optimizing takes grows with the square of the slices
         with silent():
             program.optimize()
+        _name_sizes(program)
         _forget(program)
         program.save(file)
 
