@@ -7,8 +7,8 @@ from ..files.written import BEGIN
 from ..models.model import Model
 from ..recipe.factorizing import Recipe
 from ..recipe.values import format_count
-from .text import END, RESULTS, SPEED, join_card
-from .write import NAME, REVISION, linked, made, metadata, own_code, tokens
+from .text import END, join_card
+from .write import linked, made, metadata, numbers_and_loading, own_code, tokens
 
 
 def dense_card(
@@ -59,20 +59,7 @@ def _dense(source: Model, auto_class: str, head: str, made: str) -> str:
     return f"""{BEGIN}
 {head}
 {own_code(source)}
-{RESULTS[0]}
-{RESULTS[1]}
-{SPEED[0]}
-{SPEED[1]}
-
-## Load
-
-```python
-from transformers import {auto_class}, AutoTokenizer
-
-name, revision = "{NAME}", "{REVISION}"
-model = {auto_class}.from_pretrained(name, revision=revision)
-tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-```
+{numbers_and_loading(auto_class)}
 
 {made}
 {END}

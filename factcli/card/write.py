@@ -74,20 +74,7 @@ def make_card(
 | of the targeted matrices | {format_count(plan.targets_before)} | {format_count(plan.targets_after)} | {kept:.1%} |
 | bytes of the weights | {sizes[0]:,} | {sizes[1]:,} | {sizes[1] / sizes[0]:.1%} |{vocabulary}
 
-{RESULTS[0]}
-{RESULTS[1]}
-{SPEED[0]}
-{SPEED[1]}
-
-## Load
-
-```python
-from transformers import {auto_class}, AutoTokenizer
-
-name, revision = "{NAME}", "{REVISION}"
-model = {auto_class}.from_pretrained(name, revision=revision, trust_remote_code=True)
-tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, trust_remote_code=True)
-```
+{numbers_and_loading(auto_class, ", trust_remote_code=True")}
 
 The revision pins weights and code: take a commit from this repository's history. A directory needs none.
 
@@ -116,6 +103,24 @@ network and start no process. The weights are safetensors."""
         text = text.replace("the two Python", "the three Python")
         text = text.replace("These two", f"`{file.name}` has these layers.\nThe three")
     return text
+
+
+def numbers_and_loading(auto_class: str, further: str = "") -> str:
+    """The places of what is measured, and how the model is loaded, with `further` arguments."""
+    return f"""{RESULTS[0]}
+{RESULTS[1]}
+{SPEED[0]}
+{SPEED[1]}
+
+## Load
+
+```python
+from transformers import {auto_class}, AutoTokenizer
+
+name, revision = "{NAME}", "{REVISION}"
+model = {auto_class}.from_pretrained(name, revision=revision{further})
+tokenizer = AutoTokenizer.from_pretrained(name, revision=revision{further})
+```"""
 
 
 def tokens(source: Model) -> str:
