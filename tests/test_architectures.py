@@ -5,14 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from safetensors.torch import save_file
 
 from factcli import convert, load
 from factcli.compress.structures import structures
 from factcli.models.check import sample_inputs
-from factcli.models.export import auto_map
 
 from . import tiny
+from .answers import save_answers
 from .conftest import Run
 
 
@@ -27,15 +26,7 @@ def test_every_head_reloads_without_factcli(kind: str, tmp_path: Path, stranger:
         result = convert(
             str(tmp_path / "dense" / head), _made(case) / "export", method=method, keep=0.6, **tiny.blocks(method)
         )
-        model = load(case / "export").eval()
-        inputs = sample_inputs(dense)
-        with torch.inference_mode():
-            outputs = [v for v in model(**inputs).values() if isinstance(v, torch.Tensor)]
-        tensors = {f"in.{k}": v.clone() for k, v in inputs.items()}
-        tensors |= {f"out.{i:02}": v.contiguous().clone() for i, v in enumerate(outputs)}
-        save_file(tensors, case / "tensors.safetensors")
-        autos = {v.split(".")[1]: k for k, v in auto_map(type(dense.config)).items()}
-        (case / "auto.txt").write_text(autos[f"Factorized{head}"])
+        model = save_answers(case)
         size = sum(f.stat().st_size for f in (case / "export").glob("*.safetensors"))
         assert abs(size - 4 * result["parameters"]["after"]) <= 0.01 * size + 65536
         tied = dense.get_output_embeddings() is not None and dense.config.tie_word_embeddings

@@ -16,19 +16,12 @@ from factcli.training.distillation import Weights, load_teacher
 from factcli.training.job import prepare
 from factcli.training.teacher_cache import cached
 
-from .training_helpers import same, save_model, weights, write_glue
-
-FAST: dict[str, Any] = {"batch_size": 16, "learning_rate": 4e-3, "save_steps": 0, "device": "cpu"}
+from .training_helpers import FAST, same, teach, weights
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FACTCLI_CACHE", str(tmp_path / "cache"))
-    save_model(tmp_path / "base")
-    write_glue(tmp_path / "glue", "sst2", train=96)
-    factcli.finetune(
-        str(tmp_path / "base"), tmp_path / "teacher", task="sst2", data_dir=tmp_path / "glue", epochs=4, **FAST
-    )
+    teach(tmp_path, monkeypatch, epochs=4)
     return tmp_path
 
 

@@ -9,14 +9,18 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
+
+import factcli
 
 from .processes import Python
 from .tiny import make
 
 WORDS = [f"w{i}" for i in range(90)]
+FAST: dict[str, Any] = {"batch_size": 16, "learning_rate": 4e-3, "save_steps": 0, "device": "cpu"}
 _SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
 
 
@@ -120,3 +124,11 @@ def train_and_be_killed(
     done = python.run("-c", _KILLED, asked)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not output.exists()
+
+
+def teach(place: Path, monkeypatch: pytest.MonkeyPatch, **how: Any) -> None:
+    """Below `place`: a base model, a task, a teacher that was trained on it, and a cache of its own."""
+    monkeypatch.setenv("FACTCLI_CACHE", str(place / "cache"))
+    save_model(place / "base")
+    write_glue(place / "glue", "sst2", train=96)
+    factcli.finetune(str(place / "base"), place / "teacher", task="sst2", data_dir=place / "glue", **how, **FAST)

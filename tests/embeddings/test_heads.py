@@ -5,14 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from factcli import convert, load
-from factcli.models.check import sample_inputs
-from factcli.models.export import auto_map
-from factcli.models.model import find_model
 from factcli.remote_code.modeling_factorized import FactorizedEmbedding, SharedEmbedding, TiedHead
 
+from ..answers import save_answers
 from ..conftest import Run
 from ..vocabulary import made
 from . import cases
@@ -34,22 +32,8 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 convert(str(source), place / "export", embeddings="factorize", keep=0.5)
             else:
                 cases.by_frequency(name, source, place / "export", texts)
-            _answers(place)
+            save_answers(place)
     return folder
-
-
-def _answers(place: Path) -> None:
-    """What the export gives here, for heads.py."""
-    model = load(place / "export").eval()
-    inputs = sample_inputs(model)
-    with torch.inference_mode():
-        outputs = [v for v in model(**inputs).values() if isinstance(v, torch.Tensor)]
-    tensors = {f"in.{k}": v.clone() for k, v in inputs.items()}
-    tensors |= {f"out.{i:02}": v.contiguous().clone() for i, v in enumerate(outputs)}
-    save_file(tensors, place / "tensors.safetensors")
-    native = find_model(str(place / "export"), accept_factorized=True).native_config_class
-    autos = {v.split(".")[1]: k for k, v in auto_map(native).items()}
-    (place / "auto.txt").write_text(autos[type(model).__name__])
 
 
 def _case(exports: Path, name: str) -> Path:

@@ -15,18 +15,12 @@ from factcli.training.distillation import Weights, load_teacher
 from factcli.training.job import prepare
 from factcli.training.teacher_cache import cached
 
-from ..training_helpers import save_model, write_glue
-
-FAST: dict[str, Any] = {"batch_size": 16, "learning_rate": 4e-3, "save_steps": 0, "device": "cpu"}
+from ..training_helpers import FAST, teach
 
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("FACTCLI_CACHE", str(tmp_path / "cache"))
-    save_model(tmp_path / "base")
-    write_glue(tmp_path / "glue", "sst2", train=96)
-    data = {"task": "sst2", "data_dir": tmp_path / "glue"}
-    factcli.finetune(str(tmp_path / "base"), tmp_path / "teacher", max_steps=2, **data, **FAST)
+    teach(tmp_path, monkeypatch, max_steps=2)
     texts = load_split(GLUE["sst2"], "train", tmp_path / "glue")["text"][:]
     (tmp_path / "texts.txt").write_text("\n".join(text for text in texts if "w1" not in text))
     factcli.convert(str(tmp_path / "base"), tmp_path / "small", vocabulary=tmp_path / "texts.txt")
