@@ -12,7 +12,7 @@ import factcli
 from factcli.calibration import Kind
 from factcli.calibration.data import CalibrationOptions, load_examples
 from factcli.calibration.gather import collate, gather
-from factcli.calibration.losses import Example, find_head
+from factcli.calibration.losses import Example
 from factcli.calibration.measure import calibrate
 from factcli.compress.measured import measure
 from factcli.errors import FactcliError, UsageError
@@ -20,6 +20,7 @@ from factcli.files.caches import cache_directory
 from factcli.models.fit import Fit, find_fit
 from factcli.models.loading import load_meta, load_model
 from factcli.models.model import Model, find_model
+from factcli.models.purpose import purpose_of
 from factcli.models.targets import find_targets, matrix
 from factcli.recipe.factorizing import FISHER, Recipe
 
@@ -312,13 +313,13 @@ def test_an_untrained_head_is_left_out(tmp_path: Path) -> None:
     [
         ("t5", "T5ForConditionalGeneration", "text"),
         ("bart", "BartForConditionalGeneration", "text"),
-        ("t5", None, "none"),
-        ("bert", None, "none"),
+        ("t5", None, "hidden"),
+        ("bert", None, "hidden"),
         ("bert", "BertForPreTraining", "masked"),
     ],
 )
 def test_what_a_model_predicts(kind: str, head: str | None, expected: str) -> None:
-    assert find_head(tiny.make(kind, head)).kind == expected
+    assert purpose_of(tiny.make(kind, head)).kind == expected
 
 
 def test_a_discriminator_is_run_without_its_head(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from sklearn import metrics as sk
 from transformers import AutoTokenizer, BertForSequenceClassification
 
 import factcli
-from factcli.calibration.losses import Head, pseudo_loss
+from factcli.calibration.losses import pseudo_loss
 from factcli.data.labels import check_unnamed_order
 from factcli.data.tasks import MULTI, SINGLE, Task, load_split, user_task
 from factcli.errors import FactcliError, UsageError
+from factcli.models.purpose import Purpose
 from factcli.scores.metrics import compute_metrics, is_failed, majority_score
 from factcli.training.distillation import logit_loss
 from factcli.training.mixed import consistency_loss
@@ -153,7 +154,7 @@ def test_losses() -> None:
     logits = student.clone().requires_grad_()
     labels = (teacher > 0).float()
     batch = {"attention_mask": torch.ones(5, 2)}
-    pseudo_loss(Head("labels"), type("Output", (), {"logits": logits}), batch, None, labels, []).backward()
+    pseudo_loss(Purpose("labels"), type("Output", (), {"logits": logits}), batch, None, labels, []).backward()
     assert logits.grad is not None
     torch.testing.assert_close(logits.grad, logits.detach().sigmoid() - labels)
 

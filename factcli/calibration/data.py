@@ -31,8 +31,9 @@ class CalibrationOptions:
     """What to calibrate on and how; the values of a recipe, except for `data_dir`, where GLUE's files are.
 
     `data` is a GLUE task, a file or a Hub data set (its train split, at `revision`); `samples` of its rows are drawn
-    with `seed`, cut at `max_length` tokens (None: 128, or as many as the model
-    takes). `fisher` is "sampled" from the model's own predictions or "empirical", from the labels.
+    with `seed`, cut at `max_length` tokens (None: 128, or as many as the model takes). `fisher` is "sampled" from the
+    model's own predictions or "empirical", from the labels; `objective` is what gradients are of (None: what the model
+    is for).
     """
 
     data: str
@@ -44,6 +45,7 @@ class CalibrationOptions:
     data_dir: str | Path | None = None
     seed: int = 0
     revision: str | None = None
+    objective: str | None = None
 
 
 COUNTED = 200_000  # rows at most, drawn as the examples are

@@ -14,9 +14,10 @@ from ..data.encoding import batches_within
 from ..errors import FactcliError
 from ..models.embeddings import lookups
 from ..models.fit import Fit, find_fit
+from ..models.purpose import EMBEDDING, HIDDEN, Purpose, purpose_of
 from ..models.targets import Target
 from .collector import Collector
-from .losses import DISCRIMINATORS, Example, Head, decoder_inputs, find_head, mask_tokens, pseudo_loss
+from .losses import Example, decoder_inputs, mask_tokens, pseudo_loss
 from .statistics import Kind, Statistics
 
 TOKENS = 2048  # of one batch, with padding: bounds what a backward pass holds
@@ -57,7 +58,7 @@ def gather(
     kinds: Iterable[Kind],
     *,
     empirical: bool = False,
-    headless: bool = False,
+    purpose: Purpose | None = None,
     seed: int = 0,
     batch_tokens: int = TOKENS,
     device: torch.device | None = None,
@@ -67,8 +68,9 @@ def gather(
     """The statistics `kinds` of `targets` over `examples`, in one pass in evaluation mode (without dropout).
 
     The model is run in float32 and left as it was. Padding never counts. The result is the same bit for bit for any
-    order of the data, and for any batch size up to the rounding of the model's own forward and backward. `headless`
-    leaves out the head (one that was never trained). `counts` (tokens,) are how often each token occurs: what there is
+    order of the data, and for any batch size up to the rounding of the model's own forward and backward. `purpose`
+    is what its gradients are of (None: what its class says); where that is vectors or hidden states, its head is left
+    out. `counts` (tokens,) are how often each token occurs: what there is
     to know of the inputs of an embedding.
 
     Raises FactcliError for no data, a model whose loss cannot be formed, labels that it does not have, and activations
@@ -77,12 +79,13 @@ def gather(
     if not any(len(e.ids) for e in examples):
         raise FactcliError("The calibration data hold no tokens: give a file with some text.")
     started = time.perf_counter()
-    headless = headless or type(model).__name__ in DISCRIMINATORS
     kinds = frozenset(kinds)
     backward = bool(kinds & {Kind.GRADIENTS, Kind.FISHER})
     device = device or next(model.parameters()).device
     # The copy shares no state with the model: hooks, precision and gradients of parameters stay as they are.
-    ran: PreTrainedModel = copy.deepcopy(model.base_model if headless or not backward else model)  # type: ignore[assignment]
+    purpose = purpose or (purpose_of(model) if backward else Purpose(HIDDEN))
+    headless = purpose.kind in (EMBEDDING, HIDDEN)
+    ran: PreTrainedModel = copy.deepcopy(model.base_model if headless else model)  # type: ignore[assignment]
     nn.Module.to(ran, device=device, dtype=torch.float32)
     ran.train(False)
     ran.requires_grad_(False)
@@ -90,7 +93,6 @@ def gather(
     config = ran.config.get_text_config()
     if fit.decoder or not fit.has(config.pad_token_id):
         config.pad_token_id = fit.pad_id  # what the batches are padded with
-    head = Head("none") if headless else find_head(ran) if backward else Head("none")
     targets = list(targets)
     modules = {t.name: ran.base_model.get_submodule(t.name) for t in targets if not t.embedding}
     collector = Collector(modules, kinds, {t.name: lookups(ran.base_model, t.name) for t in targets if t.embedding})
@@ -100,7 +102,7 @@ def gather(
     with _differentiable_inputs(ran, backward), collector, torch.set_grad_enabled(backward):
         for indices in batches_within(batch_tokens, lengths, [fit.kind(e.ids, padded=True) for e in examples]):
             chosen = [examples[i] for i in indices]
-            _run(ran, head, fit, chosen, collector, seed, empirical, backward, device)
+            _run(ran, purpose, fit, chosen, collector, seed, empirical, backward, device)
             done += len(indices)
             if progress:
                 progress(done, len(examples), "")
@@ -119,7 +121,7 @@ def place(example: Example) -> tuple[int, tuple[int, ...], tuple[int, ...], tupl
 
 def _run(
     model: PreTrainedModel,
-    head: Head,
+    purpose: Purpose,
     fit: Fit,
     examples: Sequence[Example],
     collector: Collector,
@@ -131,7 +133,7 @@ def _run(
     batch, special = collate(examples, fit, device)
     generators = [e.generator(seed) for e in examples]
     chosen = None
-    if head.kind == "masked":
+    if purpose.kind == "masked":
         mask_id = fit.tokenizer.mask_token_id
         if mask_id is None:
             raise FactcliError("The tokenizer has no mask token, so a masked-language head cannot predict any.")
@@ -146,9 +148,9 @@ def _run(
     labels = None
     if empirical:
         labels = torch.tensor([float("nan") if e.label is None else e.label for e in examples], device=device)
-    if head.kind == "masked":
+    if purpose.kind == "masked":
         batch["labels"] = true
-    loss = pseudo_loss(head, output, batch, chosen, labels, generators)
+    loss = pseudo_loss(purpose, output, batch, chosen, labels, generators)
     if not bool(torch.isfinite(loss)):
         raise FactcliError("The loss is not finite on the calibration data: check the weights of the head.")
     loss.backward()  # type: ignore[no-untyped-call]

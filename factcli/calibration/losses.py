@@ -23,8 +23,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..errors import FactcliError
+from ..models.purpose import Purpose
 
-DISCRIMINATORS = ("ElectraForPreTraining", "FunnelForPreTraining")  # they tell true tokens from replaced ones
 MASKED = 0.15  # of the tokens, as in BERT's pre-training
 
 
@@ -41,41 +41,6 @@ class Example:
         """Random numbers of this example: they depend on its tokens and the seed alone."""
         digest = hashlib.sha256(repr((seed, self.ids, self.types)).encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-
-
-@dataclass(frozen=True)
-class Head:
-    """What a model predicts: "none" (hidden states), "class", "number", "labels" (several at once), "token", "masked",
-    "next" (causal), "text" (an encoder-decoder's) or "span"."""
-
-    kind: str
-
-
-def find_head(model: PreTrainedModel) -> Head:
-    """Raises FactcliError for a model whose loss cannot be formed from text alone."""
-    name = type(model).__name__
-    kinds = {
-        "ForSequenceClassification": {"regression": "number", "multi_label_classification": "labels"}.get(
-            getattr(model.config, "problem_type", None) or ("regression" if model.config.num_labels == 1 else ""),
-            "class",
-        ),
-        "ForTokenClassification": "token",
-        "ForMaskedLM": "masked",
-        "ForPreTraining": "masked",
-        "ForCausalLM": "next",
-        "LMHeadModel": "next",
-        "ForConditionalGeneration": "text",
-        "ForQuestionAnswering": "span",
-    }
-    for ending, kind in kinds.items():
-        if name.endswith(ending):
-            return Head(kind)
-    if model is model.base_model:
-        return Head("none")
-    raise FactcliError(
-        f"No loss can be formed for {name} from text alone: take a criterion without gradients (activation), or "
-        "convert its base model or another head."
-    )
 
 
 def decoder_inputs(model: PreTrainedModel, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -104,7 +69,7 @@ def mask_tokens(
 
 
 def pseudo_loss(
-    head: Head,
+    purpose: Purpose,
     output: Any,
     batch: dict[str, Tensor],
     chosen: Tensor | None,
@@ -119,11 +84,15 @@ def pseudo_loss(
     Raises FactcliError for labels that the head cannot take.
     """
     mask = batch["attention_mask"].bool()
-    match head.kind:
-        case "none":
+    match purpose.kind:
+        case "hidden":
             hidden: Tensor = output[0]
             signs = torch.stack([_signs((hidden.shape[1], hidden.shape[2]), g) for g in generators]).to(hidden)
             return (hidden * signs * mask.unsqueeze(-1)).sum()
+        case "embedding":
+            assert purpose.vectors is not None
+            vectors = purpose.vectors(output[0].float(), batch["attention_mask"])
+            return (vectors * torch.stack([_signs((vectors.shape[-1],), g) for g in generators]).to(vectors)).sum()
         case "class":
             logits: Tensor = output.logits.float()
             if labels is not None:
@@ -152,14 +121,14 @@ def pseudo_loss(
             return torch.stack([(t * _direction(t, generators, sizes)).masked_fill(~mask, 0).sum() for t in both]).sum()
     logits = output.logits if hasattr(output, "logits") else output.prediction_logits
     true = None
-    if head.kind == "masked":
+    if purpose.kind == "masked":
         where, true = chosen, batch["labels"]
-    elif head.kind == "next":
+    elif purpose.kind == "next":
         where = mask & torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], 1)
         true = torch.cat([batch["input_ids"][:, 1:], batch["input_ids"][:, :1]], 1)
     else:
-        where, true = mask, batch["input_ids"] if head.kind == "text" else None
-    if labels is not None and head.kind == "token":
+        where, true = mask, batch["input_ids"] if purpose.kind == "text" else None
+    if labels is not None and purpose.kind == "token":
         raise FactcliError("--fisher empirical cannot read a label for each token: take --fisher sampled.")
     assert where is not None
     return _token_loss(logits, where, true if labels is not None else None, generators)

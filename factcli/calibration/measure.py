@@ -12,12 +12,12 @@ from ..models.embeddings import token_embedding
 from ..models.fit import find_fit
 from ..models.loading import Loaded
 from ..models.model import Model
+from ..models.purpose import EMBEDDING, HIDDEN, chosen_purpose
 from ..models.targets import find_targets
 from ..recipe.factorizing import Examined, Recipe
 from . import cache
 from .data import CalibrationOptions, count_tokens, load_examples
 from .gather import Calibration, Progress, gather
-from .losses import find_head
 from .statistics import Kind
 
 
@@ -31,7 +31,7 @@ def options_of(recipe: Recipe | Examined, data_dir: str | Path | None = None) ->
         )
     return CalibrationOptions(
         recipe.calibration, recipe.calibration_samples, recipe.max_length, recipe.fisher, recipe.text_column,
-        recipe.label_column, data_dir, recipe.seed, recipe.data_revision,
+        recipe.label_column, data_dir, recipe.seed, recipe.data_revision, recipe.objective,
     )  # fmt: skip
 
 
@@ -54,7 +54,9 @@ def calibrate(
     model = loaded.model
     prefix = f"{model.base_model_prefix}."
     headless = model is not model.base_model and any(not k.startswith(prefix) for k in loaded.absent)
-    empirical = options.fisher == "empirical" and bool(kinds & {Kind.GRADIENTS, Kind.FISHER})
+    backward = bool(kinds & {Kind.GRADIENTS, Kind.FISHER})
+    purpose = chosen_purpose(source, options.objective, model, headless) if backward else None
+    empirical = options.fisher == "empirical" and backward
     tokenizer = source.tokenizer
     labelled = empirical and type(model).__name__.endswith("ForSequenceClassification") and not headless
     fit = find_fit(model, tokenizer, source.name)
@@ -63,7 +65,7 @@ def calibrate(
     targets = [t for t in find_targets(model.base_model, include, exclude, embedding) if t.kept is None]
     counts = next((count_tokens(options, fit, source.config, t.shape[1]) for t in targets if t.embedding), None)
     settings: Mapping[str, Any] = {
-        "empirical": empirical, "headless": headless, "seed": options.seed, "targets": [t.name for t in targets],
+        "empirical": empirical, "purpose": str(purpose), "seed": options.seed, "targets": [t.name for t in targets],
         "counts": None if counts is None else counts.long().tolist(),
     }  # fmt: skip
     key = cache.fingerprint(source, examples, kinds, dict(settings))
@@ -73,12 +75,14 @@ def calibrate(
             calibration = cache.read(key)  # another process may have made it meanwhile
             if calibration is None:
                 calibration = gather(
-                    model, tokenizer, examples, targets, kinds, empirical=empirical, headless=headless,
+                    model, tokenizer, examples, targets, kinds, empirical=empirical, purpose=purpose,
                     seed=options.seed, device=device, progress=progress, counts=counts,
                 )  # fmt: skip
                 cache.write(key, calibration)
     calibration.texts, calibration.tokenizer = examples, tokenizer
-    if empirical and (headless or find_head(model).kind == "none"):
+    if purpose is not None and purpose.kind == EMBEDDING:
+        calibration.warnings.append(f"{source.name} {purpose}: what an error does to these vectors is what it counts.")
+    if empirical and purpose is not None and purpose.kind in (EMBEDDING, HIDDEN):
         calibration.warnings.append(
             f"{source.name} has no trained head, so --fisher empirical has no loss to take labels for: directions were "
             "sampled."

@@ -32,7 +32,7 @@ UNEVEN = 1.0  # a Fisher variance from which on plain SVD is at risk: the spread
 TIMES = 2.0  # how much worse plain SVD is than a data-aware projection before it is called a risk
 RULES = (
     Rule(
-        ("calibration_samples", "fisher"),
+        ("calibration_samples", "fisher", "objective"),
         lambda v: unless(v["calibration"] is not None, "without --calibration"),
         "name data to calibrate on",
     ),

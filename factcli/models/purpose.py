@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import FactcliError
+from transformers import PreTrainedModel
+
+from ..errors import FactcliError, UsageError
 from ..remote_code.configuration_factorized import PREFIX
 from .model import Model
 from .vectors import Vectors, find_vectors
 
 EMBEDDING, HIDDEN = "embedding", "hidden"
+DISCRIMINATORS = ("ElectraForPreTraining", "FunnelForPreTraining")  # they tell true tokens from replaced ones
 _WORDS = {
     "class": "classifies texts",
     "labels": "gives texts any number of labels",
@@ -36,6 +39,8 @@ class Purpose:
 
 def head_of(name: str, config: Any) -> str | None:
     """What the head of a class of transformers predicts; None where that is not known of it."""
+    if name in DISCRIMINATORS:
+        return HIDDEN
     problem = getattr(config, "problem_type", None) or ("regression" if config.num_labels == 1 else "")
     kinds = {
         "ForSequenceClassification": {"regression": "number", "multi_label_classification": "labels"}.get(
@@ -52,18 +57,45 @@ def head_of(name: str, config: Any) -> str | None:
     return next((kind for ending, kind in kinds.items() if name.endswith(ending)), None)
 
 
-def find_purpose(source: Model) -> Purpose:
-    """What the files of a source say. A head that answers about texts counts before a pooling that was left beside it
-    when it was trained; one that fills in words does not.
+def purpose_of(model: PreTrainedModel) -> Purpose:
+    """By its class alone. Raises FactcliError for a model of which nothing can be learnt from text alone."""
+    kind = head_of(type(model).__name__.removeprefix(PREFIX), model.config)
+    if kind is None and model is not model.base_model:
+        raise FactcliError(
+            f"No loss can be formed for {type(model).__name__} from text alone: take a criterion without gradients "
+            "(activation), or convert its base model or another head."
+        )
+    return Purpose(kind or HIDDEN)
 
-    Raises FactcliError as `find_vectors`, and for a head that nothing is known of.
+
+def find_purpose(source: Model, model: PreTrainedModel | None = None, headless: bool = False) -> Purpose:
+    """What the files of a source, with its `model` (None: its outline), say. A head that answers about texts counts
+    before a pooling that was left beside it when it was trained; one that fills in words, or was never trained
+    (`headless`), does not.
+
+    Raises FactcliError as `find_vectors` and `purpose_of`.
     """
-    name = source.model_class.__name__.removeprefix(PREFIX)
-    kind = head_of(name, source.config)
-    if kind in (None, "masked", "next"):
+    found = Purpose(HIDDEN) if headless else purpose_of(model or source.outline.model)
+    if found.kind in (HIDDEN, "masked", "next"):
         vectors = find_vectors(source.path, source.name)
         if vectors is not None:
             return Purpose(EMBEDDING, vectors)
-    if kind is None and "For" in name.removesuffix("Model"):
-        raise FactcliError(f"{source.name} is a {name}, of which it is not known what it is for.")
-    return Purpose(kind or HIDDEN)
+    return found
+
+
+def chosen_purpose(
+    source: Model, asked: str | None, model: PreTrainedModel | None = None, headless: bool = False
+) -> Purpose:
+    """As `find_purpose`, unless another one is `asked` for, by its kind. Raises UsageError for one that it cannot
+    have."""
+    if asked == HIDDEN:
+        return Purpose(HIDDEN)
+    if asked == EMBEDDING:
+        return Purpose(EMBEDDING, find_vectors(source.path, source.name) or Vectors())
+    own = Purpose(HIDDEN) if headless else purpose_of(model or source.outline.model)
+    if asked is None:
+        return find_purpose(source, model, headless)
+    if asked != own.kind:
+        kinds = ", ".join(dict.fromkeys([own.kind, EMBEDDING, HIDDEN]))
+        raise UsageError(f"{source.name} {own}: --objective {asked} is not for it; take one of {kinds}.")
+    return own

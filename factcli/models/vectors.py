@@ -1,4 +1,4 @@
-"""How an embedding model makes one vector of a text: pooling and what follows it, as sentence-transformers names them."""
+"""How an embedding model makes one vector of a text: pooling and what follows, as sentence-transformers names them."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -18,8 +18,8 @@ def is_file(name: Any) -> bool:
 
 _FACTORIZING = (
     "method", "criterion", "allocation", "compensation", "force_rank", "rank_multiple", "calibration",
-    "calibration_samples", "data_revision", "max_length", "fisher", "label_column", "include", "exclude", "seed",
-    "data_dir",
+    "calibration_samples", "data_revision", "max_length", "fisher", "objective", "label_column", "include", "exclude",
+    "seed", "data_dir",
 )  # fmt: skip
 
 
@@ -122,7 +122,10 @@ def of_recipes() -> tuple[Rule, ...]:
         ("criterion",),
     ),
     Rule(
-        ("calibration", "calibration_samples", "max_length", "fisher", "label_column", "data_dir", "data_revision"),
+        (
+            "calibration", "calibration_samples", "max_length", "fisher", "objective", "label_column", "data_dir",
+            "data_revision",
+        ),
         lambda v: unless(_criterion(v).reads_data(), _with_criterion(v) + ", which looks at no data"),
         _criteria("reads_data"),
         ("criterion",),
@@ -136,7 +139,7 @@ def of_recipes() -> tuple[Rule, ...]:
         ("criterion",),
     ),
     Rule(
-        ("fisher",),
+        ("fisher", "objective"),
         lambda v: unless(_criterion(v).reads_gradients(), _with_criterion(v) + ", which takes no gradients"),
         "take --criterion kfac, fisher or fisher-rows",
         ("criterion",),

@@ -13,6 +13,7 @@ from .values import BUDGETS, DTYPE, SEED, count
 
 FISHER = ("sampled", "empirical")
 EMBEDDINGS = ("dense", "factorize")
+OBJECTIVES = ("embedding", "hidden", "class", "labels", "number", "token", "masked", "next", "text", "span")
 COMPENSATIONS = ("sequential", "none")
 
 
@@ -65,6 +66,10 @@ class Texts(Options):
     fisher: str = option(
         "sampled", "Gradients from the model's own predictions (sampled) or from labels (empirical).", known=FISHER
     )
+    objective: str | None = option(
+        None, "What gradients are of: vectors of texts (embedding), hidden states, or what the head predicts.",
+        "what the model is for", known=OBJECTIVES,
+    )  # fmt: skip
     text_column: tuple[str, ...] = option((), "Column of texts; twice for pairs.", words=True)
     label_column: str = option("label", "Column of labels, for --fisher empirical.", words=True)
 

@@ -14,6 +14,7 @@ from ..compress.criteria import criteria
 from ..compress.measured import Measured
 from ..compress.plan import Layer
 from ..models.loading import Loaded
+from ..models.purpose import chosen_purpose
 from ..models.targets import Target, find_targets
 from .job import Job
 
@@ -35,9 +36,11 @@ def measured_now(
     else:
         targets = [Target(layer.name, layer.shape, layer.bias) for layer in layers]
     empirical = job.recipe.fisher == "empirical" and bool(criterion.needs & {Kind.GRADIENTS, Kind.FISHER})
+    backward = bool(criterion.needs & {Kind.GRADIENTS, Kind.FISHER})
+    purpose = chosen_purpose(job.source, job.recipe.objective, model, new_head) if backward else None  # type: ignore[arg-type]
     calibration = gather(
         model, job.tokenizer, _examples(job, empirical and not new_head), targets, criterion.needs,  # type: ignore[arg-type]
-        empirical=empirical and not new_head, headless=new_head, seed=job.recipe.seed, device=device,
+        empirical=empirical and not new_head, purpose=purpose, seed=job.recipe.seed, device=device,
     )  # fmt: skip
     return Measured(criterion, calibration)
 
