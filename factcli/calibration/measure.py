@@ -12,7 +12,7 @@ from ..models.embeddings import token_embedding
 from ..models.fit import find_fit
 from ..models.loading import Loaded
 from ..models.model import Model
-from ..models.purpose import EMBEDDING, HIDDEN, chosen_purpose
+from ..models.purpose import EMBEDDING, HIDDEN, chosen_purpose, untrained_head
 from ..models.targets import find_targets
 from ..recipe.factorizing import Examined, Recipe
 from . import cache
@@ -52,10 +52,9 @@ def calibrate(
     Raises FactcliError as `load_examples` and `gather` do.
     """
     model = loaded.model
-    prefix = f"{model.base_model_prefix}."
-    headless = model is not model.base_model and any(not k.startswith(prefix) for k in loaded.absent)
+    headless = untrained_head(loaded)
     backward = bool(kinds & {Kind.GRADIENTS, Kind.FISHER})
-    purpose = chosen_purpose(source, options.objective, model, headless) if backward else None
+    purpose = chosen_purpose(source, options.objective, loaded) if backward else None
     empirical = options.fisher == "empirical" and backward
     tokenizer = source.tokenizer
     labelled = empirical and type(model).__name__.endswith("ForSequenceClassification") and not headless

@@ -73,7 +73,7 @@ def trained_on(task: Task, data_dir: str | Path | None, commit: str | None) -> d
     if not task.files and data_dir is None:
         return {"data": "@".join(filter(None, (HUB_ID, commit)))}
     found: dict[str, str] = {}
-    for key, split in (("train", "train"), ("validation", "validation" if task.files else task.validation)):
+    for key, split in (("train", "train"), ("validation", task.validation)):
         files = [task.paths[split]] if task.files else split_files(task, split, data_dir or ".")
         name = files[0].name if task.files else f"{task.folder or task.name}/{split}"
         found |= {key: name, f"{key}_sha256": digest_of_files(files)}

@@ -23,6 +23,7 @@ from ..training.request import Request, fitted, read_request
 from ..training.run import is_main
 from ..training.runner import Runner
 from ..training.setup import RunOptions, equipped, planned
+from ..training.unlabelled import prepare_unlabelled
 from .unchanged import unchanged
 
 
@@ -94,7 +95,8 @@ def _job(source: Model, task: Task, request: Request, data_dir: str | Path | Non
         data_revision=(commit or settings.data_revision) if on_hub else None,
     )
     train = load_split(task, "train", data_dir, settings.limit, commit)
-    job = prepare(source, task, settings, train, load_split(task, None, data_dir, revision=commit))
+    make = prepare if task.label is not None else prepare_unlabelled
+    job = make(source, task, settings, train, load_split(task, None, data_dir, revision=commit))
     return replace(job, data_dir=data_dir, trust_remote_code=trusted, dtype=request.dtype)
 
 

@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
 from transformers import PreTrainedModel
 
 from ..errors import FactcliError, UsageError
 from ..remote_code.configuration_factorized import PREFIX
+from .loading import Loaded
 from .model import Model
 from .vectors import Vectors, find_vectors
 
@@ -68,14 +70,27 @@ def purpose_of(model: PreTrainedModel) -> Purpose:
     return Purpose(kind or HIDDEN)
 
 
-def find_purpose(source: Model, model: PreTrainedModel | None = None, headless: bool = False) -> Purpose:
-    """What the files of a source, with its `model` (None: its outline), say. A head that answers about texts counts
-    before a pooling that was left beside it when it was trained; one that fills in words, or was never trained
-    (`headless`), does not.
+def untrained_head(loaded: Loaded) -> bool:
+    """Whether a loaded model has a head of which its files know nothing."""
+    model = loaded.model
+    prefix = f"{model.base_model_prefix}."
+    return model is not model.base_model and any(not name.startswith(prefix) for name in loaded.absent)
+
+
+def find_purpose(source: Model, loaded: Loaded | None = None) -> Purpose:
+    """What the files of a source, and its model (None: its outline), say. A head that answers about texts counts before
+    a pooling that was left beside it when it was trained; one that fills in words, or was never trained, does not.
 
     Raises FactcliError as `find_vectors` and `purpose_of`.
     """
-    found = Purpose(HIDDEN) if headless else purpose_of(model or source.outline.model)
+    return _found(source, _own(loaded or source.outline))
+
+
+def _own(loaded: Loaded) -> Purpose:
+    return Purpose(HIDDEN) if untrained_head(loaded) else purpose_of(loaded.model)
+
+
+def _found(source: Model, found: Purpose) -> Purpose:
     if found.kind in (HIDDEN, "masked", "next"):
         vectors = find_vectors(source.path, source.name)
         if vectors is not None:
@@ -83,19 +98,27 @@ def find_purpose(source: Model, model: PreTrainedModel | None = None, headless: 
     return found
 
 
-def chosen_purpose(
-    source: Model, asked: str | None, model: PreTrainedModel | None = None, headless: bool = False
-) -> Purpose:
+def chosen_purpose(source: Model, asked: str | None, loaded: Loaded) -> Purpose:
     """As `find_purpose`, unless another one is `asked` for, by its kind. Raises UsageError for one that it cannot
     have."""
     if asked == HIDDEN:
         return Purpose(HIDDEN)
     if asked == EMBEDDING:
         return Purpose(EMBEDDING, find_vectors(source.path, source.name) or Vectors())
-    own = Purpose(HIDDEN) if headless else purpose_of(model or source.outline.model)
+    own = _own(loaded)
     if asked is None:
-        return find_purpose(source, model, headless)
+        return _found(source, own)
     if asked != own.kind:
         kinds = ", ".join(dict.fromkeys([own.kind, EMBEDDING, HIDDEN]))
         raise UsageError(f"{source.name} {own}: --objective {asked} is not for it; take one of {kinds}.")
     return own
+
+
+def answers(purpose: Purpose, output: Any, mask: Tensor) -> Tensor:
+    """What counts of the output of a model for a batch: vectors (B, k), hidden states (B, T, d), or logits (B, K), of a
+    tagger (B, T, K)."""
+    if purpose.kind == EMBEDDING:
+        assert purpose.vectors is not None
+        return purpose.vectors(output[0].float(), mask)
+    found: Tensor = output[0] if purpose.kind == HIDDEN else output.logits
+    return found.float()

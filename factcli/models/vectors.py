@@ -55,6 +55,10 @@ class Vectors:
             x = projection(x)
         return torch.nn.functional.normalize(x, dim=-1) if self.normalized else x
 
+    def width(self, hidden_size: int) -> int:
+        """Dimensions of the vectors."""
+        return int(self.projections[-1].weight.shape[0]) if self.projections else hidden_size * len(self.modes)
+
     def __str__(self) -> str:
         steps = [" and ".join(self.modes) + " pooling", *("a projection" for _ in self.projections)]
         return ", ".join([*steps, *(["normalized"] if self.normalized else [])])

@@ -8,7 +8,7 @@ from .registry import allocations, criteria, schedules, structures
 from .rules import Rule, Values, of_owners, unless
 from .values import BUDGETS, TASKS
 
-WEIGHTS = ("label_weight", "logit_weight", "hidden_weight", "attention_weight")
+WEIGHTS = ("label_weight", "logit_weight", "similarity_weight", "hidden_weight", "attention_weight")
 
 
 def is_file(name: Any) -> bool:
@@ -150,7 +150,7 @@ def of_recipes() -> tuple[Rule, ...]:
 
 def of_training() -> tuple[Rule, ...]:
     """Of settings whose schedule is resolved. What is no setting, but known of a run: data_dir, calibration,
-    regression."""
+    regression, unlabelled (nothing but a teacher to learn from), embedding (of texts)."""
     return (
         *of_owners("schedule", schedules, ("model", "method", "prune"), "without a budget"),
         Rule(
@@ -172,6 +172,16 @@ def of_training() -> tuple[Rule, ...]:
             by=("logit_weight",),
         ),
         Rule(("temperature",), lambda v: unless(not v.get("regression"), "on numbers, which are not softened")),
+        Rule(("temperature",), lambda v: unless(not v.get("embedding"), "on vectors, which are not softened")),
+        Rule(("similarity_weight",), lambda v: unless(v.get("embedding"), "on a model that does not embed texts")),
+        Rule(
+            ("label_weight",),
+            lambda v: unless(not v.get("unlabelled") or v["label_weight"] == 0, "on texts without labels"),
+        ),
+        Rule(
+            ("label_column", "label_names", "new_head", "text_to_text"),
+            lambda v: unless(not v.get("unlabelled"), "on texts without labels"),
+        ),
         Rule(("label_names",), lambda v: unless(not v.get("regression"), "on numbers, which have no names")),
         Rule(("epochs",), lambda v: unless(v["max_steps"] is None, "with --max-steps"), by=("max_steps",)),
         Rule(

@@ -88,10 +88,15 @@ class Distil(Options):
 
     panel: ClassVar[str] = "Distillation"
 
-    teacher: str | None = option(None, "A model trained on the task, to learn from too.", place=True)
+    teacher: str | None = option(
+        None, "A model trained on the task to learn from too; alone where there are no labels.", place=True
+    )
     temperature: float = option(2.0, "Of its logits.", gt=0, called="above 0")
     label_weight: float = option(1.0, "Of the labels' loss.", ge=0, called="above 0")
-    logit_weight: float = option(1.0, "Of its logits.", ge=0, called="above 0")
+    logit_weight: float = option(1.0, "Of its logits, or of its vectors.", ge=0, called="above 0")
+    similarity_weight: float = option(
+        1.0, "Of the similarities of texts to each other, where it embeds them.", ge=0, called="above 0"
+    )
     hidden_weight: float = option(1.0, "Of its hidden states.", ge=0, called="above 0")
     attention_weight: float = option(0.0, "Of its attention.", ge=0, called="above 0")
 
@@ -126,11 +131,11 @@ class Settings(Data, Distil, Prune, Steps, Staging):
                 "Every weight of the loss is 0, so that nothing would be learnt: leave one of them above it."
             )
 
-    def to_dict(self, regression: bool = False) -> dict[str, Any]:
-        """What matters to a run (of a `regression`). Directories are named without those above them, which belong to
-        one machine."""
+    def to_dict(self, **known: bool) -> dict[str, Any]:
+        """What matters to a run of which this is `known` (see of_training). Directories are named without those above
+        them, which belong to one machine."""
         values = dict(vars(self))
-        useless = idle(of_training(), values | {"regression": regression})
+        useless = idle(of_training(), values | known)
         for name in (name for name, one in declared(type(self)).items() if one.about.place):
             if values[name] is not None and Path(values[name]).expanduser().is_dir():
                 values[name] = Path(values[name]).expanduser().absolute().name

@@ -14,7 +14,7 @@ from ..compress.criteria import criteria
 from ..compress.measured import Measured
 from ..compress.plan import Layer
 from ..models.loading import Loaded
-from ..models.purpose import chosen_purpose
+from ..models.purpose import HIDDEN, chosen_purpose, untrained_head
 from ..models.targets import Target, find_targets
 from .job import Job
 
@@ -37,7 +37,8 @@ def measured_now(
         targets = [Target(layer.name, layer.shape, layer.bias) for layer in layers]
     empirical = job.recipe.fisher == "empirical" and bool(criterion.needs & {Kind.GRADIENTS, Kind.FISHER})
     backward = bool(criterion.needs & {Kind.GRADIENTS, Kind.FISHER})
-    purpose = chosen_purpose(job.source, job.recipe.objective, model, new_head) if backward else None  # type: ignore[arg-type]
+    asked = job.recipe.objective or (HIDDEN if new_head else None)
+    purpose = chosen_purpose(job.source, asked, Loaded(model)) if backward else None  # type: ignore[arg-type]
     calibration = gather(
         model, job.tokenizer, _examples(job, empirical and not new_head), targets, criterion.needs,  # type: ignore[arg-type]
         empirical=empirical and not new_head, purpose=purpose, seed=job.recipe.seed, device=device,
@@ -47,9 +48,7 @@ def measured_now(
 
 def has_new_head(job: Job, loaded: Loaded) -> bool:
     """True where the head of a loaded model is random: it was absent in the source, or is being replaced."""
-    prefix = f"{loaded.model.base_model_prefix}."
-    headed = loaded.model is not loaded.model.base_model
-    return not job.keep_head or (headed and any(not name.startswith(prefix) for name in loaded.absent))
+    return not job.keep_head or untrained_head(loaded)
 
 
 def _examples(job: Job, labelled: bool) -> list[Example]:

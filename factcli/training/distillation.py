@@ -10,11 +10,12 @@ from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from ..data.encoding import encode
-from ..data.labels import head_size, outputs_of_classes
+from ..data.labels import head_size, model_labels, outputs_of_classes, unnamed
 from ..errors import FactcliError, UsageError
 from ..models.fit import LENGTH, Fit, find_fit
 from ..models.loading import bare_model, load_model
 from ..models.model import Model, find_model
+from ..models.purpose import EMBEDDING, HIDDEN, Purpose, answers, find_purpose
 from .job import Job
 from .teacher_tokens import as_teacher, read_alike, renumbered
 
@@ -30,11 +31,13 @@ class Weights:
     logits: float = 1.0
     hidden: float = 1.0
     attention: float = 0.0
+    similarity: float = 1.0
 
 
 class Teacher:
     """A frozen model in evaluation mode whose outputs stand in the order of the student's; None where they are read.
-    `inputs` are what it takes of a batch; `tokens` its ids of the student's (None: the same)."""
+    `inputs` are what it takes of a batch; `tokens` its ids of the student's (None: the same). `purpose` is what is
+    learnt of it alone, without labels."""
 
     def __init__(
         self,
@@ -43,8 +46,10 @@ class Teacher:
         weights: Weights,
         inputs: frozenset[str] = INPUTS,
         tokens: Tensor | None = None,
+        purpose: Purpose | None = None,
     ) -> None:
         self.model, self.order, self.weights, self.inputs, self.tokens = model, order, weights, inputs, tokens
+        self.purpose = purpose
 
     def to(self, device: torch.device) -> None:
         """Move the model, if there is one."""
@@ -53,14 +58,18 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
-        """Its output for a batch, with logits (B, K) as the student orders them, hidden states where they count."""
+        """Its output for a batch, with logits (B, K) as the student orders them, hidden states where they count. Of
+        what is learnt alone the logits are its `answers`."""
         assert self.model is not None
         given = {k: v for k, v in inputs.items() if k in self.inputs}
         if self.tokens is not None:
             given["input_ids"] = self.tokens.to(given["input_ids"].device)[given["input_ids"]]
         output = self.model(**given, **self.wanted)
+        if self.purpose is not None:
+            mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))
+            output.logits = answers(self.purpose, output, mask)
         if self.order is not None:
-            output.logits = output.logits[:, self.order.to(output.logits.device)]
+            output.logits = output.logits[..., self.order.to(output.logits.device)]
         return output
 
     @property
@@ -78,14 +87,7 @@ def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Model, Teacher]
     if job.settings.text_to_text:
         raise UsageError("--teacher needs a classification or regression head: leave out --text-to-text.")
     source = find_model(name, None, job.trust_remote_code, accept_factorized=True)
-    if not source.model_class.__name__.endswith("ForSequenceClassification"):
-        raise FactcliError(f"The teacher {name} has no classification head: fine-tune it on {job.task.name} first.")
-    students = head_size(job.source.config)
-    if head_size(source.config) != students:
-        raise FactcliError(
-            f"The teacher {name} has a head for {head_size(source.config)} labels, the student for {students}: take "
-            f"one that was trained on {job.task.name}."
-        )
+    order = _order_of_labels(job, source, name) if job.purpose is None else _order_alone(job, job.purpose, source, name)
     fit, inputs, tokens = _fit(job, source, name)
     a, b = source.config.get_text_config(), job.source.config.get_text_config()
     if source.config.is_encoder_decoder and (weights.hidden or weights.attention):
@@ -100,11 +102,6 @@ def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Model, Teacher]
         )
     if weights.attention and a.num_attention_heads != b.num_attention_heads:
         raise FactcliError(f"The teacher {name} has another number of attention heads: give --attention-weight 0.")
-    order = None
-    if not job.task.regression:
-        found = outputs_of_classes(job.task, source.config, f"The teacher {name}")
-        found = list(range(students)) if found is None else found
-        order = torch.tensor([found[job.outputs.index(i)] for i in range(students)])
     loaded = load_model(source, dtype=torch.float32)
     config = loaded.model.config.get_text_config()
     if fit.decoder or not fit.has(config.pad_token_id):
@@ -112,7 +109,72 @@ def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Model, Teacher]
     if weights.attention:
         loaded.model.set_attn_implementation("eager")
     loaded.model.train(False)
-    return source, Teacher(loaded.model.requires_grad_(False), order, weights, inputs, tokens)
+    return source, Teacher(
+        loaded.model.requires_grad_(False), order, weights, inputs, tokens, _its_own(job.purpose, source)
+    )
+
+
+def _order_of_labels(job: Job, source: Model, name: str) -> Tensor | None:
+    """The teacher's output for each of the student's, of a task with labels; None for a regression."""
+    if not source.model_class.__name__.endswith("ForSequenceClassification"):
+        raise FactcliError(f"The teacher {name} has no classification head: fine-tune it on {job.task.name} first.")
+    students = head_size(job.source.config)
+    if head_size(source.config) != students:
+        raise FactcliError(
+            f"The teacher {name} has a head for {head_size(source.config)} labels, the student for {students}: take "
+            f"one that was trained on {job.task.name}."
+        )
+    if job.task.regression:
+        return None
+    found = outputs_of_classes(job.task, source.config, f"The teacher {name}")
+    found = list(range(students)) if found is None else found
+    return torch.tensor([found[job.outputs.index(i)] for i in range(students)])
+
+
+def _order_alone(job: Job, purpose: Purpose, source: Model, name: str) -> Tensor | None:
+    """The same where there are no labels: by the names that both give to their outputs; None where they are in the same
+    order. Raises FactcliError for a teacher that is for something else, or answers in another size."""
+    own = find_purpose(source)
+    if purpose.kind == HIDDEN:
+        return None
+    if own.kind != purpose.kind:
+        raise FactcliError(
+            f"The teacher {name} {own}, while {job.source.name} {purpose}: take one that is for the same."
+        )
+    if purpose.kind == EMBEDDING:
+        sizes = [_width(source, own), _width(job.source, purpose)]
+        if sizes[0] != sizes[1]:
+            raise FactcliError(
+                f"The teacher {name} embeds in {sizes[0]} dimensions, {job.source.name} in {sizes[1]}: take a teacher "
+                "with as many."
+            )
+        return None
+    students, teachers = model_labels(job.source.config), model_labels(source.config)
+    if len(students) != len(teachers):
+        raise FactcliError(
+            f"The teacher {name} has {len(teachers)} outputs, {job.source.name} has {len(students)}: take one with as "
+            "many."
+        )
+    if sorted(students) != sorted(teachers) or students == teachers:
+        if sorted(students) != sorted(teachers) and not (unnamed(students) or unnamed(teachers)):
+            raise FactcliError(
+                f"The teacher {name} answers with {', '.join(teachers[:5])}, {job.source.name} with "
+                f"{', '.join(students[:5])}: take one with the same labels."
+            )
+        return None
+    return torch.tensor([teachers.index(label) for label in students])
+
+
+def _width(source: Model, purpose: Purpose) -> int:
+    """The dimensions of an embedding model's vectors."""
+    assert purpose.vectors is not None
+    size: int = source.config.get_text_config().hidden_size
+    return purpose.vectors.width(size)
+
+
+def _its_own(purpose: Purpose | None, source: Model) -> Purpose | None:
+    """What is learnt of the teacher, as it makes it: its own pooling may be another than the student's."""
+    return find_purpose(source) if purpose is not None and purpose.kind == EMBEDDING else purpose
 
 
 def _fit(job: Job, source: Model, name: str) -> tuple[Fit, frozenset[str], Tensor | None]:

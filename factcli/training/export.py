@@ -20,6 +20,7 @@ from ..files.outputs import Output
 from ..models.export import auto_class, write_model
 from ..models.loading import Loaded
 from ..models.model import Model
+from ..models.purpose import EMBEDDING
 from ..models.weights import read_weights
 from ..recipe.file import FILE_NAME, dump_recipe
 from ..scores.results import OF_TRAINING, identify
@@ -50,7 +51,7 @@ def export(
     device = loaded.model.device
     torch.nn.Module.to(loaded.model, "cpu")
     loaded.model.train(False)
-    training = whole.settings.to_dict(whole.task.regression)
+    training = whole.settings.to_dict(**whole.known)
     if whole is job:
         training |= {"learning_rate": result["learning_rate"], "seed": result["seed"]}
     commit, split = whole.settings.data_revision, job.task.validation
@@ -83,8 +84,16 @@ def export(
         write_json(work / RESULTS, result | named | parts)
         entry = {k: result[k] for k in ("task", "metrics", "majority")}
         entry |= {"split": split, "examples": len(job.validation)}
-        tag = "text2text-generation" if job.settings.text_to_text else "text-classification"
+        tag = _tag(job)
         update_results(work / "README.md", [entry], output.shown.name, tag)
+
+
+def _tag(job: Job) -> str | None:
+    """What the Hub calls what the model does; None where it is known already."""
+    kind = None if job.purpose is None else job.purpose.kind
+    if kind in (None, "class", "labels", "number"):
+        return "text2text-generation" if job.settings.text_to_text else "text-classification"
+    return {EMBEDDING: "sentence-similarity", "token": "token-classification"}.get(str(kind))
 
 
 def _command(job: Job) -> list[str]:
@@ -93,7 +102,8 @@ def _command(job: Job) -> list[str]:
     several = ["accelerate", "launch", "--num_processes", str(processes()), "-m"] if processes() > 1 else []
     words = [*several, "factcli", "finetune", *model_argument(job.source), "-c", FILE_NAME]
     if job.task.files:
-        words += ["--train", job.task.paths["train"].name, "--validation", job.task.paths["validation"].name]
+        words += ["--train", job.task.paths["train"].name]
+        words += ["--validation", job.task.paths["validation"].name] if "validation" in job.task.paths else []
     elif job.data_dir is not None:
         words += ["--data-dir", "GLUE"]
     return [*words, *(["--trust-remote-code"] if job.trust_remote_code else [])]

@@ -16,7 +16,7 @@ def identity(job: Job) -> dict[str, Any]:
     validation = [digest_of_values(map(str, job.validation[name])) for name in sorted(job.validation.column_names)]
     models = {name: getattr(settings, name) for name in ("teacher", "mixed_with")}
     return {
-        "training": {k: v for k, v in settings.to_dict(job.task.regression).items() if k != "seed"},
+        "training": {k: v for k, v in settings.to_dict(**job.known).items() if k != "seed"},
         "recipe": {k: v for k, v in recipe.to_dict().items() if k != "dtype"} if recipe else {},  # of what is saved
         "source": job.source.digest,
         "the training data": digest_of_features(job.train),

@@ -27,6 +27,7 @@ from ..models.fit import Features, Fit, find_fit
 from ..models.loading import Loaded, align, bare_model, load_model
 from ..models.model import Model, factorized_class, layer_file_of, native_head
 from ..models.precision import config_in
+from ..models.purpose import EMBEDDING, Purpose
 from ..models.trained import Trained
 from ..notes import note
 from ..recipe.factorizing import Recipe
@@ -51,7 +52,8 @@ class Job:
     `validation_features` are `examples` and `validation` as `fit` encodes them; `words` are the tokens of the
     labels, where they are the answers. `tokenizer_changes` are what the export's tokenizer_config.json needs, so
     that it can pad. `trust_remote_code` holds for the other models that a run reads: a teacher, one to mix with.
-    `dtype` is what to save in, None being the precision of the recipe or the source.
+    `dtype` is what to save in, None being the precision of the recipe or the source. `purpose` is what is learnt of a
+    teacher alone, from texts without labels; None where there are labels.
     """
 
     source: Model
@@ -73,6 +75,13 @@ class Job:
     dtype: str | None = None
     words: list[list[int]] | None = None
     tokenizer_changes: dict[str, Any] = field(default_factory=dict)
+    purpose: Purpose | None = None
+
+    @property
+    def known(self) -> dict[str, bool]:
+        """What of the task decides which settings have an effect."""
+        embeds = self.purpose is not None and self.purpose.kind == EMBEDDING
+        return {"regression": self.task.regression, "unlabelled": self.purpose is not None, "embedding": embeds}
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -146,7 +155,7 @@ def prepare(source: Model, task: Task, settings: Settings, train: "Dataset", val
     in_words = settings.text_to_text
     headed, changes, outputs, keep = with_head(source, task, settings)
     fit = find_fit(bare_model(headed), source.tokenizer, source.name, in_words)
-    changes |= _padding_token(headed, fit)
+    changes |= padding_token(headed, fit)
     tokenizer_changes = fit.teach_padding()
     labels = labels_of(train)
     if not task.regression and len(np.unique(labels, axis=0)) < 2:
@@ -180,7 +189,7 @@ def _targets(task: Task, labels: NDArray[Any], outputs: list[int]) -> list[Any]:
     return [outputs[int(i)] for i in labels]
 
 
-def _padding_token(headed: Model, fit: Fit) -> dict[str, Any]:
+def padding_token(headed: Model, fit: Fit) -> dict[str, Any]:
     """Make the configuration name a padding token that there is, and for a classifier that reads from left to right the
     one that texts are padded with. Returns the changes in config.json."""
     config = headed.config.get_text_config()

@@ -125,7 +125,7 @@ def mix(work: Work, place: Output) -> dict[str, Any]:
     took = json.loads(done.read_text(encoding="utf-8"))["seconds"] if done.is_file() else 0.0
     before = Before(
         job,
-        (story.trained(first.to_dict(job.task.regression), pruned), story.factorized("what pruning left", job.recipe)),
+        (story.trained(first.to_dict(**job.known), pruned), story.factorized("what pruning left", job.recipe)),
         pruned["steps"],
         pruned["seconds"] + took,
         {k: v for k, v in pruned.items() if k not in _GONE},

@@ -6,10 +6,12 @@ from pathlib import Path
 import torch
 
 from ..data.tasks import GLUE, Task, user_task
+from ..data.unlabelled import has_labels, unlabelled_task
 from ..errors import UsageError
 from ..models.devices import pick_device
 from ..models.model import Model
 from ..models.precision import say_if_slow
+from ..models.purpose import EMBEDDING, find_purpose
 from ..recipe import running
 from ..recipe.commands import Asked
 from ..recipe.effects import of_training
@@ -23,6 +25,7 @@ from .pruning import check_sizes
 from .run import check_reporter, in_bfloat16, processes
 from .schedules import schedule_that, schedules
 from .setup import schedule_of
+from .unlabelled import check_settings, to_learn
 
 _FIRST = "{} is for 'factcli convert': convert with it first, then fine-tune what that wrote, without it."
 
@@ -136,11 +139,16 @@ def fitted(request: Request, source: Model, data_dir: str | Path | None) -> tupl
         targets = source.targets(include, exclude)
         check_sizes(settings, [t.size for t in targets if t.kept is None])
     settings = settings.but(schedule=schedule_of(source, settings, recipe))
-    task = _task(settings, request)
+    task = _task(source, settings, request)
+    embedding = False
+    if task.label is None:
+        check_settings(settings)
+        settings, embedding = settings.but(label_weight=0.0), to_learn(source).kind == EMBEDDING
     refuse_idle(
         of_training(),
         vars(settings) | {
             "task": None if task.files else task.name, "regression": task.regression, "data_dir": data_dir,
+            "unlabelled": task.label is None, "embedding": embedding,
             "calibration": recipe.calibration if recipe and criteria[recipe.criterion].needs else None,
         },
         given({**request.asked.values, "model": request.making.model if source.factorized else None}),
@@ -167,15 +175,29 @@ def _check_factorized(source: Model, request: Request) -> None:
         )
 
 
-def _task(settings: Settings, request: Request) -> Task:
-    """The user's files, or the task of GLUE; one of a recipe gives way to files."""
+def _task(source: Model, settings: Settings, request: Request) -> Task:
+    """The user's files, or the task of GLUE; one of a recipe gives way to files. Without labels where there is a
+    teacher to learn from, and no column of them or none that is looked at."""
     train, validation = request.files.train, request.files.validation
     if train is None and validation is None and settings.task is not None:
         return GLUE[settings.task]
     if "task" in request.asked.values:
         raise UsageError("Give either --task, for GLUE, or --train and --validation.")
+    if train is not None and settings.teacher is not None:
+        unread = validation is None and settings.label_weight == 0
+        if unread or ("label_column" not in request.asked.values and not has_labels(train, settings.label_column)):
+            apart = find_purpose(source).kind == EMBEDDING
+            return unlabelled_task(train, validation, settings.text_column, apart, settings.seed)
+        if validation is None:
+            raise UsageError(
+                f"{train} has labels, but there are none to measure by: give --validation, or --label-weight 0 to "
+                "learn from the teacher alone."
+            )
     if train is None or validation is None:
-        raise UsageError("Give --task, for GLUE, or both --train FILE and --validation FILE.")
+        raise UsageError(
+            "Give --task, for GLUE, or both --train FILE and --validation FILE; for texts without labels --train and "
+            "--teacher."
+        )
     return user_task(
         {"train": train, "validation": validation}, settings.text_column, settings.label_column, settings.label_names,
         numbered=bool(settings.label_names),

@@ -20,10 +20,12 @@ from ..recipe.running import Training
 from ..remote_code.modeling_factorized import swap_layers
 from ..scores.evaluating import BATCH_SIZE, measure
 from ..scores.metrics import compute_metrics
+from .best import ABOUT, Best
 from .calibrating import has_new_head
 from .checkpoints import factorized_layers, last_checkpoint
 from .distillation import Teacher
 from .events import Event, Watch
+from .held_out import HeldOut
 from .job import Job, build_model
 from .mixed import Matrices, MixedRank
 from .pruning import Pruner
@@ -36,7 +38,8 @@ REPORTERS = ("none", "tensorboard", "trackio", "wandb")
 @dataclass(frozen=True)
 class Options:
     """How a run is run, and with what at hand. `checkpoints` is the folder of the run under way; `teacher` and
-    `matrices` (to mix with) are those of the settings, loaded."""
+    `matrices` (to mix with) are those of the settings, loaded; `held_out` are the texts that say how near the teacher a
+    model is that learns from it alone."""
 
     device: torch.device
     how: Training = field(default_factory=Training)
@@ -44,18 +47,20 @@ class Options:
     reports: Path | None = None
     teacher: Teacher | None = None
     matrices: Matrices | None = None
+    held_out: HeldOut | None = None
 
 
 @dataclass
 class Outcome:
     """A trained model. `losses` are (step, mean training loss since the last entry); `final_loss` is the mean over the
-    main phase, infinite if the run diverged."""
+    main phase, infinite if the run diverged. `best` is the state that was kept of a run without labels."""
 
     loaded: Loaded
     steps: int
     losses: list[tuple[int, float]]
     final_loss: float
     diverged: bool
+    best: Best | None = None
 
 
 def processes() -> int:
@@ -110,9 +115,13 @@ def train(
     elif options.how.resume and is_main():
         watch(Event("resume", "no checkpoint yet: starting from the beginning", 0, total))
     trainer = StagedTrainer(
-        job, args, loaded.model, job.fit.batch, stages, done, lambda model: validation_metrics(job, model), watch,
+        job, args, loaded.model, job.fit.batch, stages, done, lambda model: measured(job, model, options), watch,
         has_new_head(job, loaded), options.teacher,
     )  # fmt: skip
+    if options.held_out is not None:
+        known = checkpoint is not None and (checkpoint / ABOUT).is_file()
+        trainer.best = Best.load(checkpoint) if known and checkpoint is not None else Best()
+        trainer.score = options.held_out.score
     trainer.pruner, trainer.mixed = _pruner(job, loaded, checkpoint, args.device), _mixed(job, loaded, options)
     attention = loaded.model.config._attn_implementation
     if options.teacher is not None and options.teacher.weights.attention:
@@ -122,13 +131,15 @@ def train(
     loaded.model.set_attn_implementation(attention)
     if trainer.mixed is not None:
         trainer.mixed.detach()
+    if trainer.best is not None and trainer.best.state and not trainer.diverged:
+        trainer.best.restore(loaded.model)
     for wrapper in ("forward", "_original_forward"):  # autocast, of training only
         loaded.model.__dict__.pop(wrapper, None)
     losses = [(int(log["step"]), float(log["loss"])) for log in trainer.state.log_history if "loss" in log]
     diverged = trainer.diverged or not all(bool(torch.isfinite(p).all()) for p in loaded.model.parameters())
     final = math.inf if diverged else _mean_loss(losses, trainer.main_steps_from)
     torch.nn.Module.to(loaded.model, "cpu" if options.device.type == "mps" else args.device)
-    return Outcome(Loaded(loaded.model), trainer.state.global_step, losses, final, diverged)
+    return Outcome(Loaded(loaded.model), trainer.state.global_step, losses, final, diverged, trainer.best)
 
 
 def _pruner(job: Job, loaded: Loaded, checkpoint: Path | None, device: torch.device) -> Pruner | None:
@@ -161,6 +172,11 @@ def _mean_loss(losses: list[tuple[int, float]], since: int) -> float:
             total, weight = total + loss * (step - before), weight + step - before
         before = step
     return total / weight if weight else math.inf
+
+
+def measured(job: Job, model: Any, options: Options) -> dict[str, float]:
+    """What is measured of a model: the task's metrics, or how near it is to its teacher."""
+    return validation_metrics(job, model) if options.held_out is None else options.held_out.measure(model)
 
 
 def validation_metrics(job: Job, model: Any) -> dict[str, float]:
@@ -197,7 +213,7 @@ def training_arguments(job: Job, seed: int, learning_rate: float, total: int, op
         "data_seed": seed,
         "use_cpu": options.device.type == "cpu",
         "ddp_backend": "gloo" if options.device.type == "cpu" and world > 1 else None,
-        "ddp_find_unused_parameters": False,
+        "ddp_find_unused_parameters": job.purpose is not None,  # vectors need no pooler, hidden states no head
         "bf16": in_bfloat16(settings.precision, options.device),
         "optim": "adamw_torch_fused",
         recompute: options.how.gradient_checkpointing,

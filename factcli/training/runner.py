@@ -21,7 +21,7 @@ from .events import Event, Watch
 from .export import RESULTS, export
 from .identity import identity
 from .job import Job
-from .run import Options, is_main, processes, train, validation_metrics
+from .run import Options, Outcome, is_main, measured, processes, train
 from .schedules import schedule_that, schedules
 from .search import search_rate
 from .seeds import summarize
@@ -89,7 +89,7 @@ class Runner:
             "learning_rate": rate,
             "steps": outcome.steps,
             "metrics": {},
-            "majority": majority_score(self.job.task, labels_of(self.job.validation), self.job.train_labels),
+            "majority": self._majority,
             "failed_run": True,
             "seconds": 0.0,
             "search": self.searched or [],
@@ -104,14 +104,16 @@ class Runner:
                 )
         elif is_main():
             whole = self.job if earlier is None else earlier.job
-            settings = self.job.settings.to_dict(self.job.task.regression)
+            settings = self.job.settings.to_dict(**self.job.known)
             sentences = [*(earlier.sentences if earlier else ()), story.trained(settings, result)]
+            if outcome.best is not None:
+                result |= {"before": outcome.best.before, "best_step": outcome.best.step}
             if earlier is not None:
                 result |= {"steps": earlier.steps + outcome.steps, "pruned": earlier.pruned}
 
             def score(written: PreTrainedModel) -> None:
-                result["metrics"] = validation_metrics(self.job, written)
-                result["failed_run"] = is_failed(self.job.task, result["metrics"], result["majority"])
+                result["metrics"] = measured(self.job, written, options)
+                result["failed_run"] = self._failed(result, outcome)
                 if result["failed_run"]:
                     self._say("failed", _advice(self.job, result))
                 result["seconds"] = self._seconds(started)
@@ -120,6 +122,18 @@ class Runner:
         if is_main():
             result["seconds"] = self._seconds(started)
         return result
+
+    @property
+    def _majority(self) -> float | None:
+        if self.job.purpose is not None:
+            return None
+        return majority_score(self.job.task, labels_of(self.job.validation), self.job.train_labels)
+
+    def _failed(self, result: dict[str, Any], outcome: Outcome) -> bool:
+        """By the paper's rule; without labels a run failed of which the state before it is what is kept."""
+        if outcome.best is not None:
+            return outcome.best.step == 0
+        return is_failed(self.job.task, result["metrics"], result["majority"])
 
     def _seconds(self, started: float) -> float:
         return round(time.perf_counter() - started + (self.before.seconds if self.before else 0), 2)
@@ -185,6 +199,11 @@ class Runner:
 
 
 def _advice(job: Job, result: dict[str, Any]) -> str:
+    if job.purpose is not None:
+        return (
+            "failed run: nothing that was learnt is nearer to the teacher on the texts held out, so the model is as it "
+            "was; what helps: a lower --learning-rate, more texts"
+        )
     name, always = ("accuracy", "the commonest label")
     if job.task.multi_label:
         name, always = ("micro_f1", "each label's commoner value")

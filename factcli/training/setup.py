@@ -16,6 +16,7 @@ from ..recipe.running import Training
 from ..recipe.training import Settings
 from .calibrating import has_new_head, measured_now
 from .distillation import Weights, load_teacher
+from .held_out import HeldOut
 from .job import Job, build_model, existing_plan
 from .mixed import Matrices, load_matrices
 from .run import Options
@@ -65,16 +66,19 @@ def planned(job: Job, recipe: Recipe | None, device: torch.device) -> Job:
 
 def equipped(job: Job, run: RunOptions) -> Options:
     """The options of a run of this job, with its teacher and the matrices that it mixes with, loaded."""
-    settings, teacher = job.settings, None
+    settings, teacher, held_out = job.settings, None, None
     if settings.teacher is not None:
         weights = Weights(
             settings.temperature, settings.label_weight, settings.logit_weight, settings.hidden_weight,
-            settings.attention_weight,
+            settings.attention_weight, settings.similarity_weight,
         )  # fmt: skip
         source, teacher = load_teacher(job, settings.teacher, weights)
+        held_out = HeldOut(job, teacher) if job.purpose is not None else None
         if run.how.teacher_cache:
             teacher = cached(teacher, source, job, run.device)
-    return Options(run.device, run.how, reports=run.reports, teacher=teacher, matrices=_matrices(job))
+    return Options(
+        run.device, run.how, reports=run.reports, teacher=teacher, matrices=_matrices(job), held_out=held_out
+    )
 
 
 def _matrices(job: Job) -> Matrices | None:

@@ -15,6 +15,7 @@ from ..errors import FactcliError, UsageError
 from ..files.caches import LIMIT, find, keep, making
 from ..models.fit import Features
 from ..models.model import Model
+from ..models.purpose import HIDDEN
 from .distillation import Teacher, Weights
 from .job import Job
 
@@ -59,11 +60,14 @@ def cached(teacher: Teacher, source: Model, job: Job, device: torch.device) -> T
     """
     if teacher.weights.attention:
         raise UsageError("--teacher-cache keeps no attention: leave it out, or --attention-weight.")
+    if job.purpose is not None and job.purpose.kind in (HIDDEN, "token"):
+        raise UsageError("--teacher-cache keeps one answer a text: leave it out for what is learnt of every token.")
     if not job.fit.masked:
         raise UsageError(f"--teacher-cache is for models that know what is padding, unlike {job.source.name}.")
     examples = [Example(tuple(f["input_ids"]), _types(f), None) for f in job.train]
     order = None if teacher.order is None else teacher.order.tolist()
-    settings = {"order": order, "hidden": bool(teacher.weights.hidden)}
+    settings: dict[str, Any] = {"order": order, "hidden": bool(teacher.weights.hidden)}
+    settings |= {} if teacher.purpose is None else {"purpose": str(teacher.purpose)}
     settings |= {"tokens": teacher.tokens.tolist()} if teacher.tokens is not None else {}
     name = fingerprint(source, examples, (), settings)
     found = find(KIND, name)
@@ -94,7 +98,6 @@ def _outputs(teacher: Teacher, job: Job, device: torch.device) -> dict[str, Tens
     tensors = {
         "keys": torch.tensor([list(_key(list(f["input_ids"]), _types(f))) for f in features], dtype=torch.uint8),
         "starts": torch.tensor(starts),
-        "logits": torch.empty(len(features), int(teacher.model.config.num_labels or 1)),
     }
     if layers:
         tensors["hidden"] = torch.empty(sum(sizes), layers, config.hidden_size, dtype=torch.float16)
@@ -102,7 +105,10 @@ def _outputs(teacher: Teacher, job: Job, device: torch.device) -> dict[str, Tens
     for indices in batches([job.fit.kind(f["input_ids"]) for f in features], BATCH_SIZE):
         batch = job.fit.batch([{k: v for k, v in features[i].items() if k != "labels"} for i in indices], device)
         output = teacher(batch)
-        tensors["logits"][indices] = output.logits.float().cpu()
+        given = output.logits.float().cpu()
+        if "logits" not in tensors:
+            tensors["logits"] = torch.empty(len(features), given.shape[-1])
+        tensors["logits"][indices] = given
         if layers:
             states = torch.stack(output.hidden_states, 2).cpu().half()
             for row, i in enumerate(indices):

@@ -21,9 +21,11 @@ from ..errors import FactcliError, UsageError
 from ..files.atomic import write_json
 from ..models.export import auto_map
 from ..models.targets import matrix
+from .best import TIMES, Best
 from .calibrating import measured_now
 from .distillation import Teacher, distillation_loss
 from .events import Event, Watch
+from .healing import healing_loss
 from .job import Job
 from .mixed import MixedRank, consistency_loss
 from .pruning import Pruner
@@ -62,7 +64,7 @@ class StagedTrainer(Trainer):
 
     Stages that begin with step 0 are done before training; `done` are those that the model has already. `measure` gives
     the metrics of the validation data, in the main process. `new_head`: the head of `model` was never trained.
-    `teacher` is a model to learn from, beside the labels.
+    `teacher` is a model to learn from, beside the labels or alone.
     """
 
     def __init__(
@@ -85,6 +87,8 @@ class StagedTrainer(Trainer):
         self.pruner: Pruner | None = None
         self.density = 1.0
         self.mixed: MixedRank | None = None
+        self.best: Best | None = None
+        self.score: Callable[[dict[str, float]], float] = lambda metrics: 0.0
         self.main_steps_from = stages[-1].step if stages else 0
         super().__init__(
             model, args, data_collator=collator, train_dataset=job.train, callbacks=[_Stages(self)]
@@ -173,6 +177,8 @@ class StagedTrainer(Trainer):
         with self.autocast_smart_context_manager():
             taught = self.teacher(inputs)
         mask, weights = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])), self.teacher.weights
+        if self.job.purpose is not None:
+            return healing_loss(self.job.purpose, output, taught, mask, weights), output
         task = self.job.task
         return distillation_loss(output, taught, mask, weights, task.regression, task.multi_label), output
 
@@ -194,7 +200,9 @@ class StagedTrainer(Trainer):
         if self.args.process_index == 0:
             with without_autocast(self.network):
                 metrics = self._measure(self.network)
-            self.tell("evaluation", "validation", metrics=metrics)
+            self.tell("evaluation", "validation" if self.best is None else "held-out texts", metrics=metrics)
+            if self.best is not None and self.stages_done == len(self.stages):
+                self.best.offer(self.network, self.score(metrics), self.state.global_step, metrics)
         self.accelerator.wait_for_everyone()
         self.log({f"eval_{name}": value for name, value in metrics.items()})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -229,6 +237,8 @@ class StagedTrainer(Trainer):
         folder = Path(output_dir or str(self.args.output_dir))
         if self.pruner is not None and self.args.should_save:
             self.pruner.save(folder)
+        if self.best is not None and self.best.state and self.args.should_save:
+            self.best.save(folder)
         if self.args.should_save:
             self.job.tokenizer.save_pretrained(folder)
         if not self.args.should_save or self.job.plan is None:
@@ -259,6 +269,10 @@ class _Stages(TrainerCallback):
     def __init__(self, trainer: StagedTrainer) -> None:
         self.trainer = trainer
 
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.trainer.best is not None and state.global_step == self.trainer.main_steps_from == 0:
+            self.trainer.evaluate()
+
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.trainer.begin_stages(state.global_step)
         if self.trainer.mixed is not None:
@@ -278,6 +292,8 @@ class _Stages(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.trainer.tell("step", metrics=self.trainer.progress)
+        if self.trainer.best is not None and self._looks(args, state):
+            control.should_evaluate = True
         saving = args.save_strategy == "steps" and state.global_step % args.save_steps == 0
         if saving or state.global_step in (args.max_steps, self.trainer.main_steps_from):
             control.should_log = True  # no loss is lost with a checkpoint, or counted for another phase
@@ -292,6 +308,14 @@ class _Stages(TrainerCallback):
         if not abs(loss) < float("inf"):
             self.trainer.diverge()
 
+    def _looks(self, args: TrainingArguments, state: TrainerState) -> bool:
+        """Whether the best state is looked for after this step: when the stages are done, some times, at the end."""
+        since, done = state.global_step - self.trainer.main_steps_from, state.global_step == args.max_steps
+        every = max(1, (args.max_steps - self.trainer.main_steps_from) // TIMES)
+        return not self.trainer.diverged and since >= 0 and (done or since % every == 0)
+
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if self.trainer.best is not None:
+            return
         if self.trainer.main_steps_from < state.global_step < args.max_steps and not self.trainer.diverged:
             control.should_evaluate = True

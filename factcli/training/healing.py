@@ -1,0 +1,47 @@
+"""What a student lacks to its teacher where there are no labels: vectors, logits or hidden states."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..models.purpose import EMBEDDING, HIDDEN, Purpose, answers
+from .distillation import Weights, hidden_loss, logit_loss, matched
+
+
+def healing_loss(purpose: Purpose, student: Any, teacher: Any, mask: Tensor, weights: Weights) -> Tensor:
+    """The loss of a batch, a scalar. `student` is its output, `teacher` the teacher's, whose `logits` are its answers;
+    `mask` (B, T) is 1 where there is a token.
+
+    Vectors: one less their cosine (Reimers and Gurevych 2020 take the squared difference, which of normalized ones is
+    twice that), and the squared difference of the similarities of the texts to each other (Tung and Mori 2019). Logits
+    and hidden states as in `distillation_loss`.
+    """
+    total: Tensor = torch.zeros((), device=mask.device)
+    if purpose.kind == EMBEDDING:
+        own, taught = answers(purpose, student, mask), teacher.logits.float()
+        if weights.logits:
+            total = total + weights.logits * (1 - F.cosine_similarity(own, taught)).mean()
+        if weights.similarity and len(own) > 1:
+            total = total + weights.similarity * similarity_loss(own, taught)
+    elif purpose.kind == "token" and weights.logits:
+        own, taught = (logits[mask.bool()] for logits in (student.logits, teacher.logits))
+        total = total + weights.logits * logit_loss(own, taught, weights.temperature, False)
+    elif purpose.kind != HIDDEN and weights.logits:
+        total = total + weights.logits * logit_loss(
+            student.logits, teacher.logits, weights.temperature, purpose.kind == "number", purpose.kind == "labels"
+        )
+    if weights.hidden:
+        pairs = matched(student.hidden_states, teacher.hidden_states)
+        total = total + weights.hidden * torch.stack([hidden_loss(a, b, mask) for a, b in pairs]).mean()
+    return total
+
+
+def similarity_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Of vectors (B, k): the squared difference of the cosines of different texts, in units of the variance of the
+    teacher's."""
+    own, taught = (F.normalize(v, dim=-1) for v in (student, teacher))
+    apart = ~torch.eye(len(own), dtype=torch.bool, device=own.device)
+    ours, theirs = (own @ own.mT)[apart], (taught @ taught.mT)[apart]
+    return F.mse_loss(ours, theirs) / theirs.var(unbiased=False).clamp_min(1e-4)
