@@ -143,7 +143,9 @@ def fitted(request: Request, source: Model, data_dir: str | Path | None) -> tupl
     embedding = False
     if task.label is None:
         check_settings(settings)
-        settings, embedding = settings.but(label_weight=0.0), to_learn(source).kind == EMBEDDING
+        given_weight = "label_weight" in request.asked.values or settings.label_weight == 0
+        settings = settings if given_weight else settings.but(label_weight=0.0)
+        embedding = to_learn(source).kind == EMBEDDING
     refuse_idle(
         of_training(),
         vars(settings) | {

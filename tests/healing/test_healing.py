@@ -1,0 +1,235 @@
+"""finetune without labels: each kind of model comes nearer to its teacher, and never further from it."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+import factcli
+from factcli.data.tasks import load_split
+from factcli.data.unlabelled import HELD_OUT, unlabelled_task
+from factcli.errors import UsageError
+
+from ..processes import Python
+from ..training_helpers import same, save_model, train_and_be_killed, weights, write_csv, write_glue
+from .made import FAST, pooled, save_teacher, write_texts
+
+HEADS = {
+    "embedding": (None, {}),
+    "hidden": (None, {}),
+    "class": ("BertForSequenceClassification", {"num_labels": 3}),
+    "labels": ("BertForSequenceClassification", {"num_labels": 3, "problem_type": "multi_label_classification"}),
+    "number": ("BertForSequenceClassification", {"num_labels": 1}),
+    "token": ("BertForTokenClassification", {"num_labels": 4}),
+    "masked": ("BertForMaskedLM", {}),
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("healing")
+    for name, (head, changes) in HEADS.items():
+        save_teacher(folder, name, head, **changes)
+    write_texts(folder / "texts.txt")
+    return folder
+
+
+def heal(place: Path, name: str, output: Path, **more: Any) -> dict[str, Any]:
+    return factcli.finetune(
+        str(place / f"{name}-small"), output, **({"teacher": str(place / name), "train": place / "texts.txt",
+        "epochs": 6, **FAST} | more),
+    )  # fmt: skip
+
+
+def vectors(folder: Path, texts: list[str]) -> torch.Tensor:
+    """Mean pooling by hand, normalized."""
+    model, tokenizer = AutoModel.from_pretrained(folder, trust_remote_code=True), AutoTokenizer.from_pretrained(folder)
+    found = []
+    for text in texts:
+        with torch.no_grad():
+            states = model.eval()(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+        mean = states.double().sum(0) / len(states)
+        found.append(mean / mean.square().sum().sqrt())
+    return torch.stack(found)
+
+
+def held_out(place: Path) -> list[str]:
+    task = unlabelled_task(place / "texts.txt", None, (), True, 0)
+    return list(load_split(task)["text"])
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_comes_nearer_to_its_teacher(name: str, place: Path, tmp_path: Path) -> None:
+    result = heal(place, name, tmp_path / "out")
+    assert not result["failed_run"]
+    before, after = result["before"], result["metrics"]
+    assert before.keys() == after.keys()
+    for metric, value in after.items():
+        better = value > before[metric] if metric == "cosine" else value < before[metric]
+        assert better or metric == "agreement", (metric, before, after)
+    kept = json.loads((tmp_path / "out" / "finetune_results.json").read_text())
+    assert kept["validation"]["split"] == HELD_OUT
+    assert kept["before"] == before
+    assert "text-classification" not in (tmp_path / "out" / "README.md").read_text() or name in (
+        "class", "labels", "number",
+    )  # fmt: skip
+
+
+def test_the_cosine_is_that_of_the_files(place: Path, tmp_path: Path) -> None:
+    result = heal(place, "embedding", tmp_path / "out")
+    texts = held_out(place)
+    assert len(texts) == 8
+    taught = vectors(place / "embedding", texts)
+    for folder, found in ((place / "embedding-small", result["before"]), (tmp_path / "out", result["metrics"])):
+        assert found["cosine"] == pytest.approx(float((vectors(folder, texts) * taught).sum(1).mean()), abs=1e-5)
+
+
+def test_what_harms_is_not_kept(place: Path, tmp_path: Path) -> None:
+    result = heal(place, "embedding", tmp_path / "out", learning_rate=0.9)
+    assert result["failed_run"]
+    assert result["best_step"] == 0
+    assert result["metrics"] == pytest.approx(result["before"])
+    assert same(tmp_path / "out", place / "embedding-small")
+
+
+def test_no_text_is_on_both_sides(tmp_path: Path) -> None:
+    lines = [f"w{i} w{i % 7}" for i in range(60)]
+    (tmp_path / "t.txt").write_text("\n".join([*lines, *lines[:30], *lines[:10]]) + "\n")
+    task = unlabelled_task(tmp_path / "t.txt", None, (), False, 4)
+    train, held = (list(load_split(task, split)["text"]) for split in ("train", HELD_OUT))
+    assert len(held) == len(set(held)) == 6
+    assert not set(train) & set(held)
+    assert set(train) | set(held) == set(lines)
+    other = list(load_split(unlabelled_task(tmp_path / "t.txt", None, (), False, 5))["text"])
+    assert other != held
+
+
+def test_a_dense_student_is_factorized_in_stages(place: Path, tmp_path: Path) -> None:
+    result = factcli.finetune(
+        str(place / "embedding"), tmp_path / "out", teacher=str(place / "embedding"), train=place / "texts.txt",
+        method="low-rank", keep=0.3, schedule="staged", stage_steps=3, criterion="kfac", epochs=6, **FAST,
+    )  # fmt: skip
+    assert result["metrics"]["cosine"] > result["before"]["cosine"]  # before: when all of it is factorized
+    assert AutoModel.from_pretrained(tmp_path / "out", trust_remote_code=True).config.factorization["layers"]
+
+
+def test_pairs_are_two_texts_to_an_embedding_model_and_one_to_a_scorer(place: Path, tmp_path: Path) -> None:
+    pairs = [(f"w{i} good", f"w{i + 1} bad") for i in range(40)]
+    file = write_csv(tmp_path / "pairs.csv", pairs, ("query", "passage"))
+    columns = {"train": file, "text_column": ("query", "passage"), "epochs": 1}
+    heal(place, "embedding", tmp_path / "a", **columns)
+    heal(place, "number", tmp_path / "b", **columns)
+    steps = [json.loads((tmp_path / n / "finetune_results.json").read_text())["steps"] for n in "ab"]
+    assert steps == [math.ceil(72 / 16), math.ceil(36 / 16)]
+
+
+def test_labels_are_not_read_where_they_are_not_asked_for(place: Path, tmp_path: Path) -> None:
+    labelled = write_csv(tmp_path / "l.csv", [(f"w{i} good", str(i % 2)) for i in range(40)])
+    with pytest.raises(UsageError, match="--label-weight 0 to learn from the teacher alone"):
+        heal(place, "class", tmp_path / "out", train=labelled)
+    result = heal(place, "class", tmp_path / "out", train=labelled, label_weight=0, epochs=1)
+    assert result["majority"] is None
+
+
+def test_outputs_are_paired_by_the_names_of_the_labels(tmp_path: Path) -> None:
+    names = ["a", "b", "c"]
+    teacher = save_model(tmp_path / "teacher", "bert", "BertForSequenceClassification", num_labels=3)
+    config = json.loads((teacher / "config.json").read_text())
+    config |= {"id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}
+    (teacher / "config.json").write_text(json.dumps(config))
+    student = save_model(tmp_path / "student", "bert", "BertForSequenceClassification", num_labels=3)
+    turned = ["c", "a", "b"]
+    config |= {"id2label": dict(enumerate(turned)), "label2id": {n: i for i, n in enumerate(turned)}}
+    (student / "config.json").write_text(json.dumps(config))
+    from safetensors.torch import save_file
+
+    state = weights(teacher)
+    for name in ("classifier.weight", "classifier.bias"):
+        state[name] = state[name][[names.index(n) for n in turned]].clone()
+    save_file(state, student / "model.safetensors", {"format": "pt"})
+    texts = write_texts(tmp_path / "t.txt", 40)
+    result = factcli.finetune(
+        str(student), tmp_path / "out", teacher=str(teacher), train=texts, max_steps=1, **FAST
+    )  # fmt: skip
+    assert result["before"]["agreement"] == 1  # the same model, its outputs in another order
+    assert result["before"]["divergence"] == pytest.approx(0, abs=1e-6)
+
+
+def test_killed_and_resumed_ends_the_same(place: Path, python: Python, tmp_path: Path) -> None:
+    options = {"teacher": place / "embedding", "train": place / "texts.txt", **FAST, "epochs": 4, "save_steps": 6}
+    model = place / "embedding-small"
+    train_and_be_killed(python, model, tmp_path / "killed", options, "step", 14)
+    factcli.finetune(str(model), tmp_path / "killed", **options, resume=True)
+    factcli.finetune(str(model), tmp_path / "whole", **options)
+    assert same(tmp_path / "killed", tmp_path / "whole")
+    results = [json.loads((tmp_path / n / "finetune_results.json").read_text()) for n in ("killed", "whole")]
+    assert all(results[0][k] == results[1][k] for k in ("losses", "metrics", "before", "best_step"))
+
+
+def test_the_teachers_answers_are_kept(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACTCLI_CACHE", str(tmp_path / "cache"))
+    for name in ("embedding", "number"):
+        for kept in (False, True):
+            heal(place, name, tmp_path / f"{name}-{kept}", teacher_cache=kept, hidden_weight=0, epochs=2)
+        a, b = (weights(tmp_path / f"{name}-{kept}") for kept in (False, True))
+        assert all(torch.allclose(a[k], b[k], atol=1e-5) for k in a)
+
+
+REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "no teacher": ("embedding", {"teacher": None}, "--train and --teacher"),
+    "another size": ("embedding", {"teacher": "wide"}, "embeds in 64 dimensions"),
+    "another kind": ("embedding", {"teacher": "class"}, "take one that is for the same"),
+    "another number of outputs": ("class", {"teacher": "token-like"}, "has 5 outputs"),
+    "temperature of vectors": ("embedding", {"temperature": 3.0}, "vectors, which are not softened"),
+    "similarity of classes": ("class", {"similarity_weight": 2.0}, "does not embed texts"),
+    "weight of labels": ("class", {"label_weight": 2.0}, "on texts without labels"),
+    "new head": ("class", {"new_head": True}, "on texts without labels"),
+    "attention kept": ("embedding", {"teacher_cache": True, "attention_weight": 1.0}, "keeps no attention"),
+    "nothing to learn": (
+        "hidden", {"hidden_weight": 0, "logit_weight": 0, "similarity_weight": 0}, "Every weight of the loss is 0",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(REFUSED))
+def test_what_cannot_be_learnt(name: str, place: Path, tmp_path: Path) -> None:
+    model, options, message = REFUSED[name]
+    pooled(save_model(tmp_path / "wide", hidden_size=64), size=64)
+    save_model(tmp_path / "token-like", "bert", "BertForSequenceClassification", num_labels=5)
+    if (tmp_path / str(options.get("teacher"))).is_dir():
+        options = options | {"teacher": str(tmp_path / options["teacher"])}
+    elif options.get("teacher"):
+        options = options | {"teacher": str(place / options["teacher"])}
+    with pytest.raises(factcli.FactcliError, match=message):
+        heal(place, model, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"), [(["w1 w2"] * 9, "are all the same"), ([], "empty"), (["w1"], "are all the same")]
+)
+def test_texts_from_which_nothing_is_learnt(lines: list[str], message: str, place: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("\n".join(lines))
+    with pytest.raises(factcli.FactcliError, match=message):
+        heal(place, "embedding", tmp_path / "out", train=tmp_path / "t.txt")
+
+
+def test_texts_of_one_word_are_enough(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("\n".join(f"w{i}" for i in range(30)))
+    assert heal(place, "embedding", tmp_path / "out", train=tmp_path / "t.txt", epochs=1)["metrics"]
+
+
+def test_labels_are_still_learnt_from(place: Path, tmp_path: Path) -> None:
+    """With labels on both sides a teacher is learnt from beside them, as before."""
+    write_glue(tmp_path / "glue", "sst2", train=32, validation=16)
+    result = factcli.finetune(
+        str(save_model(tmp_path / "m", "bert", "BertForSequenceClassification")), tmp_path / "out", task="sst2",
+        data_dir=tmp_path / "glue", teacher=str(save_model(tmp_path / "t", "bert", "BertForSequenceClassification")),
+        max_steps=1, **FAST,
+    )  # fmt: skip
+    assert result["majority"] is not None
+    assert "before" not in result
