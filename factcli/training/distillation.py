@@ -53,14 +53,15 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
-        """Its output for a batch, with logits (B, K) as the student orders them, hidden states where they count."""
+        """Its output for a batch, with logits (B, K), of a tagger (B, T, K), as the student orders them, hidden states
+        where they count."""
         assert self.model is not None
         given = {k: v for k, v in inputs.items() if k in self.inputs}
         if self.tokens is not None:
             given["input_ids"] = self.tokens.to(given["input_ids"].device)[given["input_ids"]]
         output = self.model(**given, **self.wanted)
         if self.order is not None:
-            output.logits = output.logits[:, self.order.to(output.logits.device)]
+            output.logits = output.logits[..., self.order.to(output.logits.device)]
         return output
 
     @property
@@ -78,8 +79,9 @@ def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Model, Teacher]
     if job.settings.text_to_text:
         raise UsageError("--teacher needs a classification or regression head: leave out --text-to-text.")
     source = find_model(name, None, job.trust_remote_code, accept_factorized=True)
-    if not source.model_class.__name__.endswith("ForSequenceClassification"):
-        raise FactcliError(f"The teacher {name} has no classification head: fine-tune it on {job.task.name} first.")
+    if not source.model_class.__name__.endswith(job.task.head):
+        what = "tagging" if job.task.tagging else "classification"
+        raise FactcliError(f"The teacher {name} has no {what} head: fine-tune it on {job.task.name} first.")
     students = head_size(job.source.config)
     if head_size(source.config) != students:
         raise FactcliError(
@@ -150,7 +152,13 @@ def _fit(job: Job, source: Model, name: str) -> tuple[Fit, frozenset[str], Tenso
 
 
 def distillation_loss(
-    student: Any, teacher: Any, mask: Tensor, weights: Weights, regression: bool, multi_label: bool = False
+    student: Any,
+    teacher: Any,
+    mask: Tensor,
+    weights: Weights,
+    regression: bool,
+    multi_label: bool = False,
+    scored: Tensor | None = None,
 ) -> Tensor:
     """The loss of a batch, a scalar: the label loss and what the student lacks to the teacher.
 
@@ -159,6 +167,7 @@ def distillation_loss(
             layers x (B, heads, T, T) where they count.
         teacher: The teacher's, likewise.
         mask: (B, T), 1 where there is a token.
+        scored: (B, T), true where a tagger answers: its logits are (B, T, K). None for one answer an example.
 
     Model: logits as Hinton et al. 2015, section 2 (Kullback-Leibler divergence at a temperature, times its square;
     the squared difference for a regression; with any number of labels the cross-entropy of each label's sigmoid, the
@@ -168,7 +177,8 @@ def distillation_loss(
     """
     total: Tensor = weights.label * student.loss
     if weights.logits:
-        apart = logit_loss(student.logits, teacher.logits, weights.temperature, regression, multi_label)
+        a, b = (o.logits if scored is None else o.logits[scored] for o in (student, teacher))
+        apart = logit_loss(a, b, weights.temperature, regression, multi_label)
         total = total + weights.logits * apart
     if weights.hidden:
         pairs = matched(student.hidden_states, teacher.hidden_states)

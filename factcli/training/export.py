@@ -22,7 +22,7 @@ from ..models.loading import Loaded
 from ..models.model import Model
 from ..models.weights import read_weights
 from ..recipe.file import FILE_NAME, dump_recipe
-from ..scores.results import OF_TRAINING, identify
+from ..scores.results import OF_TRAINING, identify, task_type
 from .job import Job
 from .run import processes
 
@@ -83,8 +83,9 @@ def export(
         write_json(work / RESULTS, result | named | parts)
         entry = {k: result[k] for k in ("task", "metrics", "majority")}
         entry |= {"split": split, "examples": len(job.validation)}
-        tag = "text2text-generation" if job.settings.text_to_text else "text-classification"
-        update_results(work / "README.md", [entry], output.shown.name, tag)
+        kind = task_type(job.task.tagging)
+        tag = "text2text-generation" if job.settings.text_to_text else kind
+        update_results(work / "README.md", [entry], output.shown.name, tag, kind)
 
 
 def _command(job: Job) -> list[str]:
