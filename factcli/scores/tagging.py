@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.labels import model_labels, unnamed
+from ..data.labels import head_size, model_labels, unnamed
 from ..data.schemes import OUTSIDE, in_bioes
 from ..data.tasks import Task, user_task
 from ..errors import FactcliError
@@ -33,11 +33,16 @@ def tagger_task(
 ) -> Task:
     """The task of a user's file for a tagger, with the tags that the user `names` or the model does.
 
-    Raises FactcliError where neither does, and for a file without lists of words.
+    Raises FactcliError where neither does for every output, and for a file without lists of words.
     """
     names = tuple(names) or tags_of(source)
     if not names:
         raise FactcliError(f"{source.name} does not name its tags: {NAME_THEM}.")
+    if len(names) != head_size(source.config):
+        raise FactcliError(
+            f"{source.name} has {head_size(source.config)} outputs and --label-names names {len(names)} tags: "
+            "name each output once, in their order."
+        )
     task = user_task(files, text_column, label_column, names, False, numbered=True, advice=NAME_THEM)
     if not task.tagging:
         raise FactcliError(
@@ -64,7 +69,7 @@ def span_scores(
 
     `labels` and `predictions` (words,) are places among the `tags`, -1 for outside; `sizes` the words of each example.
     """
-    from seqeval.metrics import precision_recall_fscore_support
+    from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 
     names = [*map(in_bioes, tags), OUTSIDE]  # the last one is that of -1
     ends = np.cumsum(sizes)[:-1]

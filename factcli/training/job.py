@@ -129,7 +129,8 @@ def with_head(source: Model, task: Task, settings: Settings) -> tuple[Model, dic
             names = [task.labels[order.index(i)] for i in identity]
         if not unnamed(model_labels(config)):
             names = model_labels(config)  # as the model spells them
-    changes: dict[str, Any] = {"problem_type": None if task.tagging else task.problem_type}
+    problem = None if task.tagging else task.problem_type
+    changes: dict[str, Any] = {"problem_type": problem} if problem or config.problem_type else {}
     if task.regression:
         changes |= {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
         config.num_labels = 1
@@ -139,7 +140,7 @@ def with_head(source: Model, task: Task, settings: Settings) -> tuple[Model, dic
             "label2id": {n: i for i, n in enumerate(names)},
         }
         config.id2label, config.label2id = dict(enumerate(names)), changes["label2id"]
-    config.problem_type = changes["problem_type"]
+    config.problem_type = changes.get("problem_type")
     return replace(source, config=config, model_class=model_class), changes, outputs, keep
 
 
