@@ -209,7 +209,6 @@ def exam_of(
         raise without_effect("--label-names", what)
     if in_words:
         check_words(task)
-    order = None if in_words else _order(source, task, how.label_names)
     heads = sorted(k for k in absent if not k.startswith(f"{model.base_model_prefix}."))
     if heads or not (in_words or source.model_class.__name__.endswith(task.head)):
         what = "tags of words" if task.tagging else "classification"
@@ -217,6 +216,7 @@ def exam_of(
             f"{source.name} has no trained head for {what} ({source.model_class.__name__}): "
             "fine-tune it on the task first."
         )
+    order = None if in_words else _order(source, task, how.label_names)
     fit = find_fit(model, source.tokenizer, source.name, in_words)
     tokens = fit.limit(how.max_length, task.pair and not in_words, trained=trained.max_length)
     prompt = _prompt(task, trained) if in_words else None
