@@ -139,6 +139,8 @@ def _source(name: str) -> Path | tuple[str, str | None]:
 
 def _labels(task: Task, data: "Dataset", config: PretrainedConfig) -> Sequence[float | tuple[float, ...]]:
     values = list(data[LABEL])
+    if task.tagging:
+        raise FactcliError("--fisher empirical cannot read a label for each token: take --fisher sampled.")
     if task.regression or head_size(config) == 1:
         return [float(v) for v in values]
     if task.multi_label and config.problem_type != MULTI:

@@ -12,12 +12,17 @@ from .text import RESULTS, SPEED, join_card, put_section, split_card
 
 
 def update_results(
-    card: Path, results: list[dict[str, Any]], name: str | None = None, pipeline_tag: str | None = None
+    card: Path,
+    results: list[dict[str, Any]],
+    name: str | None = None,
+    pipeline_tag: str | None = None,
+    task_type: str = "text-classification",
 ) -> None:
     """Put evaluation results (entries of eval_results.json, fractions of one) into a card, as a table and as
     model-index metadata, in place of those that an earlier call put there. Results of a part of the data, and of a
     runtime's file, stand in the table alone, and are called so. A card that is not there is made. `name` of the model
-    is the directory's by default. Call it while `files.updating` the card, where others may."""
+    is the directory's by default, `task_type` what the Hub calls the task. Call it while `files.updating` the card,
+    where others may."""
     there = card.is_file()
     text = (
         card.read_text(encoding="utf-8") if there else f"---\nlibrary_name: transformers\n---\n\n# {card.parent.name}\n"
@@ -27,7 +32,7 @@ def update_results(
     name = name or (named[0] if named else card.parent.resolve().name)
     entries = [
         EvalResult(
-            task_type="text-classification",
+            task_type=task_type,
             dataset_type="glue" if r["task"] in TASKS and "file" not in r else r["task"], dataset_name=r["task"],
             dataset_split=r["split"], dataset_revision=_apart(r, results) or None, metric_type=metric,
             metric_value=value,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import FactcliError
 from ..models.fit import Features, Fit
+from .alignment import encode_words
 from .tasks import LABEL, PAIR, TEXT, Task
 
 if TYPE_CHECKING:
@@ -39,10 +40,12 @@ class Prompt:
 
 def encode(fit: Fit, data: "Dataset", max_length: int, prompt: Prompt | None = None) -> list[Features]:
     """One entry an example, cut at `max_length` tokens, not padded: what the model takes, of a text (or a pair), or
-    with a `prompt` of the input of a text-to-text model.
+    with a `prompt` of the input of a text-to-text model; of words, where each of them begins as well.
 
     Raises FactcliError for tokens that the model does not have.
     """
+    if of_words(data):
+        return encode_words(fit, list(data[TEXT]), max_length)
     first = prompt.inputs(data) if prompt is not None else list(data[TEXT])
     second = list(data[PAIR]) if prompt is None and PAIR in data.column_names else None
     return fit.features(fit.tokenizer(first, second, truncation=True, max_length=max_length), len(first))
@@ -62,8 +65,16 @@ def encode_answers(fit: Fit, labels: Sequence[str], max_length: int) -> list[lis
     return words
 
 
+def of_words(data: "Dataset") -> bool:
+    """Whether examples are lists of words."""
+    return isinstance(data[0][TEXT], list)
+
+
 def labels_of(data: "Dataset") -> NDArray[Any]:
-    """The labels (examples,): int64 classes or float64 numbers; or (examples, labels), 0 or 1 of int64."""
+    """The labels (examples,): int64 classes or float64 numbers; or (examples, labels), 0 or 1 of int64; of taggers the
+    classes of all words, one example after the other, (words,)."""
+    if of_words(data):
+        return np.concatenate([np.asarray(tags, np.int64) for tags in data[LABEL]])
     labels = np.asarray(list(data[LABEL]))
     return labels.astype(np.int64) if labels.ndim == 2 else labels
 

@@ -176,14 +176,20 @@ def vectors(
                     f"each of {len(known)} labels ({listed(known)})."
                 )
         return [[float(v) for v in value] for value in labels.values]
+    rows = tags(labels, known, advice, numbered)
+    return [[float(i in there) for i in range(len(known))] for there in map(set, rows)]
+
+
+def tags(labels: LabelColumn, known: Sequence[str], advice: str, numbered: bool = True) -> list[list[int]]:
+    """For lists of labels: the place of each among the `known` names; otherwise as `ids`."""
+    check_labelled(labels)
     place = _places(labels, known, numbered)
     found = []
     for row, names in enumerate(labels.names, 1):
         unknown = [name for name in names if place[name] is None]
         if unknown:
             _refuse(labels, unknown[0], [row], known, advice)
-        there = {place[name] for name in names}
-        found.append([float(i in there) for i in range(len(known))])
+        found.append([index for name in names if (index := place[name]) is not None])
     return found
 
 

@@ -60,7 +60,7 @@ def outputs_of_classes(task: Task, config: PretrainedConfig, model: str) -> list
 
 def check_problem(task: Task, config: PretrainedConfig, model: str) -> None:
     """Raises FactcliError for a model that answers with one label where the task has any number, or the reverse."""
-    kind = getattr(config, "problem_type", None)
+    kind = None if task.tagging else getattr(config, "problem_type", None)  # the class of a tagger says it
     if kind is not None and kind != task.problem_type:
         raise FactcliError(
             f"{model} answers with {_ANSWERS.get(kind, kind)} an example (its problem_type is {kind}) but "
@@ -71,7 +71,8 @@ def check_problem(task: Task, config: PretrainedConfig, model: str) -> None:
 def check_words(task: Task) -> None:
     """Raises UsageError for a task that is not answered in words."""
     if task.problem_type != SINGLE:
-        kind = "has any number of labels" if task.multi_label else "is a regression"
+        kinds = {MULTI: "has any number of labels", REGRESSION: "is a regression"}
+        kind = kinds.get(task.problem_type, "has a tag for each word")
         raise UsageError(f"{task.name} {kind}, which is not answered in words: leave out --text-to-text.")
 
 

@@ -12,7 +12,9 @@ from ..recipe.registry import Registry
 from ..recipe.rules import without_effect
 from .hub_sets import read_hub
 from .label_columns import check_labelled, class_names, ids, numbers, read_labels, vectors
+from .schemes import marks_spans
 from .tables import Table, read_table, rows_have, stem
+from .tagging import ADVICE, holds_words, read_tags, read_words, rows_with_words, tag_names
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 HUB_ID = "nyu-mll/glue"
 TEXT, PAIR, LABEL = "text", "text_pair", "label"
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
+TAGGING = "token_classification"  # which configurations of transformers do not say: the class of the model does
 CORRECT = "correct it, or leave such rows out"
+SPANS = ("f1", "precision", "recall", "accuracy")  # of spans that tags mark
 
 
 @dataclass(frozen=True)
@@ -30,8 +34,9 @@ class Task:
     `columns` are the one or two text columns as the data names them, `label` the label column (None: text only).
     `labels` are the names of the classes, by id; empty for a regression and for text only. `metrics` are by
     scores/metrics, the first one is the main one. `problem_type` is SINGLE (a class a row), MULTI (any number of them)
-    or REGRESSION, as transformers' configurations call them. `files` are the user's own, by split (or tables that are
-    read already), `paths` where those lie that are files; without them the data are GLUE's `folder`.
+    or REGRESSION, as transformers' configurations call them, or TAGGING (a tag for each of a row's words). `files` are
+    the user's own, by split (or tables that are read already), `paths` where those lie that are files; without them the
+    data are GLUE's `folder`.
 
     For users' files: `multi_hot` labels are lists with a 0 or 1 for each class; `numbered` labels may be ids of the
     names; `advice` is what to do about a label that is not known.
@@ -62,6 +67,15 @@ class Task:
     @property
     def multi_label(self) -> bool:
         return self.problem_type == MULTI
+
+    @property
+    def tagging(self) -> bool:
+        return self.problem_type == TAGGING
+
+    @property
+    def head(self) -> str:
+        """How the names end of transformers' classes that answer it with a head."""
+        return "ForTokenClassification" if self.tagging else "ForSequenceClassification"
 
 
 GLUE: Registry[Task] = Registry("task", "--task")
@@ -95,14 +109,16 @@ def user_task(
     numbered: bool = False,
     advice: str = CORRECT,
     nameable: bool = True,
+    tags: Sequence[str] = (),
 ) -> Task:
     """A task over the user's own files (tables.KINDS) or tables, by split: {"train": …, "validation": …}.
 
-    Without `text_columns` the columns "text" (and "text_pair"), "sentence" or "sentence1" and "sentence2" are looked
-    for. `label_column` None reads texts alone. Without `labels` the classes are those of the training file (of the
-    only file, if there is none): as it names them, else in order. Numbers with a fraction make a regression, unless
+    Without `text_columns` the columns "text" (and "text_pair"), "sentence", "sentence1" and "sentence2" or "tokens" are
+    looked for. `label_column` None reads texts alone. Without `labels` the classes are those of the training file (of
+    the only file, if there is none): as it names them, else in order. Numbers with a fraction make a regression, unless
     `regression` says; lists of labels make a task with any number of labels a row. `numbered`, `advice`: see Task.
-    `nameable`: the user has --label-names.
+    `nameable`: the user has --label-names. Lists of words make a task of tagging them, of which the labels are those
+    that the data have, or `numbered` ones; `tags` are what ids are called that nobody else names.
 
     Raises FactcliError for what the files lack, UsageError for text columns that cannot be.
     """
@@ -119,9 +135,22 @@ def user_task(
     name = _name(given[split])
     given[split] = table = _read(given[split])
     columns = tuple(text_columns) or _guess_columns(table)
+    words = holds_words(table, columns)
+    if words and len(columns) == 2:
+        raise UsageError(f"{table.where} has lists of words, which are not tagged in pairs: give --text-column once.")
     if label_column is None:
-        return Task(name, columns, (), (), None, files=given, paths=paths)
-    found = read_labels(table, table.find(label_column, "--label-column", say=False))
+        return Task(name, columns, (), (), None, TAGGING if words else SINGLE, files=given, paths=paths)
+    column = table.find(label_column, "--label-column", say=False)
+    if words:
+        names = tag_names(table, column, labels if numbered else (), tags)
+        spans = marks_spans(names, f"Column {column!r} of {table.where}")
+        _check_several(names, given, table)
+        return Task(
+            name, columns, names, SPANS if spans else ("accuracy", "macro_f1"), label_column, TAGGING,
+            files=given, paths=paths, numbered=True,
+            advice=ADVICE if advice == CORRECT else advice,
+        )  # fmt: skip
+    found = read_labels(table, column)
     is_regression = found.fractions if regression is None else regression
     if is_regression:
         if numbered:
@@ -134,12 +163,16 @@ def user_task(
         metrics: tuple[str, ...] = ("micro_f1", "macro_f1", "subset_accuracy")
     else:
         metrics = ("accuracy", "f1") if len(names) == 2 else ("accuracy", "macro_f1")
-    if len(names) < 2 and "train" in given:
-        raise FactcliError(f"{table.where} has one class only ({names[0]!r}): give rows of at least two.")
+    _check_several(names, given, table)
     return Task(
         name, columns, names, metrics, label_column, MULTI if found.lists else SINGLE, files=given, paths=paths,
         multi_hot=found.multi_hot, numbered=numbered, advice=advice,
     )  # fmt: skip
+
+
+def _check_several(names: Sequence[str], given: Mapping[str, Any], table: Table) -> None:
+    if len(names) < 2 and "train" in given:
+        raise FactcliError(f"{table.where} has one class only ({names[0]!r}): give rows of at least two.")
 
 
 def load_split(
@@ -153,8 +186,9 @@ def load_split(
     """A split of a task with the columns `text`, `text_pair` (for pairs) and `label`.
 
     `label` is the index in `task.labels`, a list with 1 or 0 for each of them where rows have any number, or a number
-    for a regression; absent for texts alone. The split is the task's validation split by default. `limit` takes the
-    first rows; `skip_blank` leaves out those without text. Data come from the task's files, else from
+    for a regression; absent for texts alone. Where words are tagged, `text` and `label` are lists, of words
+    and of their tags' indices. The split is the task's validation split by default. `limit` takes the first rows;
+    `skip_blank` leaves out those without text. Data come from the task's files, else from
     `data_dir`/<task>/<split>.parquet (or its parts <split>-part-N.parquet), else from `revision` of nyu-mll/glue on the
     Hub.
 
@@ -171,6 +205,8 @@ def load_split(
     found = [table.find(name, "--text-column") for name in task.columns]
     if len(set(found)) < len(found):
         raise UsageError(f"Column {found[0]!r} of {table.where} is given twice: choose another second --text-column.")
+    if task.tagging:
+        return Dataset.from_dict(_tagged(task, table, found[0], skip_blank))
     texts = [_texts(table, name) for name in found]
     columns: dict[str, list[Any]] = {}
     if task.label is not None:
@@ -181,6 +217,17 @@ def load_split(
     return Dataset.from_dict(
         {c: rows[c] if c == LABEL else [text or "" for text in rows[c]] for c in (TEXT, PAIR, LABEL) if c in rows}
     )
+
+
+def _tagged(task: Task, table: Table, column: str, skip_blank: bool) -> dict[str, list[Any]]:
+    """Words, and their tags where there are any, by column."""
+    words = read_words(table, column)
+    columns: dict[str, list[Any]] = {TEXT: words}
+    if task.label is not None:
+        label = table.find(task.label, "--label-column")
+        columns[LABEL] = read_tags(table, label, column, words, task.labels, task.advice)
+    kept = rows_with_words(table, column, words, skip_blank)
+    return {name: [values[row] for row in kept] for name, values in columns.items()}
 
 
 def split_files(task: Task, split: str, data_dir: str | Path) -> list[Path]:
@@ -235,7 +282,7 @@ def data_commit(task: Task, data_dir: str | Path | None, revision: str | None = 
 
 def _guess_columns(table: Table) -> tuple[str, ...]:
     names = [name.strip().casefold() for name in table.names]
-    for columns in ((TEXT, PAIR), _SENTENCES, (TEXT,), ("sentence",)):
+    for columns in ((TEXT, PAIR), _SENTENCES, (TEXT,), ("sentence",), ("tokens",)):
         if set(columns) <= set(names):
             if len(columns) == 2:
                 note(f"{table.where}: columns {' and '.join(columns)} are read as pairs.")

@@ -15,10 +15,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_N
 from ..errors import FactcliError
 from ..notes import note
 
-Features = dict[str, Any]  # of one example: input_ids, token_type_ids where the model takes them, labels in training
+# Of one example: input_ids, token_type_ids where the model takes them, WORDS of a tagger, labels in training.
+Features = dict[str, Any]
 
 LENGTH = 128  # tokens of an example where nobody says
 IGNORED = -100  # a label that the loss leaves out
+WORDS = "words"  # at which token each word of an example begins, -1 for one of which there is none
 _TABLES = ("position_embeddings", "char_position_embeddings", "embed_positions", "positions_embed", "wpe")
 _UNLIMITED = 10**6  # what tokenizers say for "no maximum" is far above
 # Their classifiers read the state of the end token, of which every text of a batch must have as many.
@@ -179,7 +181,8 @@ class Fit:
         if "labels" in features[0]:
             labels = [f["labels"] for f in features]
             if isinstance(labels[0], list) and not any(isinstance(v, float) for v in labels[0]):
-                tensors["labels"] = rows(labels, IGNORED, max(map(len, labels)), "right")
+                side = self.side if WORDS in features[0] else "right"
+                tensors["labels"] = rows(labels, IGNORED, max(map(len, labels)), side)
             else:
                 tensors["labels"] = torch.tensor(labels)
         return {name: tensor.to(device) for name, tensor in tensors.items()}

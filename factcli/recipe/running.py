@@ -102,8 +102,12 @@ class Data(Options):
     data_dir: str | Path | None = option(None, "Holds TASK/SPLIT.parquet.", "nyu-mll/glue, on the Hub")
     data_revision: str | None = option(None, "Commit, tag or branch of data on the Hub.", "the newest")
     validation: str | Path | None = option(None, f"Your validation file: {FILE}.")
-    text_column: tuple[str, ...] = option((), "Column of texts; twice for pairs.", "as it was trained", words=True)
-    label_column: str | None = option(None, "Column of labels.", "as it was trained, or label", words=True)
+    text_column: tuple[str, ...] = option(
+        (), "Column of texts, or lists of words; twice for pairs.", "as it was trained", words=True
+    )
+    label_column: str | None = option(
+        None, "Column of labels, or lists of tags.", "as it was trained, or label", words=True
+    )
     label_names: tuple[str, ...] = option(
         (), "The labels in the order of the model's outputs: no,yes.", listed=True, words=True
     )

@@ -108,8 +108,8 @@ class Data(Options):
 
     task: str | None = option(None, "A task of GLUE.", known=TASKS)
     data_revision: str | None = option(None, "Commit, tag or branch of data on the Hub.", "the newest")
-    text_column: tuple[str, ...] = option((), "Column of texts; twice for pairs.", words=True)
-    label_column: str = option("label", "Column of labels.", words=True)
+    text_column: tuple[str, ...] = option((), "Column of texts, or lists of words; twice for pairs.", words=True)
+    label_column: str = option("label", "Column of labels, or lists of tags.", words=True)
     label_names: tuple[str, ...] = option(
         (), "The labels in the order of the model's outputs: no,yes.", listed=True, words=True
     )

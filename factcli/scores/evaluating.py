@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
+from ..data.alignment import say_unread
 from ..data.encoding import Prompt, encode, encode_answers, labels_of
 from ..data.labels import (
     by_class,
@@ -32,6 +33,7 @@ from ..recipe.rules import without_effect
 from ..recipe.running import Data
 from .metrics import compute_metrics, majority_score
 from .prediction import Forward, Run, label_scorer, of_file, predict
+from .tagging import is_tagger, tagger_task
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -79,6 +81,8 @@ def file_task(
     """The task of a user's file, with the labels that the model was `trained` on, that it names or that the user names;
     without names, those of the file."""
     count, files = head_size(source.config), {"validation": file}
+    if is_tagger(source):
+        return tagger_task(source, files, text_column, label_column, label_names)
     names = list(label_names)
     if trained and (not names or sorted(names) == sorted(trained)):
         names = list(trained)  # in the order of that task, on which F1 depends
@@ -123,9 +127,9 @@ def measure(
     words: Sequence[Sequence[int]] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[Any]:
-    """Predictions (examples,) of a model: output indices, or numbers for a regression; (examples, labels), 1 where the
-    sigmoid of an output is above one half, where examples have any number of labels. `words` are the tokens of the
-    labels for a model that answers in them."""
+    """Predictions (examples,) of a model: output indices (of a tagger for each word that it reads), or numbers for a
+    regression; (examples, labels), 1 where the sigmoid of an output is above one half, where examples have any number
+    of labels. `words` are the tokens of the labels for a model that answers in them."""
     forward = None if words is None else label_scorer(model, words)
     return predictions_of(task, predict(model, fit, features, batch_size, forward, progress), words is not None)
 
@@ -178,7 +182,7 @@ class Exam:
             predictions = by_class(self.task, self.order, predictions)
         elif self.words is None and not self.task.regression:
             check_unnamed_order(self.task, self.labels, predictions, self.source.name)
-        return compute_metrics(self.task, self.labels, predictions)
+        return compute_metrics(self.task, self.labels, predictions, self.features)
 
     @property
     def majority(self) -> float | None:
@@ -205,18 +209,20 @@ def exam_of(
         raise without_effect("--label-names", what)
     if in_words:
         check_words(task)
-    order = None if in_words else _order(source, task, how.label_names)
     heads = sorted(k for k in absent if not k.startswith(f"{model.base_model_prefix}."))
-    if heads or not (in_words or source.model_class.__name__.endswith("ForSequenceClassification")):
+    if heads or not (in_words or source.model_class.__name__.endswith(task.head)):
+        what = "tags of words" if task.tagging else "classification"
         raise FactcliError(
-            f"{source.name} has no trained head for classification ({source.model_class.__name__}): "
+            f"{source.name} has no trained head for {what} ({source.model_class.__name__}): "
             "fine-tune it on the task first."
         )
+    order = None if in_words else _order(source, task, how.label_names)
     fit = find_fit(model, source.tokenizer, source.name, in_words)
     tokens = fit.limit(how.max_length, task.pair and not in_words, trained=trained.max_length)
     prompt = _prompt(task, trained) if in_words else None
     features = encode(fit, data, tokens.tokens, prompt)
     tokens.say(features)
+    say_unread(features, tokens.tokens, source.name, "count as outside of any span, or as wrong")
     fit.fill_empty(features)
     fit.check_ends(features, alike=False)
     words = encode_answers(fit, task.labels, tokens.tokens) if in_words else None

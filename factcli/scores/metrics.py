@@ -1,13 +1,15 @@
 """Scores of predictions, from scikit-learn and SciPy, and what a run must beat."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.tasks import Task
+from ..data.tasks import SPANS, Task
+from ..models.fit import WORDS, Features
+from .tagging import of_all_words, span_scores
 
 Values = NDArray[Any]
 
@@ -21,7 +23,11 @@ def _f1(labels: Values, predictions: Values) -> float:
 def _macro_f1(labels: Values, predictions: Values) -> float:
     from sklearn.metrics import f1_score
 
-    return float(f1_score(labels, predictions, average="macro", zero_division=0))
+    classes = None
+    if labels.ndim == 1:
+        classes = np.union1d(labels, predictions)
+        classes = classes[classes >= 0]  # -1: no answer
+    return float(f1_score(labels, predictions, labels=classes, average="macro", zero_division=0))
 
 
 def _micro_f1(labels: Values, predictions: Values) -> float:
@@ -72,11 +78,22 @@ METRICS: dict[str, Callable[[Values, Values], float]] = {
 }
 
 
-def compute_metrics(task: Task, labels: Values, predictions: Values) -> dict[str, float]:
+def compute_metrics(
+    task: Task, labels: Values, predictions: Values, features: Sequence[Features] = ()
+) -> dict[str, float]:
     """The task's metrics, fractions of one, for `labels` and `predictions` of shape (examples,): class indices, or
     numbers for a regression; of shape (examples, labels), 0 or 1, where examples have any number of labels. A
-    correlation with a constant is 0."""
-    return {name: METRICS[name](labels, predictions) for name in task.metrics}
+    correlation with a constant is 0.
+
+    Of a tagger the `labels` are of all words and the predictions of those that it has read, as the `features` say;
+    spans are scored as such."""
+    if task.tagging:
+        predictions = of_all_words(task, predictions, features)
+    if task.metrics != SPANS:
+        return {name: METRICS[name](labels, predictions) for name in task.metrics}
+    scores = span_scores(task.labels, labels, predictions, [len(f[WORDS]) for f in features])
+    scores["accuracy"] = _accuracy(labels, predictions)
+    return {name: scores[name] for name in task.metrics}
 
 
 def majority_score(task: Task, labels: Values, train_labels: Values | None = None) -> float | None:
@@ -94,8 +111,9 @@ def majority_score(task: Task, labels: Values, train_labels: Values | None = Non
 
 def is_failed(task: Task, metrics: dict[str, float], majority: float | None) -> bool:
     """A failed run by the seed paper's rule (section 3): accuracy at or below the majority classifier's. For what the
-    paper does not have: micro-F1 at or below it with any number of labels, no positive correlation for a regression."""
+    paper does not have: micro-F1 at or below it with any number of labels, no positive correlation for a regression, no
+    span that is right for a tagger."""
     if majority is None:
         return not metrics["pearson"] > 0
     score = metrics["micro_f1" if task.multi_label else "accuracy"]
-    return not score > majority or math.isnan(score)
+    return not score > majority or math.isnan(score) or (task.metrics == SPANS and not metrics["f1"] > 0)

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 from ..data.encoding import batches
 from ..errors import FactcliError
-from ..models.fit import Features, Fit
+from ..models.fit import WORDS, Features, Fit
 from ..models.loading import align
 
 Forward = Callable[[dict[str, torch.Tensor]], torch.Tensor]
@@ -26,10 +26,12 @@ def predict(
     forward: Forward | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[Any]:
-    """Outputs of shape (examples, labels), float32, in the order of `features`; the model is left in its mode.
+    """Outputs of shape (examples, labels), float32, in the order of `features`; the model is left in its mode. Of
+    taggers (words, labels): those at the first token of each word that has one.
 
-    `forward` maps a batch to outputs (batch, labels); by default it is the model's logits. It may be that of a file,
-    without a model. Up to rounding an output depends neither on the batch size nor on the other examples.
+    `forward` maps a batch to outputs (batch, labels), of a tagger (batch, tokens, labels); by default it is
+    the model's logits. It may be that of a file, without a model. Up to rounding an output depends neither on the batch
+    size nor on the other examples.
 
     Raises FactcliError where the model fails on a batch.
     """
@@ -38,10 +40,16 @@ def predict(
         for indices in batches([fit.kind(f["input_ids"]) for f in features], batch_size):
             batch = fit.batch([{k: v for k, v in features[i].items() if k != "labels"} for i in indices], device)
             outputs = _answers(forward or logits, batch, fit.name)
-            rows.update(zip(indices, outputs, strict=True))
+            rows.update((i, _read(features[i], output)) for i, output in zip(indices, outputs, strict=True))
             if progress:
                 progress(len(rows), len(features))
-    return np.stack([rows[i] for i in range(len(features))])
+    join = np.concatenate if WORDS in features[0] else np.stack
+    return join([rows[i] for i in range(len(features))])
+
+
+def _read(feature: Features, output: NDArray[Any]) -> NDArray[Any]:
+    """What is read of the output for an example."""
+    return output[[place for place in feature[WORDS] if place >= 0]] if WORDS in feature else output
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from ..files.atomic import updating, write_json
 from ..files.digests import digest_of_files
 from ..models.model import Model
 from ..notes import note
+from .tagging import is_tagger
 
 RESULTS, OF_TRAINING = "eval_results.json", "finetune_results.json"
 Entry = dict[str, Any]
@@ -24,6 +25,11 @@ def check_card(source: Model) -> None:
         raise FactcliError(f"{source.name} is on the Hub: --update-card changes cards of local directories.")
     if not os.access(source.path, os.W_OK):
         raise FactcliError(f"{source.path} is not writable: leave out --update-card.")
+
+
+def task_type(tagging: bool) -> str:
+    """What the Hub calls a task."""
+    return "token-classification" if tagging else "text-classification"
 
 
 def identify(task: Task, split: str, data_dir: str | Path | None, commit: str | None) -> Entry:
@@ -64,7 +70,8 @@ def keep(source: Model, entry: Entry, weights: Sequence[Path], update_card: bool
     if update_card:
         try:
             with updating(card):
-                update_results(card, [*_of_training(source.path, kept), *kept])
+                kind = task_type(is_tagger(source))
+                update_results(card, [*_of_training(source.path, kept), *kept], task_type=kind)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
             raise FactcliError(

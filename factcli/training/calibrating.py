@@ -55,14 +55,16 @@ def _examples(job: Job, labelled: bool) -> list[Example]:
     recipe = job.recipe
     assert recipe is not None
     if recipe.calibration is not None:
-        return load_examples(options_of(recipe, job.data_dir), job.fit, job.source.config, labelled)
+        read = labelled and not job.task.tagging  # whose loss of labels is refused
+        return load_examples(options_of(recipe, job.data_dir), job.fit, job.source.config, read)
     generator = torch.Generator().manual_seed(recipe.seed)
+    labelled = labelled and not (job.settings.text_to_text or job.task.tagging)
     drawn = sorted(torch.randperm(len(job.train), generator=generator)[: recipe.calibration_samples].tolist())
     return [
         Example(
             tuple(job.train[i]["input_ids"]),
             tuple(job.train[i]["token_type_ids"]) if "token_type_ids" in job.train[i] else None,
-            _label(job.train[i]["labels"]) if labelled and not job.settings.text_to_text else None,
+            _label(job.train[i]["labels"]) if labelled else None,
         )
         for i in drawn
         if job.train[i]["input_ids"]

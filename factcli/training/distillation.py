@@ -58,8 +58,8 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, inputs: Mapping[str, Tensor]) -> Any:
-        """Its output for a batch, with logits (B, K) as the student orders them, hidden states where they count. Of
-        what is learnt alone the logits are its `answers`."""
+        """Its output for a batch, with logits (B, K), of a tagger (B, T, K), as the student orders them, hidden states
+        where they count. Of what is learnt alone the logits are its `answers`."""
         assert self.model is not None
         given = {k: v for k, v in inputs.items() if k in self.inputs}
         if self.tokens is not None:
@@ -212,7 +212,13 @@ def _fit(job: Job, source: Model, name: str) -> tuple[Fit, frozenset[str], Tenso
 
 
 def distillation_loss(
-    student: Any, teacher: Any, mask: Tensor, weights: Weights, regression: bool, multi_label: bool = False
+    student: Any,
+    teacher: Any,
+    mask: Tensor,
+    weights: Weights,
+    regression: bool,
+    multi_label: bool = False,
+    scored: Tensor | None = None,
 ) -> Tensor:
     """The loss of a batch, a scalar: the label loss and what the student lacks to the teacher.
 
@@ -221,6 +227,7 @@ def distillation_loss(
             layers x (B, heads, T, T) where they count.
         teacher: The teacher's, likewise.
         mask: (B, T), 1 where there is a token.
+        scored: (B, T), true where a tagger answers: its logits are (B, T, K). None for one answer an example.
 
     Model: logits as Hinton et al. 2015, section 2 (Kullback-Leibler divergence at a temperature, times its square;
     the squared difference for a regression; with any number of labels the cross-entropy of each label's sigmoid, the
@@ -230,7 +237,8 @@ def distillation_loss(
     """
     total: Tensor = weights.label * student.loss
     if weights.logits:
-        apart = logit_loss(student.logits, teacher.logits, weights.temperature, regression, multi_label)
+        a, b = (o.logits if scored is None else o.logits[scored] for o in (student, teacher))
+        apart = logit_loss(a, b, weights.temperature, regression, multi_label)
         total = total + weights.logits * apart
     if weights.hidden:
         pairs = matched(student.hidden_states, teacher.hidden_states)

@@ -20,10 +20,10 @@ from ..files.outputs import Output
 from ..models.export import auto_class, write_model
 from ..models.loading import Loaded
 from ..models.model import Model
-from ..models.purpose import EMBEDDING
+from ..models.purpose import EMBEDDING, HIDDEN
 from ..models.weights import read_weights
 from ..recipe.file import FILE_NAME, dump_recipe
-from ..scores.results import OF_TRAINING, identify
+from ..scores.results import OF_TRAINING, identify, task_type
 from .job import Job
 from .run import processes
 
@@ -84,16 +84,17 @@ def export(
         write_json(work / RESULTS, result | named | parts)
         entry = {k: result[k] for k in ("task", "metrics", "majority")}
         entry |= {"split": split, "examples": len(job.validation)}
-        tag = _tag(job)
-        update_results(work / "README.md", [entry], output.shown.name, tag)
+        kind = _task_type(job)
+        tag = "text2text-generation" if job.settings.text_to_text else kind
+        update_results(work / "README.md", [entry], output.shown.name, tag, kind)
 
 
-def _tag(job: Job) -> str | None:
-    """What the Hub calls what the model does; None where it is known already."""
-    kind = None if job.purpose is None else job.purpose.kind
-    if kind in (None, "class", "labels", "number"):
-        return "text2text-generation" if job.settings.text_to_text else "text-classification"
-    return {EMBEDDING: "sentence-similarity", "token": "token-classification"}.get(str(kind))
+def _task_type(job: Job) -> str:
+    """What the Hub calls what was learnt."""
+    kind = "token" if job.task.tagging else "class" if job.purpose is None else job.purpose.kind
+    return {EMBEDDING: "sentence-similarity", "token": "token-classification", HIDDEN: "feature-extraction"}.get(
+        kind, "text-classification"
+    )
 
 
 def _command(job: Job) -> list[str]:

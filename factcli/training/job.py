@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 from ..compress.plan import Layer, Plan
+from ..data.alignment import say_unread, token_targets
 from ..data.encoding import Prompt, encode, encode_answers, labels_of
 from ..data.labels import (
     check_problem,
@@ -21,9 +22,9 @@ from ..data.labels import (
     outputs_of_classes,
     unnamed,
 )
-from ..data.tasks import Task
+from ..data.tasks import LABEL, Task
 from ..errors import FactcliError
-from ..models.fit import Features, Fit, find_fit
+from ..models.fit import IGNORED, Features, Fit, find_fit
 from ..models.loading import Loaded, align, bare_model, load_model
 from ..models.model import Model, factorized_class, layer_file_of, native_head
 from ..models.precision import config_in
@@ -40,7 +41,7 @@ from ..remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
 if TYPE_CHECKING:
     from datasets import Dataset
 
-HEADS = {False: "AutoModelForSequenceClassification", True: "AutoModelForSeq2SeqLM"}
+IN_WORDS = "AutoModelForSeq2SeqLM"
 
 
 @dataclass
@@ -103,9 +104,10 @@ def with_head(source: Model, task: Task, settings: Settings) -> tuple[Model, dic
     A head that is there must fit the task by number and names of labels (or be replaced: `settings.new_head`).
     """
     text_to_text, label_names = settings.text_to_text, settings.label_names
-    native = native_head(source.native_config_class, HEADS[text_to_text])
+    native = native_head(source.native_config_class, IN_WORDS if text_to_text else f"AutoModel{task.head}")
     if native is None:
-        what = "text-to-text" if text_to_text else "sequence-classification"
+        heads = {True: "token-classification", False: "sequence-classification"}
+        what = "text-to-text" if text_to_text else heads[task.tagging]
         raise FactcliError(f"{source.name} ({source.config.model_type}) has no {what} head in transformers.")
     model_class = factorized_class(native, layer_file_of(source.raw)) if source.factorized else native
     has_head = source.model_class.__name__.removeprefix(PREFIX) == native.__name__
@@ -136,7 +138,8 @@ def with_head(source: Model, task: Task, settings: Settings) -> tuple[Model, dic
             names = [task.labels[order.index(i)] for i in identity]
         if not unnamed(model_labels(config)):
             names = model_labels(config)  # as the model spells them
-    changes: dict[str, Any] = {"problem_type": task.problem_type}
+    problem = None if task.tagging else task.problem_type
+    changes: dict[str, Any] = {"problem_type": problem} if problem or config.problem_type else {}
     if task.regression:
         changes |= {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}
         config.num_labels = 1
@@ -146,7 +149,7 @@ def with_head(source: Model, task: Task, settings: Settings) -> tuple[Model, dic
             "label2id": {n: i for i, n in enumerate(names)},
         }
         config.id2label, config.label2id = dict(enumerate(names)), changes["label2id"]
-    config.problem_type = changes["problem_type"]
+    config.problem_type = changes.get("problem_type")
     return replace(source, config=config, model_class=model_class), changes, outputs, keep
 
 
@@ -169,8 +172,13 @@ def prepare(source: Model, task: Task, settings: Settings, train: "Dataset", val
         fit.fill_empty(encoded)
         fit.check_ends(encoded, alike=encoded is features)
     limit.say([*features, *validation_features])
+    say_unread(features, limit.tokens, source.name, "are not learnt")
+    say_unread(validation_features, limit.tokens, source.name, "count as outside of any span, or as wrong")
     words = encode_answers(fit, task.labels, limit.tokens) if in_words else None
-    targets = _targets(task, labels, outputs) if words is None else [words[int(i)] for i in labels]
+    if task.tagging:
+        targets: list[Any] = _tags(task, features, train, outputs)
+    else:
+        targets = _targets(task, labels, outputs) if words is None else [words[int(i)] for i in labels]
     for feature, target in zip(features, targets, strict=True):
         feature["labels"] = target
     return Job(
@@ -187,6 +195,18 @@ def _targets(task: Task, labels: NDArray[Any], outputs: list[int]) -> list[Any]:
         found: list[Any] = labels[:, np.argsort(outputs)].astype(float).tolist()
         return found
     return [outputs[int(i)] for i in labels]
+
+
+def _tags(task: Task, features: list[Features], train: "Dataset", outputs: list[int]) -> list[list[int]]:
+    """What the head is to answer at each token: an output index. Raises FactcliError for a row without any."""
+    pairs = zip(features, train[LABEL], strict=True)
+    targets = [token_targets(feature, [outputs[tag] for tag in tags]) for feature, tags in pairs]
+    for row, found in enumerate(targets, 1):
+        if set(found) <= {IGNORED}:
+            raise FactcliError(
+                f"Row {row} of the training data of {task.name} has no word of which a token is read: leave it out."
+            )
+    return targets
 
 
 def padding_token(headed: Model, fit: Fit) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from ..recipe.file import FILE_NAME, make_recipe, read_recipe, recorded_recipe
 from ..recipe.registry import criteria
 from ..recipe.rules import refuse_idle
 from ..recipe.training import Settings, read_settings
+from ..scores.tagging import tags_of
 from .pruning import check_sizes
 from .run import check_reporter, in_bfloat16, processes
 from .schedules import schedule_that, schedules
@@ -139,7 +140,7 @@ def fitted(request: Request, source: Model, data_dir: str | Path | None) -> tupl
         targets = source.targets(include, exclude)
         check_sizes(settings, [t.size for t in targets if t.kept is None])
     settings = settings.but(schedule=schedule_of(source, settings, recipe))
-    task = _task(source, settings, request)
+    task = _task(settings, request, source)
     embedding = False
     if task.label is None:
         check_settings(settings)
@@ -177,7 +178,7 @@ def _check_factorized(source: Model, request: Request) -> None:
         )
 
 
-def _task(source: Model, settings: Settings, request: Request) -> Task:
+def _task(settings: Settings, request: Request, source: Model) -> Task:
     """The user's files, or the task of GLUE; one of a recipe gives way to files. Without labels where there is a
     teacher to learn from, and no column of them or none that is looked at."""
     train, validation = request.files.train, request.files.validation
@@ -202,5 +203,5 @@ def _task(source: Model, settings: Settings, request: Request) -> Task:
         )
     return user_task(
         {"train": train, "validation": validation}, settings.text_column, settings.label_column, settings.label_names,
-        numbered=bool(settings.label_names),
+        numbered=bool(settings.label_names), tags=() if settings.new_head else tags_of(source),
     )  # fmt: skip

@@ -184,7 +184,7 @@ def validation_metrics(job: Job, model: Any) -> dict[str, float]:
     predictions = measure(model, job.fit, job.task, job.validation_features, BATCH_SIZE, job.words)
     if not job.settings.text_to_text:
         predictions = by_class(job.task, job.outputs, predictions)
-    return compute_metrics(job.task, labels_of(job.validation), predictions)
+    return compute_metrics(job.task, labels_of(job.validation), predictions, job.validation_features)
 
 
 def training_arguments(job: Job, seed: int, learning_rate: float, total: int, options: Options) -> TrainingArguments:

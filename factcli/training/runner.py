@@ -210,6 +210,8 @@ def _advice(job: Job, result: dict[str, Any]) -> str:
     score = result["metrics"].get(name)
     if score is None:
         return "failed run: predictions and labels do not correlate; what helps: another --learning-rate"
+    if score > result["majority"]:  # of a tagger
+        return "failed run: no span is right (f1 0); what helps: another --learning-rate, more data or epochs"
     schedule = None if job.source.factorized else job.settings.schedule
     staging = schedules[schedule].helps if schedule else ""
     return (

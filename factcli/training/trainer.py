@@ -20,6 +20,7 @@ from ..compress.factorize import factorize
 from ..errors import FactcliError, UsageError
 from ..files.atomic import write_json
 from ..models.export import auto_map
+from ..models.fit import IGNORED
 from ..models.targets import matrix
 from .best import TIMES, Best
 from .calibrating import measured_now
@@ -166,7 +167,9 @@ class StagedTrainer(Trainer):
         if self.mixed is not None and self.mixed.share > 0 and weight:
             again, second = self._loss(model, inputs, num_items_in_batch)
             task = self.job.task
-            apart = consistency_loss(output.logits, second.logits, task.regression, task.multi_label)
+            scored = self._scored(inputs)
+            a, b = (o.logits if scored is None else o.logits[scored] for o in (output, second))
+            apart = consistency_loss(a, b, task.regression, task.multi_label)
             loss = (loss + again) / 2 + weight * apart
         return (loss, output) if return_outputs else loss
 
@@ -179,8 +182,12 @@ class StagedTrainer(Trainer):
         mask, weights = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])), self.teacher.weights
         if self.job.purpose is not None:
             return healing_loss(self.job.purpose, output, taught, mask, weights), output
-        task = self.job.task
-        return distillation_loss(output, taught, mask, weights, task.regression, task.multi_label), output
+        task, scored = self.job.task, self._scored(inputs)
+        return distillation_loss(output, taught, mask, weights, task.regression, task.multi_label, scored), output
+
+    def _scored(self, inputs: Any) -> torch.Tensor | None:
+        """Where a tagger answers, (B, T); None for one answer an example."""
+        return inputs["labels"] != IGNORED if self.job.task.tagging else None
 
     def floating_point_ops(self, inputs: Any) -> int:
         """Not counted: Trainer's estimate knows dense layers only and costs time at every step."""
