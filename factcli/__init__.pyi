@@ -118,6 +118,7 @@ def evaluate(
     batch_size: int | None = ...,
     max_length: int | None = ...,
     text_to_text: bool | None = ...,
+    retrieval: str | PathLike[str] | None = ...,
     update_card: bool | None = ...,
     backend: Literal["torch", "onnx", "openvino"] | str | None = ...,
     file: str | None = ...,

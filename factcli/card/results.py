@@ -17,7 +17,8 @@ def update_results(
     """Put evaluation results (entries of eval_results.json, fractions of one) into a card, as a table and as
     model-index metadata, in place of those that an earlier call put there. Results of a part of the data, and of a
     runtime's file, stand in the table alone, and are called so. A card that is not there is made. `name` of the model
-    is the directory's by default. Call it while `files.updating` the card, where others may."""
+    is the directory's by default; without a `pipeline_tag` the card's stays. Call it while `files.updating` the card,
+    where others may."""
     there = card.is_file()
     text = (
         card.read_text(encoding="utf-8") if there else f"---\nlibrary_name: transformers\n---\n\n# {card.parent.name}\n"
@@ -27,7 +28,7 @@ def update_results(
     name = name or (named[0] if named else card.parent.resolve().name)
     entries = [
         EvalResult(
-            task_type="text-classification",
+            task_type=r.get("task_type", "text-classification"),
             dataset_type="glue" if r["task"] in TASKS and "file" not in r else r["task"], dataset_name=r["task"],
             dataset_split=r["split"], dataset_revision=_apart(r, results) or None, metric_type=metric,
             metric_value=value,
