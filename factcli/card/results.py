@@ -29,7 +29,8 @@ def update_results(
     entries = [
         EvalResult(
             task_type=r.get("task_type", "text-classification"),
-            dataset_type="glue" if r["task"] in TASKS and "file" not in r else r["task"], dataset_name=r["task"],
+            dataset_type="glue" if _of_glue(r) else r["task"], dataset_name=r["task"],
+            dataset_config=r["task"] if _of_glue(r) else None,  # which tells them apart
             dataset_split=r["split"], dataset_revision=_apart(r, results) or None, metric_type=metric,
             metric_value=value,
         )
@@ -81,6 +82,10 @@ def _table(results: list[dict[str, Any]]) -> str:
         for r in results
     ]  # fmt: skip
     return "\n".join(["| task | split | examples | metrics | majority class |", "|---|---|---|---|---|", *rows])
+
+
+def _of_glue(r: dict[str, Any]) -> bool:
+    return r["task"] in TASKS and "file" not in r
 
 
 def _apart(r: dict[str, Any], results: list[dict[str, Any]]) -> str:

@@ -95,8 +95,8 @@ class Similarity:
             assert model is not None
             forward = ours.hidden(model)
         vectors = ours.encode(self.features, forward, model, ours.usage.text, report)
-        found: NDArray[Any] = of_pairs(ours.usage.similarity, *(vectors[i] for i in self.pairs.T)).numpy()
-        return found.astype(np.float64)
+        found: NDArray[Any] = of_pairs(ours.usage.similarity, *(vectors[i].double() for i in self.pairs.T)).numpy()
+        return found
 
     def of_file(self, run: Run) -> Forward:
         """The same questions, asked of what a runtime runs."""
