@@ -127,7 +127,7 @@ def evaluate(
     trust_remote_code: bool | None = ...,
     progress: Callable[[int, int, str], None] | None = ...,
 ) -> list[dict[str, Any]]:
-    """Measure models on a GLUE task or your own file."""
+    """Measure models on a GLUE task, your own file or a collection to search."""
 
 def export(
     model: str,

@@ -185,7 +185,7 @@ def test_prompts_and_similarity(said: dict[str, Any], usage: Usage, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("{", "cannot be read"), ("[]", "cannot be read"), ('{"prompts": 3}', "cannot be read"),
+    [("{", "cannot be read"), ("[]", "is no JSON object"), ('{"prompts": 3}', "has prompts that are not named"),
      ('{"similarity_fn_name": "maxsim"}', "compares its vectors by 'maxsim' .* cosine, dot, euclidean, manhattan")],
 )  # fmt: skip
 def test_usage_that_cannot_be(text: str, said: str, tmp_path: Path) -> None:

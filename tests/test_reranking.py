@@ -85,6 +85,19 @@ def test_rankings_beside_plain_formulas_and_cross_encoder(
     )
 
 
+def test_long_candidates_are_cut_where_cross_encoder_cuts_them(tmp_path: Path, notes: list[str]) -> None:
+    save_model(tmp_path / "m", "bert", HEAD, num_labels=1, initializer_range=0.5, max_position_embeddings=256)
+    draw = random.Random(5)
+    rows = [(a, " ".join(draw.choices(WORDS, k=draw.choice((200, 400)))), label) for a, _, label in candidates(6, 6, 5)]
+    encoder = st.CrossEncoder(str(tmp_path / "m"), device="cpu")
+    scores = encoder.predict([(a, b) for a, b, _ in rows]).tolist()
+    file = write(tmp_path / "rows.csv", rows)
+    found = factcli.evaluate(str(tmp_path / "m"), validation=file)[0]["metrics"]
+    assert found == pytest.approx(expected(rows, scores), abs=1e-6)
+    assert any("is measured as its files say: --max-length 256" in n for n in notes)
+    assert factcli.evaluate(str(tmp_path / "m"), validation=file, max_length=128)[0]["metrics"] != found
+
+
 def test_the_scores_of_cross_encoder_are_those_that_are_ranked(reranker: Path, tmp_path: Path) -> None:
     """Score by score, by the correlation that eval gives with them as labels."""
     rows = [(f"w{i} w2", " ".join(WORDS[i : i + 5]), 0.0) for i in range(30)]

@@ -149,6 +149,18 @@ def test_a_prompt_that_is_not_pooled(place: Path, tmp_path: Path) -> None:
     assert result["metrics"]["pearson"] == pytest.approx(expected, abs=1e-5)
 
 
+def test_small_letters_where_a_model_wants_them(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "dense", tmp_path / "m")
+    config = json.loads((tmp_path / "m" / "sentence_bert_config.json").read_text())
+    (tmp_path / "m" / "sentence_bert_config.json").write_text(json.dumps(config | {"do_lower_case": True}))
+    rows = [(a.upper(), b, share) for a, b, share in pairs(40, 6)]
+    file = write_csv(tmp_path / "pairs.csv", [(a, b, str(share)) for a, b, share in rows], PAIR)
+    found, other = (factcli.evaluate(str(m), validation=file)[0] for m in (tmp_path / "m", place / "dense"))
+    expected = stats.pearsonr(cosines(tmp_path / "m", rows), [share for *_, share in rows]).statistic
+    assert found["metrics"]["pearson"] == pytest.approx(expected, abs=1e-5)
+    assert found["metrics"] != other["metrics"]
+
+
 def test_a_base_model_by_the_mean_of_its_tokens(place: Path, tmp_path: Path, notes: list[str]) -> None:
     save_model(tmp_path / "base")
     result = factcli.evaluate(str(tmp_path / "base"), task="stsb", data_dir=place / "glue")[0]

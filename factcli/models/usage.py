@@ -1,12 +1,13 @@
-"""How an embedding model is meant to be used: what stands before its texts, and how its vectors are compared."""
+"""How an embedding model is meant to be used: how texts are written for it, and how its vectors are compared."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import FactcliError, one_line
 
-CONFIG = "config_sentence_transformers.json"
+CONFIG, TEXTS = "config_sentence_transformers.json", "sentence_bert_config.json"
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 _DOCUMENTS = ("document", "passage", "corpus")  # as encode_document of sentence-transformers looks for it
 
@@ -14,28 +15,26 @@ _DOCUMENTS = ("document", "passage", "corpus")  # as encode_document of sentence
 @dataclass(frozen=True)
 class Usage:
     """`similarity` is one of SIMILARITIES. `text`, `query` and `document` are the prompts before a text of a pair, a
-    query and a document; "" for none."""
+    query and a document; "" for none. `lower`: texts are read in small letters, whatever the tokenizer does."""
 
     similarity: str = "cosine"
     text: str = ""
     query: str = ""
     document: str = ""
+    lower: bool = False
 
 
 def read_usage(folder: Path, name: str) -> Usage:
-    """What config_sentence_transformers.json in the folder of a model says; the cosine and no prompts without it.
+    """What the files of sentence-transformers in the folder of a model say; the cosine and no prompts without them.
 
     Raises FactcliError for a file that cannot be read, and a similarity that is none of SIMILARITIES.
     """
-    file = folder / CONFIG
-    if not file.is_file():
-        return Usage()
-    try:
-        said = json.loads(file.read_text(encoding="utf-8"))
-        prompts = {str(key): str(text) for key, text in (said.get("prompts") or {}).items() if text is not None}
-        usual, similarity = said.get("default_prompt_name"), said.get("similarity_fn_name") or "cosine"
-    except (OSError, ValueError, AttributeError) as error:
-        raise FactcliError(f"{CONFIG} of {name} cannot be read ({one_line(error)}): repair it.") from error
+    said, texts = _read(folder / CONFIG, name), _read(folder / TEXTS, name)
+    usual, similarity = said.get("default_prompt_name"), said.get("similarity_fn_name") or "cosine"
+    given = said.get("prompts") or {}
+    if not isinstance(given, dict):
+        raise FactcliError(f"{CONFIG} of {name} has prompts that are not named ({given!r}): repair it.")
+    prompts = {str(key): str(text) for key, text in given.items() if text is not None}
     if similarity not in SIMILARITIES:
         raise FactcliError(
             f"{name} compares its vectors by {similarity!r} ({CONFIG}): take a model that names one of "
@@ -43,4 +42,16 @@ def read_usage(folder: Path, name: str) -> Usage:
         )
     text = prompts.get(usual, "") if usual is not None else ""
     document = next(filter(None, (prompts.get(key) for key in _DOCUMENTS)), "")
-    return Usage(similarity, text, prompts.get("query", ""), document)
+    return Usage(similarity, text, prompts.get("query", ""), document, texts.get("do_lower_case") is True)
+
+
+def _read(file: Path, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise FactcliError(f"{file.name} of {name} cannot be read ({one_line(error)}): repair it.") from error
+    if not isinstance(found, dict):
+        raise FactcliError(f"{file.name} of {name} is no JSON object: repair it.")
+    return found

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ class Embedder:
 
     def features(self, texts: Sequence[str], prompt: str = "") -> list[Features]:
         """One entry a text, with `prompt` before it. Raises FactcliError for tokens that the model does not have."""
-        whole = [prompt + text for text in texts]
+        whole = [(prompt + text).lower() if self.usage.lower else prompt + text for text in texts]
         encoded = self.fit.tokenizer(whole, truncation=True, max_length=self.limit.tokens)
         found = self.fit.features(encoded, len(whole))
         self.fit.fill_empty(found)
@@ -102,22 +102,25 @@ def embedder_of(source: Model, purpose: Purpose, trained: Trained, how: Data, mo
         raise UsageError(f"{source.name} does not answer in words: leave out --text-to-text.")
     vectors, usage = purpose.vectors or Vectors(normalized=False), Usage()
     fit = find_fit(model, source.tokenizer, source.name)
-    length = trained.max_length
-    if purpose.vectors is not None:
-        usage = read_usage(source.path, source.name)
-        length = length or longest_text(source.path) or _most(fit)
-    limit = fit.limit(how.max_length, False, trained=length)
     if purpose.vectors is None:
         note(f"{source.name} does not say how it makes a vector of a text: the mean over its tokens is taken.")
-    elif how.max_length is None and limit.tokens != LENGTH and trained.max_length is None:
-        note(f"{source.name} is measured as its files say: --max-length {limit.tokens}.")
+    else:
+        usage, trained = read_usage(source.path, source.name), with_length(source, fit, trained, how)
+    limit = fit.limit(how.max_length, False, trained=trained.max_length)
     return Embedder(source, fit, vectors, usage, limit, how.batch_size)
 
 
-def _most(fit: Fit) -> int | None:
-    """Where sentence-transformers cuts texts for want of a word on it: as many tokens as fit."""
+def with_length(source: Model, fit: Fit, trained: Trained, how: Data) -> Trained:
+    """With the length at which sentence-transformers cuts what the model reads, where it was not trained here: what its
+    files say, else as much as fits. A note says so."""
+    if trained.max_length is not None or how.max_length is not None:
+        return trained
     said = int(fit.tokenizer.model_max_length or _UNLIMITED)
-    return min((n for n in (fit.positions, said) if n is not None and n < _UNLIMITED), default=None)
+    most = min((n for n in (fit.positions, said) if n is not None and n < _UNLIMITED), default=None)
+    length = longest_text(source.path) or most
+    if length not in (None, LENGTH):
+        note(f"{source.name} is measured as its files say: --max-length {length}.")
+    return replace(trained, max_length=length)
 
 
 def between(name: str, a: Tensor, b: Tensor) -> Tensor:

@@ -9,11 +9,12 @@ from ..data.retrieval import Collected, hub_id, read_collected, retrieval_task
 from ..data.tasks import RETRIEVAL, Task, load_split
 from ..errors import FactcliError
 from ..hub.data import commit_of
+from ..models.fit import find_fit
 from ..models.model import Model
 from ..models.purpose import Purpose
 from ..models.trained import Trained
 from ..recipe.running import Measured
-from .embedding import embedder_of, embeds
+from .embedding import embedder_of, embeds, with_length
 from .evaluating import Progress, chosen_task, commit_of_task, exam_of
 from .prediction import Forward, Run
 from .reranking import Reranking, ranks, reranking_of
@@ -91,8 +92,10 @@ def asked_of(
         if isinstance(data, Collected):
             return retrieval_of(embedder, task, data)
         return similarity_of(embedder, task, data)
-    exam = exam_of(source, task, data, trained, how, model, absent)
-    return reranking_of(exam, data) if purpose.kind == "number" and ranks(task, data) else exam
+    if purpose.kind != "number" or not ranks(task, data):
+        return exam_of(source, task, data, trained, how, model, absent)
+    trained = with_length(source, find_fit(model, source.tokenizer, source.name), trained, how)
+    return reranking_of(exam_of(source, task, data, trained, how, model, absent), data)
 
 
 def pipeline_of(source: Model, purpose: Purpose, exam: Questions) -> dict[str, str]:
