@@ -3,8 +3,9 @@
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +19,10 @@ from transformers import AutoModel, AutoTokenizer
 
 import factcli
 from factcli.cli.scores import evaluated
+from factcli.data.tasks import GLUE
+from factcli.scores.embedding import Embedder
 from factcli.scores.results import accuracies
-from factcli.scores.similarity import _accuracy
+from factcli.scores.similarity import Similarity, _accuracy
 
 from .test_options import notes as notes
 from .test_purpose import save_embedder
@@ -207,7 +210,7 @@ def test_labels_of_a_file(place: Path, tmp_path: Path, notes: list[str]) -> None
 
 
 def test_a_model_that_says_nothing_is_a_failed_run(place: Path, tmp_path: Path) -> None:
-    """Equal vectors for all texts; and no numbers at all."""
+    """Equal vectors for all texts."""
     shutil.copytree(place / "dense", tmp_path / "m")
     model = AutoModel.from_pretrained(tmp_path / "m")
     model.encoder.layer[-1].output.LayerNorm.weight.data.zero_()
@@ -217,6 +220,16 @@ def test_a_model_that_says_nothing_is_a_failed_run(place: Path, tmp_path: Path) 
         result = factcli.evaluate(str(tmp_path / "m"), task=task, data_dir=place / "glue")[0]
         assert result["failed_run"], result
     assert result["metrics"]["accuracy"] == result["majority"]
+
+
+def test_what_is_no_number_is_least_similar() -> None:
+    labels, outputs = np.array([1, 0, 1, 0]), np.array([0.9, -0.3, np.nan, -0.9])
+    task = replace(GLUE["mrpc"], metrics=("average_precision", "accuracy"))
+    found = Similarity(task, cast(Embedder, None), [], np.zeros((4, 2)), labels)
+    assert found.metrics(outputs)["average_precision"] == (1 + 2 / 4) / 2
+    every = found.metrics(np.full(4, np.nan))
+    assert every == {"average_precision": 0.5, "accuracy": 0.5}
+    assert found.failed(every)
 
 
 def test_results_are_kept_and_go_into_the_card(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
