@@ -113,7 +113,7 @@ def read_collected(task: Task, limit: int | None = None, revision: str | None = 
     judged = _judged(judgements)
     queries = dict(_once(asked))
     _check_known(judged, queries, judgements.where, "queries", asked.where)
-    idle = [name for name in judged if not any(grade > 0 for grade in judged[name].values())]
+    idle = {name for name in judged if not any(grade > 0 for grade in judged[name].values())}
     if len(idle) == len(judged):
         raise FactcliError(f"{judgements.where} has no document with a score above 0 for any query: nothing to find.")
     if idle:
