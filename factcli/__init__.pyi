@@ -120,6 +120,7 @@ def evaluate(
     batch_size: int | None = ...,
     max_length: int | None = ...,
     text_to_text: bool | None = ...,
+    retrieval: str | PathLike[str] | None = ...,
     update_card: bool | None = ...,
     backend: Literal["torch", "onnx", "openvino"] | str | None = ...,
     file: str | None = ...,
@@ -128,7 +129,7 @@ def evaluate(
     trust_remote_code: bool | None = ...,
     progress: Callable[[int, int, str], None] | None = ...,
 ) -> list[dict[str, Any]]:
-    """Measure models on a GLUE task or your own file."""
+    """Measure models on a GLUE task, your own file or a collection to search."""
 
 def export(
     model: str,

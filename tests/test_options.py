@@ -143,6 +143,8 @@ NO_EFFECT = [  # a command, the option that has no effect in it, why, and what w
     ("eval three --task sst2 --data-dir glue --text-column a", "--text-column", "with --task sst2",
      "give --validation"),
     ("eval three --task sst2 --data-dir glue --label-column a", "--label-column", "with --task sst2", "give"),
+    ("eval three --retrieval glue --label-column a", "--label-column", "with --retrieval", ""),
+    ("eval three --retrieval glue --data-revision main", "--data-revision", "with --retrieval DIR", ""),
     ("eval numbers --validation numbers.csv --label-names a,b", "--label-names", "on numbers", ""),
     ("eval t5 --task sst2 --data-dir glue --label-names positive,negative", "--label-names",
      "for a model that answers in words", ""),

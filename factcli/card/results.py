@@ -16,12 +16,11 @@ def update_results(
     results: list[dict[str, Any]],
     name: str | None = None,
     pipeline_tag: str | None = None,
-    task_type: str = "text-classification",
 ) -> None:
     """Put evaluation results (entries of eval_results.json, fractions of one) into a card, as a table and as
     model-index metadata, in place of those that an earlier call put there. Results of a part of the data, and of a
     runtime's file, stand in the table alone, and are called so. A card that is not there is made. `name` of the model
-    is the directory's by default, `task_type` what the Hub calls the task. Call it while `files.updating` the card,
+    is the directory's by default; without a `pipeline_tag` the card's stays. Call it while `files.updating` the card,
     where others may."""
     there = card.is_file()
     text = (
@@ -32,8 +31,9 @@ def update_results(
     name = name or (named[0] if named else card.parent.resolve().name)
     entries = [
         EvalResult(
-            task_type=task_type,
-            dataset_type="glue" if r["task"] in TASKS and "file" not in r else r["task"], dataset_name=r["task"],
+            task_type=r.get("task_type", "text-classification"),
+            dataset_type="glue" if _of_glue(r) else r["task"], dataset_name=r["task"],
+            dataset_config=r["task"] if _of_glue(r) else None,  # which tells them apart
             dataset_split=r["split"], dataset_revision=_apart(r, results) or None, metric_type=metric,
             metric_value=value,
         )
@@ -85,6 +85,10 @@ def _table(results: list[dict[str, Any]]) -> str:
         for r in results
     ]  # fmt: skip
     return "\n".join(["| task | split | examples | metrics | majority class |", "|---|---|---|---|---|", *rows])
+
+
+def _of_glue(r: dict[str, Any]) -> bool:
+    return r["task"] in TASKS and "file" not in r
 
 
 def _apart(r: dict[str, Any], results: list[dict[str, Any]]) -> str:

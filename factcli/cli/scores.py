@@ -9,11 +9,11 @@ from .tables import columns, show
 
 def evaluated(results: list[dict[str, Any]]) -> None:
     """Models side by side."""
-    metrics = list(results[0]["metrics"])
+    metrics = list(dict.fromkeys(name for r in results for name in r["metrics"]))  # of models of several kinds
     table = columns("model", "task", "split", "examples", *metrics, "majority", "", "seconds")
     for r in results:
         majority = "" if r["majority"] is None else f"{r['majority']:.4f}"
-        scores = [f"{r['metrics'][name]:.4f}" for name in metrics]
+        scores = [f"{r['metrics'][name]:.4f}" if name in r["metrics"] else "" for name in metrics]
         said = "failed run" if r["failed_run"] else ""
         table.add_row(r["model"], r["task"], r["split"], str(r["examples"]), *scores, majority, said, str(r["seconds"]))
     show(table)

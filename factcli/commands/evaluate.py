@@ -8,21 +8,22 @@ from typing import Any
 import torch
 
 from ..data.tables import read_table
-from ..data.tasks import PAIR, TEXT, Task, load_split
+from ..data.tasks import PAIR, TEXT, Task
 from ..errors import UsageError
 from ..models.devices import pick_device
 from ..models.fit import LENGTH
 from ..models.memory import memory_advice
 from ..models.model import Model, find_model
+from ..models.purpose import find_purpose
 from ..models.trained import Trained, read_trained
 from ..notes import note
 from ..recipe import running
 from ..recipe.commands import EVAL, Asked, answers
 from ..recipe.rules import Rule, refuse_idle, unless
 from ..runtimes.running import check_device, find_file, open_file, parts_of
-from ..scores.evaluating import LABEL_COLUMN, chosen_task, commit_of_task, exam_of
-from ..scores.metrics import is_failed
-from ..scores.results import check_card, identify, keep
+from ..scores.evaluating import LABEL_COLUMN, Progress
+from ..scores.exams import asked_of, commit_of_data, data_of, pipeline_of, task_for
+from ..scores.results import Entry, check_card, identify, keep
 from .unchanged import unchanged
 
 RULES = (
@@ -36,6 +37,16 @@ RULES = (
         lambda v: unless(v["task"] is None, f"with --task {v['task']}, whose columns are known"),
         "give --validation",
     ),
+    Rule(
+        ("text_column", "label_column", "label_names", "data_dir", "text_to_text"),
+        lambda v: unless(v["retrieval"] is None, "with --retrieval, whose files say what is relevant"),
+    ),
+    Rule(
+        ("data_revision",),
+        lambda v: unless(
+            v["retrieval"] is None or not Path(v["retrieval"]).exists(), "with --retrieval DIR, which is not on the Hub"
+        ),
+    ),
     Rule(("data_revision",), lambda v: unless(v["data_dir"] is None, "with --data-dir, which is not on the Hub")),
     Rule(("file",), lambda v: unless(v["backend"] != "torch", "with --backend torch"), "give another --backend"),
 )
@@ -44,9 +55,15 @@ RULES = (
 @answers(EVAL)
 @unchanged()
 def evaluate(asked: Asked) -> list[dict[str, Any]]:
-    """Metrics of each of `models` (directories or Hub ids, dense or factorized) on a GLUE task or a file.
+    """Metrics of each of `models` (directories or Hub ids, dense or factorized) on a GLUE task, a file or a collection
+    to search.
 
     `backend` runs the file of each that `factcli export` made for it, or the one named `file`, on the CPU.
+
+    A model with a head answers about labels; with one output on pairs whose first texts are queries with several
+    candidates, it ranks these (scores.reranking). An embedding model is measured by the similarities of its vectors
+    (scores.similarity), or searches `retrieval` (scores.retrieval): a directory with corpus.jsonl, queries.jsonl and
+    qrels.tsv or qrels/`split`.tsv, as BEIR's, or a data set of the Hub in mteb's layout.
 
     Columns, lengths and labels are by default those that the model was trained with, where it remembers them (a note
     says so). `progress` is called with (done, total, name).
@@ -54,8 +71,8 @@ def evaluate(asked: Asked) -> list[dict[str, Any]]:
     Returns:
         One object a model, as `eval --json` prints it. Its `majority` is the accuracy of the commonest label of what is
         evaluated (there is no training set here), or the micro-F1 of each label's commoner value where examples have
-        any number of labels; `failed_run` says that the model's is no higher. A directory also gets them as
-        eval_results.json (see scores.results.keep).
+        any number of labels; `failed_run` says that the model's is no higher, or that its order is no better than
+        chance. A directory also gets them as eval_results.json (see scores.results.keep).
 
     Raises:
         UsageError: Options that do not fit together, or have no effect.
@@ -63,9 +80,8 @@ def evaluate(asked: Asked) -> list[dict[str, Any]]:
     """
     names = list(asked.of(running.Models).models)
     how, origin, by = asked.of(running.Measured), asked.of(running.Source), asked.of(running.Backend)
-    validation = how.validation
-    if (how.task is None) == (validation is None):
-        raise UsageError("Give either --task, for GLUE, or --validation FILE.")
+    if [how.task, how.validation, how.retrieval].count(None) != 2:
+        raise UsageError("Give either --task, for GLUE, or --validation FILE, or --retrieval DIR.")
     refuse_idle(RULES, vars(how) | vars(by), asked.values.keys())
     in_torch = by.backend == "torch"
     where = pick_device(check_device(asked.of(running.Device).device, by.backend))
@@ -77,42 +93,51 @@ def evaluate(asked: Asked) -> list[dict[str, Any]]:
     for source in sources if how.update_card else ():
         check_card(source)
     results = []
-    commit = commit_of_task(how)
-    there = read_table(Path(validation)).names if validation is not None else ()
+    commit = commit_of_data(how)
     for source in sources:
-        started = time.perf_counter()
-        trained = read_trained(source.path)
-        chosen = chosen_task(source, how, trained, there)
-        _say_how(source, trained, chosen, there, how)
-        data = load_split(chosen, how.split, how.data_dir, how.limit, commit or how.data_revision)
-        with memory_advice(how.batch_size, training=False):
-            if in_torch:
-                loaded = source.load()
-                torch.nn.Module.to(loaded.model, where)
-                exam = exam_of(source, chosen, data, trained, how, loaded.model, sorted(loaded.absent))
-                outputs = exam.outputs(loaded.model, progress=asked.called.get("progress"))
-            else:
-                exam = exam_of(source, chosen, data, trained, how, source.outline.model, ())
-                session = open_file(by.backend, files[source.name])
-                outputs = exam.outputs(None, exam.of_file(session.run), asked.called.get("progress"))
-        metrics = exam.metrics(outputs)
-        part: dict[str, Any] = {} if how.limit is None else {"limit": how.limit}
-        part |= {} if in_torch else {"runs": files[source.name].relative_to(source.path).as_posix()}
-        result = {
-            "model": source.name,
-            "task": chosen.name,
-            "split": how.split or chosen.validation,
-            "examples": len(data),
-            "metrics": metrics,
-            "majority": exam.majority,
-            "failed_run": is_failed(chosen, metrics, exam.majority),
-            "seconds": round(time.perf_counter() - started, 2),
-        } | part
+        file = files.get(source.name)
+        result, about = _measure(source, how, commit, where, by.backend, file, asked.called.get("progress"))
         results.append(result)
-        about = identify(chosen, how.split or chosen.validation, how.data_dir, commit)
-        parts = source.stored.files if in_torch else parts_of(by.backend, files[source.name])
+        parts = source.stored.files if file is None else parts_of(by.backend, file)
         keep(source, {k: v for k, v in result.items() if k != "model"} | about, parts, how.update_card)
     return results
+
+
+def _measure(
+    source: Model, how: running.Measured, commit: str | None, where: torch.device, backend: str, file: Path | None,
+    progress: Progress | None,
+) -> tuple[dict[str, Any], Entry]:  # fmt: skip
+    """The result of one model, or of its `file` for a runtime, and what its entry says beside it."""
+    started = time.perf_counter()
+    trained, purpose = read_trained(source.path), find_purpose(source)
+    there = read_table(Path(how.validation)).names if how.validation is not None else ()
+    chosen = task_for(source, purpose, how, trained, there)
+    _say_how(source, trained, chosen, there, how)
+    data = data_of(chosen, how, commit)
+    with memory_advice(how.batch_size, training=False):
+        if file is None:
+            loaded = source.load()
+            torch.nn.Module.to(loaded.model, where)
+            exam = asked_of(source, purpose, chosen, data, trained, how, loaded.model, sorted(loaded.absent))
+            outputs = exam.outputs(loaded.model, progress=progress)
+        else:
+            exam = asked_of(source, purpose, chosen, data, trained, how, source.outline.model, ())
+            session = open_file(backend, file)
+            outputs = exam.outputs(None, exam.of_file(session.run), progress)
+    metrics, split = exam.metrics(outputs), how.split or chosen.validation
+    part: dict[str, Any] = {} if how.limit is None else {"limit": how.limit}
+    part |= {} if file is None else {"runs": file.relative_to(source.path).as_posix()}
+    result = {
+        "model": source.name,
+        "task": chosen.name,
+        "split": split,
+        "examples": len(data),
+        "metrics": metrics,
+        "majority": exam.majority,
+        "failed_run": exam.failed(metrics),
+        "seconds": round(time.perf_counter() - started, 2),
+    } | part
+    return result, identify(chosen, split, how.data_dir, commit) | pipeline_of(source, purpose, exam)
 
 
 def _say_how(source: Model, trained: Trained, task: Task, there: Sequence[str], how: running.Measured) -> None:

@@ -23,6 +23,7 @@ HUB_ID = "nyu-mll/glue"
 TEXT, PAIR, LABEL = "text", "text_pair", "label"
 SINGLE, MULTI, REGRESSION = "single_label_classification", "multi_label_classification", "regression"
 TAGGING = "token_classification"  # which configurations of transformers do not say: the class of the model does
+RETRIEVAL = "retrieval"
 CORRECT = "correct it, or leave such rows out"
 SPANS = ("f1", "precision", "recall", "accuracy")  # of spans that tags mark
 
@@ -34,9 +35,9 @@ class Task:
     `columns` are the one or two text columns as the data names them, `label` the label column (None: text only).
     `labels` are the names of the classes, by id; empty for a regression and for text only. `metrics` are by
     scores/metrics, the first one is the main one. `problem_type` is SINGLE (a class a row), MULTI (any number of them)
-    or REGRESSION, as transformers' configurations call them, or TAGGING (a tag for each of a row's words). `files` are
-    the user's own, by split (or tables that are read already), `paths` where those lie that are files; without them the
-    data are GLUE's `folder`.
+    or REGRESSION, as transformers' configurations call them, or TAGGING (a tag for each of a row's words); RETRIEVAL
+    has no rows (see data/retrieval). `files` are the user's own, by split (or tables that are read already), `paths`
+    where those lie that are files; without them the data are GLUE's `folder`.
 
     For users' files: `multi_hot` labels are lists with a 0 or 1 for each class; `numbered` labels may be ids of the
     names; `advice` is what to do about a label that is not known.

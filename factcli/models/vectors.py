@@ -41,11 +41,13 @@ class Projection:
 
 @dataclass(frozen=True)
 class Vectors:
-    """From hidden states to a vector a text: pooled by each of `modes`, joined, projected, `normalized` to length 1."""
+    """From hidden states to a vector a text: pooled by each of `modes`, joined, projected, `normalized` to length 1.
+    Without `prompts` the tokens of a prompt before the text are none of what is pooled: who calls masks them."""
 
     modes: tuple[str, ...] = ("mean",)
     projections: tuple[Projection, ...] = ()
     normalized: bool = True
+    prompts: bool = True
 
     def __call__(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """Of `hidden` (B, T, d) and a `mask` (B, T), 1 where there is a token: (B, k), in the type of `hidden`."""
@@ -78,18 +80,20 @@ def find_vectors(folder: Path, name: str) -> Vectors | None:
         if kinds.count("Pooling") != 1 or set(kinds) - {"Transformer", "Pooling", "Dense", "Normalize"}:
             return None
         modes: tuple[str, ...] = ()
+        prompts = True
         projections: list[Projection] = []
         for kind, place in entries:
             if kind == "Pooling":
-                modes = _modes(_read(place / "config.json"))
+                config = _read(place / "config.json")
+                modes, prompts = _modes(config), config.get("include_prompt") is not False
             elif kind == "Dense":
                 projections.append(_projection(place, name))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = " ".join(str(error).split())[:150]
         raise FactcliError(f"The modules that {MODULES} of {name} names cannot be read: {reason}.") from error
     if not modes or set(modes) - _POOLS.keys() or any(p.activation not in _ACTIVATIONS for p in projections):
         return None
-    return Vectors(modes, tuple(projections), "Normalize" in kinds)
+    return Vectors(modes, tuple(projections), "Normalize" in kinds, prompts)
 
 
 def longest_text(folder: Path) -> int | None:
@@ -105,7 +109,7 @@ def _modes(config: Mapping[str, Any]) -> tuple[str, ...]:
     said = config.get("pooling_mode")
     if said is not None:
         return (said,) if isinstance(said, str) else tuple(map(str, said))
-    return tuple(mode for key, mode in _OLDER.items() if config.get(key) is True)
+    return tuple(mode for key, mode in _OLDER.items() if config.get(key) is True) or ("mean",)
 
 
 def _projection(place: Path, name: str) -> Projection:

@@ -136,7 +136,7 @@ FINETUNE = Command(
 )  # fmt: skip
 EVAL = Command(
     "eval",
-    "Measure models on a GLUE task or your own file.",
+    "Measure models on a GLUE task, your own file or a collection to search.",
     (run.Models, run.Measured, run.Backend, run.Device, run.Source, run.Console),
     ("models",),
     ("progress",),

@@ -118,6 +118,9 @@ class Data(Options):
 
 
 class Measured(Data):
+    retrieval: str | Path | None = option(
+        None, "A directory or Hub data set to search: corpus.jsonl, queries.jsonl, qrels.tsv."
+    )
     update_card: bool = option(False, "Put the results into README.md.")
 
 

@@ -31,7 +31,7 @@ from ..models.model import Model
 from ..models.trained import Trained
 from ..recipe.rules import without_effect
 from ..recipe.running import Data
-from .metrics import compute_metrics, majority_score
+from .metrics import compute_metrics, is_failed, majority_score
 from .prediction import Forward, Run, label_scorer, of_file, predict
 from .tagging import is_tagger, tagger_task
 
@@ -188,6 +188,10 @@ class Exam:
     def majority(self) -> float | None:
         """The score of always answering alike."""
         return majority_score(self.task, self.labels)
+
+    def failed(self, metrics: dict[str, float]) -> bool:
+        """See `is_failed`."""
+        return is_failed(self.task, metrics, self.majority)
 
 
 def exam_of(

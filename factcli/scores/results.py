@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ..card.results import update_results
-from ..data.tasks import Task, split_files
+from ..data.tasks import RETRIEVAL, Task, split_files
 from ..errors import FactcliError
 from ..files.atomic import updating, write_json
 from ..files.digests import digest_of_files
 from ..models.model import Model
 from ..notes import note
-from .tagging import is_tagger
 
 RESULTS, OF_TRAINING = "eval_results.json", "finetune_results.json"
 Entry = dict[str, Any]
@@ -27,13 +26,11 @@ def check_card(source: Model) -> None:
         raise FactcliError(f"{source.path} is not writable: leave out --update-card.")
 
 
-def task_type(tagging: bool) -> str:
-    """What the Hub calls a task."""
-    return "token-classification" if tagging else "text-classification"
-
-
 def identify(task: Task, split: str, data_dir: str | Path | None, commit: str | None) -> Entry:
-    """What an entry says of its data: their SHA-256 (or the commit of the Hub), and the name of a user's file."""
+    """What an entry says of its data: their SHA-256 (or the commit of the Hub), and the name of what is the user's."""
+    if task.problem_type == RETRIEVAL:
+        data = digest_of_files(task.paths.values()) if task.paths else commit
+        return {"file": task.name} | ({"data": data} if data else {})
     if task.files:
         file = task.paths[split]
         return {"file": file.name, "data": digest_of_files([file])}
@@ -70,8 +67,7 @@ def keep(source: Model, entry: Entry, weights: Sequence[Path], update_card: bool
     if update_card:
         try:
             with updating(card):
-                kind = task_type(is_tagger(source))
-                update_results(card, [*_of_training(source.path, kept), *kept], task_type=kind)
+                update_results(card, [*_of_training(source.path, kept), *kept], pipeline_tag=entry.get("task_type"))
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:200]
             raise FactcliError(

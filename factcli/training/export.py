@@ -23,7 +23,7 @@ from ..models.model import Model
 from ..models.purpose import EMBEDDING, HIDDEN
 from ..models.weights import read_weights
 from ..recipe.file import FILE_NAME, dump_recipe
-from ..scores.results import OF_TRAINING, identify, task_type
+from ..scores.results import OF_TRAINING, identify
 from .job import Job
 from .run import processes
 
@@ -79,22 +79,20 @@ def export(
         (work / "README.md").write_text(card, encoding="utf-8")
         named = {"model": whole.source.provenance()["model"], "output": output.shown.name}  # without directories
         evaluated = {"split": split, "examples": len(job.validation), "weights": digest_of_files(weights.files)}
-        evaluated |= identify(job.task, split, job.data_dir, commit)
+        evaluated |= identify(job.task, split, job.data_dir, commit) | _task_type(job)
         parts = {"validation": evaluated, "losses": [list(pair) for pair in losses]}
         write_json(work / RESULTS, result | named | parts)
         entry = {k: result[k] for k in ("task", "metrics", "majority")}
-        entry |= {"split": split, "examples": len(job.validation)}
-        kind = _task_type(job)
-        tag = "text2text-generation" if job.settings.text_to_text else kind
-        update_results(work / "README.md", [entry], output.shown.name, tag, kind)
+        entry |= {k: evaluated[k] for k in ("split", "examples", "task_type") if k in evaluated}
+        tag = evaluated.get("task_type", "text2text-generation" if job.settings.text_to_text else "text-classification")
+        update_results(work / "README.md", [entry], output.shown.name, tag)
 
 
-def _task_type(job: Job) -> str:
-    """What the Hub calls what was learnt."""
+def _task_type(job: Job) -> dict[str, str]:
+    """What the Hub calls what was learnt, where that is not the classification of texts."""
     kind = "token" if job.task.tagging else "class" if job.purpose is None else job.purpose.kind
-    return {EMBEDDING: "sentence-similarity", "token": "token-classification", HIDDEN: "feature-extraction"}.get(
-        kind, "text-classification"
-    )
+    names = {EMBEDDING: "sentence-similarity", "token": "token-classification", HIDDEN: "feature-extraction"}
+    return {"task_type": names[kind]} if kind in names else {}
 
 
 def _command(job: Job) -> list[str]:
