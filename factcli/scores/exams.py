@@ -24,11 +24,8 @@ from .similarity import pair_task, similarity_of
 if TYPE_CHECKING:
     from datasets import Dataset
 
-SIMILARITY, RANKING, TAGS = (
-    "sentence-similarity",
-    "text-ranking",
-    "token-classification",
-)  # as the Hub calls what models are for
+# As the Hub calls what models are for.
+SIMILARITY, RANKING, TAGS = "sentence-similarity", "text-ranking", "token-classification"
 
 
 class Questions(Protocol):

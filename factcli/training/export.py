@@ -84,7 +84,8 @@ def export(
         write_json(work / RESULTS, result | named | parts)
         entry = {k: result[k] for k in ("task", "metrics", "majority")}
         entry |= {k: evaluated[k] for k in ("split", "examples", "task_type") if k in evaluated}
-        tag = evaluated.get("task_type", "text2text-generation" if job.settings.text_to_text else "text-classification")
+        usual = "text2text-generation" if job.settings.text_to_text else "text-classification"
+        tag = _task_type(job).get("task_type", usual)
         update_results(work / "README.md", [entry], output.shown.name, tag)
 
 
