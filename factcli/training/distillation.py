@@ -116,8 +116,9 @@ def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Model, Teacher]
 
 def _order_of_labels(job: Job, source: Model, name: str) -> Tensor | None:
     """The teacher's output for each of the student's, of a task with labels; None for a regression."""
-    if not source.model_class.__name__.endswith("ForSequenceClassification"):
-        raise FactcliError(f"The teacher {name} has no classification head: fine-tune it on {job.task.name} first.")
+    if not source.model_class.__name__.endswith(job.task.head):
+        what = "tagging" if job.task.tagging else "classification"
+        raise FactcliError(f"The teacher {name} has no {what} head: fine-tune it on {job.task.name} first.")
     students = head_size(job.source.config)
     if head_size(source.config) != students:
         raise FactcliError(

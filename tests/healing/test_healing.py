@@ -89,11 +89,16 @@ def test_the_cosine_is_that_of_the_files(place: Path, tmp_path: Path) -> None:
 
 
 def test_what_harms_is_not_kept(place: Path, tmp_path: Path) -> None:
-    result = heal(place, "embedding", tmp_path / "out", learning_rate=0.9)
+    said: list[str] = []
+    result = factcli.finetune(
+        str(place / "embedding"), tmp_path / "out", teacher=str(place / "embedding"), train=place / "texts.txt",
+        max_steps=20, watch=lambda event: said.append(event.text), **FAST,
+    )  # fmt: skip
     assert result["failed_run"]
     assert result["best_step"] == 0
-    assert result["metrics"] == pytest.approx(result["before"])
-    assert same(tmp_path / "out", place / "embedding-small")
+    assert result["metrics"] == result["before"] == {"cosine": pytest.approx(1)}
+    assert same(tmp_path / "out", place / "embedding")
+    assert any("the model is as it was" in text for text in said)
 
 
 def test_no_text_is_on_both_sides(tmp_path: Path) -> None:
@@ -175,8 +180,8 @@ def test_the_teachers_answers_are_kept(place: Path, tmp_path: Path, monkeypatch:
     for name in ("embedding", "number"):
         for kept in (False, True):
             heal(place, name, tmp_path / f"{name}-{kept}", teacher_cache=kept, hidden_weight=0, epochs=2)
-        a, b = (weights(tmp_path / f"{name}-{kept}") for kept in (False, True))
-        assert all(torch.allclose(a[k], b[k], atol=1e-5) for k in a)
+        a, b = (json.loads((tmp_path / f"{name}-{k}" / "finetune_results.json").read_text()) for k in (False, True))
+        assert [loss for _, loss in a["losses"]] == pytest.approx([loss for _, loss in b["losses"]], rel=1e-3)
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
