@@ -92,7 +92,8 @@ def pseudo_loss(
             return (hidden * signs * mask.unsqueeze(-1)).sum()
         case "embedding":
             assert purpose.vectors is not None
-            return (output[0] * _to_hidden(purpose.vectors, output[0], mask, generators)).sum()
+            states: Tensor = output[0]
+            return (states * _to_hidden(purpose.vectors, states, mask, generators)).sum()
         case "class":
             logits: Tensor = output.logits.float()
             if labels is not None:
