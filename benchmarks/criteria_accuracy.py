@@ -101,9 +101,11 @@ class Bench:
         if key is not None:
             method, criterion, allocation, keep = key
             started = time.perf_counter()
+            data = {"calibration": self.calibration} if CRITERIA[criterion] else {}
+            data |= {"data_dir": self.data_dir} if data and self.calibration == self.task else {}
             factcli.convert(
-                str(folder), self.work / "converted", overwrite=True, calibration=self.calibration,
-                data_dir=self.data_dir, method=method, allocation=allocation, keep=keep, **CRITERIA[criterion],
+                str(folder), self.work / "converted", overwrite=True, method=method, allocation=allocation, keep=keep,
+                **CRITERIA[criterion], **data,
             )  # fmt: skip
             seconds, folder = time.perf_counter() - started, self.work / "converted"
         if epochs:

@@ -47,12 +47,13 @@ ROWS: dict[str, dict[str, Any]] = {
         for task in TASKS
         for name, rows, how in (
             ("activation", 512, {"criterion": "activation"}),
-            ("kfac of hidden states", 512, {**KFAC, "objective": "hidden"}),
-            ("kfac of vectors", 512, KFAC),
-            ("kfac of vectors", 2048, KFAC),
+            ("kfac", 512, KFAC),
+            ("kfac", 2048, KFAC),
+            ("kfac of vectors", 512, {**KFAC, "objective": "embedding"}),
+            ("kfac of vectors", 2048, {**KFAC, "objective": "embedding"}),
         )
     },
-    "kfac of vectors, 2048 of qqp, healed": {"convert": KFAC, "calibration": "qqp", "rows": 2048, HEALED: True},
+    "kfac, 2048 of qqp, healed": {"convert": KFAC, "calibration": "qqp", "rows": 2048, HEALED: True},
     "every second layer": {"layers": (0, 2, 4)},
     "every second layer, healed": {"layers": (0, 2, 4), HEALED: True},
     "every third layer, healed": {"layers": (0, 3), HEALED: True},

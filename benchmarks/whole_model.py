@@ -78,7 +78,8 @@ def entry_of(bench: Bench, row: str | None, epochs: int, data_dir: str) -> Entry
         if "vocabulary_size" in options:
             options["vocabulary"] = training_text(bench, data_dir)
         elif "criterion" in options:
-            options |= {"calibration": bench.calibration, "data_dir": bench.data_dir}
+            options |= {"calibration": bench.calibration}
+            options |= {"data_dir": bench.data_dir} if bench.calibration == bench.task else {}
         started = time.perf_counter()
         made = factcli.convert(str(folder), bench.work / "converted", overwrite=True, **options)
         found |= {"seconds": round(time.perf_counter() - started, 1), "bytes": made["bytes"]["after"]}

@@ -24,7 +24,6 @@ from transformers import PreTrainedModel
 
 from ..errors import FactcliError
 from ..models.purpose import Purpose
-from ..models.vectors import Vectors
 
 MASKED = 0.15  # of the tokens, as in BERT's pre-training
 
@@ -92,8 +91,8 @@ def pseudo_loss(
             return (hidden * signs * mask.unsqueeze(-1)).sum()
         case "embedding":
             assert purpose.vectors is not None
-            states: Tensor = output[0]
-            return (states * _to_hidden(purpose.vectors, states, mask, generators)).sum()
+            vectors = purpose.vectors(output[0].float(), batch["attention_mask"])
+            return (vectors * torch.stack([_signs((vectors.shape[-1],), g) for g in generators]).to(vectors)).sum()
         case "class":
             logits: Tensor = output.logits.float()
             if labels is not None:
@@ -133,22 +132,6 @@ def pseudo_loss(
         raise FactcliError("--fisher empirical cannot read a label for each token: take --fisher sampled.")
     assert where is not None
     return _token_loss(logits, where, true if labels is not None else None, generators)
-
-
-def _to_hidden(vectors: Vectors, hidden: Tensor, mask: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    """What the gradients with respect to the hidden states (B, T, d) are: those of a random direction of the vectors
-    (of normalized ones in their tangent space), and random signs of the same norm. The vectors alone say too little of
-    texts unlike these: with both, similarities are kept better in the domain and out of it than with either."""
-    with torch.enable_grad():
-        leaf = hidden.detach().float().requires_grad_()
-        found = vectors(leaf, mask)
-        signs = torch.stack([_signs((found.shape[-1],), g) for g in generators]).to(found)
-        (gradient,) = torch.autograd.grad((found * signs).sum(), leaf)
-    everywhere = torch.stack([_signs((leaf.shape[1], leaf.shape[2]), g) for g in generators]).to(leaf)
-    everywhere = everywhere * mask.unsqueeze(-1)
-    norms = [torch.linalg.vector_norm(t, dim=(1, 2), keepdim=True) for t in (gradient, everywhere)]
-    together: Tensor = gradient + everywhere * (norms[0] / norms[1].clamp_min(1e-12))
-    return together.to(hidden)
 
 
 def _token_loss(logits: Tensor, where: Tensor, true: Tensor | None, generators: Sequence[torch.Generator]) -> Tensor:

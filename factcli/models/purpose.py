@@ -77,20 +77,13 @@ def untrained_head(loaded: Loaded) -> bool:
     return model is not model.base_model and any(not name.startswith(prefix) for name in loaded.absent)
 
 
-def find_purpose(source: Model, loaded: Loaded | None = None) -> Purpose:
-    """What the files of a source, and its model (None: its outline), say. A head that answers about texts counts before
-    a pooling that was left beside it when it was trained; one that fills in words, or was never trained, does not.
+def find_purpose(source: Model) -> Purpose:
+    """What the files of a source say. A head that answers about texts counts before a pooling that was left beside it
+    when it was trained; one that fills in words, or was never trained, does not.
 
     Raises FactcliError as `find_vectors` and `purpose_of`.
     """
-    return _found(source, _own(loaded or source.outline))
-
-
-def _own(loaded: Loaded) -> Purpose:
-    return Purpose(HIDDEN) if untrained_head(loaded) else purpose_of(loaded.model)
-
-
-def _found(source: Model, found: Purpose) -> Purpose:
+    found = _own(source.outline)
     if found.kind in (HIDDEN, "masked", "next"):
         vectors = find_vectors(source.path, source.name)
         if vectors is not None:
@@ -98,16 +91,23 @@ def _found(source: Model, found: Purpose) -> Purpose:
     return found
 
 
+def _own(loaded: Loaded) -> Purpose:
+    """By the class and a head that was trained."""
+    return Purpose(HIDDEN) if untrained_head(loaded) else purpose_of(loaded.model)
+
+
 def chosen_purpose(source: Model, asked: str | None, loaded: Loaded) -> Purpose:
-    """As `find_purpose`, unless another one is `asked` for, by its kind. Raises UsageError for one that it cannot
-    have."""
+    """What gradients are of: what the head predicts, or hidden states, unless another kind is `asked` for. Vectors are
+    not chosen unasked: of texts unlike those of the calibration hidden states keep more of the similarities, of texts
+    like them as much (recipes/results/embedding-models.md). Raises UsageError for what a model cannot have."""
     if asked == HIDDEN:
         return Purpose(HIDDEN)
     if asked == EMBEDDING:
         return Purpose(EMBEDDING, find_vectors(source.path, source.name) or Vectors())
     own = _own(loaded)
     if asked is None:
-        return _found(source, own)
+        pooled = own.kind in ("masked", "next") and find_vectors(source.path, source.name) is not None
+        return Purpose(HIDDEN) if pooled else own
     if asked != own.kind:
         kinds = ", ".join(dict.fromkeys([own.kind, EMBEDDING, HIDDEN]))
         raise UsageError(f"{source.name} {own}: --objective {asked} is not for it; take one of {kinds}.")

@@ -67,8 +67,8 @@ class Texts(Options):
         "sampled", "Gradients from the model's own predictions (sampled) or from labels (empirical).", known=FISHER
     )
     objective: str | None = option(
-        None, "What gradients are of: vectors of texts (embedding), hidden states, or what the head predicts.",
-        "what the model is for", known=OBJECTIVES,
+        None, "What gradients are of: what the head predicts, hidden states, or vectors of texts (embedding).",
+        "the head's, else hidden states", known=OBJECTIVES,
     )  # fmt: skip
     text_column: tuple[str, ...] = option((), "Column of texts; twice for pairs.", words=True)
     label_column: str = option("label", "Column of labels, for --fisher empirical.", words=True)
