@@ -10,6 +10,7 @@ from ..models.embeddings import check_lookups
 from ..models.loading import Loaded, load_model
 from ..models.model import Model
 from ..models.parts import bytes_by_part, compared
+from ..models.purpose import described_purpose
 from ..recipe.factorizing import Recipe
 from ..recipe.registry import allocations, criteria, structures
 from .file_size import FileSize, file_size
@@ -74,6 +75,7 @@ def describe(source: Model, recipe: Recipe, plan: Plan) -> dict[str, Any]:
     before = bytes_before(source)
     return {
         "model": source.name,
+        "purpose": described_purpose(source),
         "method": recipe.method,
         "criterion": recipe.criterion,
         "allocation": recipe.allocation,
@@ -91,6 +93,7 @@ def describe_dense(source: Model, recipe: Recipe) -> dict[str, Any]:
     targets = sum(target.size for target in source.targets())
     return {
         "model": source.name,
+        "purpose": described_purpose(source),
         **dict.fromkeys(("method", "criterion", "allocation")),
         "parameters": {"before": whole(source).stored.parameters, "after": sum(t.numel() for t in state.values())},
         "targets": {"before": targets, "after": targets},

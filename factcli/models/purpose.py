@@ -91,6 +91,14 @@ def find_purpose(source: Model) -> Purpose:
     return found
 
 
+def described_purpose(source: Model) -> str | None:
+    """What a model is for, in words; None where nothing is known of its head."""
+    try:
+        return str(find_purpose(source))
+    except FactcliError:
+        return None
+
+
 def _own(loaded: Loaded) -> Purpose:
     """By the class and a head that was trained."""
     return Purpose(HIDDEN) if untrained_head(loaded) else purpose_of(loaded.model)

@@ -1,5 +1,7 @@
 """How near a student is to its teacher on texts that were held out."""
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,7 +10,7 @@ from transformers import PreTrainedModel
 
 from ..models.purpose import EMBEDDING, HIDDEN, answers
 from ..scores.evaluating import BATCH_SIZE
-from ..scores.prediction import predict
+from ..scores.prediction import Forward, predict
 from .distillation import Teacher
 from .job import Job
 
@@ -17,28 +19,41 @@ class HeldOut:
     """The held-out texts of a job, and what the teacher says of them: asked once, and kept where it is one answer a
     text."""
 
-    def __init__(self, job: Job, teacher: Teacher) -> None:
+    def __init__(self, job: Job, teacher: Teacher, device: torch.device) -> None:
         assert job.purpose is not None
-        self.job, self.teacher, self.purpose = job, teacher, job.purpose
+        self.job, self.teacher, self.purpose, self.device = job, teacher, job.purpose, device
         self._kept: dict[bytes, Tensor] = {}
 
     def measure(self, model: PreTrainedModel) -> dict[str, float]:
-        """Means over the texts. Of vectors the `cosine`; of a number the `error` (root of the mean square); of classes
-        and labels the `agreement` (share of the same answers; of a tagger over the tokens) and the `divergence` (in
-        nats); of hidden states the relative `error`."""
+        """Means over the texts. Of vectors the `cosine`, and the correlation of the `similarity` of the texts to each
+        other; of a number the `error` (root of the mean square); of classes and labels the `agreement` (share of the
+        same answers; of a tagger over the tokens) and the `divergence` (in nats); of hidden states the relative
+        `error`."""
+        if self.purpose.kind == EMBEDDING:
+            own, taught = self._vectors(model), self._taught_vectors
+            cosine = float(F.cosine_similarity(own, taught).mean())
+            return {"cosine": cosine, "similarity": _correlation(own, taught)}
 
         def forward(batch: dict[str, Tensor]) -> Tensor:
-            mask = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
-            own = answers(self.purpose, model(**batch), mask)
-            return torch.stack(_apart(self.purpose.kind, own, self._taught(batch), mask.bool()), -1)
+            own = answers(self.purpose, model(**batch), _mask(batch))
+            return torch.stack(_apart(self.purpose.kind, own, self._taught(batch), _mask(batch).bool()), -1)
 
-        rows = predict(model, self.job.fit, self.job.validation_features, BATCH_SIZE, forward)
-        means = rows.mean(0, dtype=np.float64)
-        if self.purpose.kind == EMBEDDING:
-            return {"cosine": float(means[0])}
+        means = self._predict(model, forward).mean(0, dtype=torch.float64).tolist()
         if self.purpose.kind in ("number", HIDDEN):
             return {"error": float(np.sqrt(means[0]))}
-        return {"agreement": float(means[0]), "divergence": float(means[1])}
+        return {"agreement": means[0], "divergence": means[1]}
+
+    def _predict(self, model: PreTrainedModel, forward: Forward) -> Tensor:
+        return torch.from_numpy(predict(model, self.job.fit, self.job.validation_features, BATCH_SIZE, forward))
+
+    def _vectors(self, model: PreTrainedModel) -> Tensor:
+        return self._predict(model, lambda batch: answers(self.purpose, model(**batch), _mask(batch)))
+
+    @cached_property
+    def _taught_vectors(self) -> Tensor:
+        assert self.teacher.model is not None
+        self.teacher.to(self.device)
+        return self._predict(self.teacher.model, lambda batch: self.teacher(batch).logits)
 
     def score(self, metrics: dict[str, float]) -> float:
         """By which of two states is the better one: higher is."""
@@ -55,10 +70,22 @@ class HeldOut:
         return found.to(batch["input_ids"].device)
 
 
+def _mask(batch: dict[str, Tensor]) -> Tensor:
+    return batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
+
+
+def _correlation(own: Tensor, taught: Tensor) -> float:
+    """Pearson's, of the cosines of different texts among `own` vectors (n, k), and among those that are `taught`."""
+    if len(own) < 3:
+        return 1.0
+    apart = torch.ones(len(own), len(own), dtype=torch.bool).triu(1)
+    ours, theirs = (F.normalize(v.double(), dim=-1) for v in (own, taught))
+    both = torch.stack([(ours @ ours.mT)[apart], (theirs @ theirs.mT)[apart]])
+    return float(torch.corrcoef(both)[0, 1].nan_to_num(0.0))
+
+
 def _apart(kind: str, own: Tensor, taught: Tensor, mask: Tensor) -> list[Tensor]:
     """What `measure` means over, each (B,)."""
-    if kind == EMBEDDING:
-        return [F.cosine_similarity(own, taught)]
     if kind == "number":
         return [(own - taught).square().mean(-1)]
     if kind == HIDDEN:

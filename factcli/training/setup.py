@@ -73,7 +73,7 @@ def equipped(job: Job, run: RunOptions) -> Options:
             settings.attention_weight, settings.similarity_weight,
         )  # fmt: skip
         source, teacher = load_teacher(job, settings.teacher, weights)
-        held_out = HeldOut(job, teacher) if job.purpose is not None else None
+        held_out = HeldOut(job, teacher, run.device) if job.purpose is not None else None
         if run.how.teacher_cache:
             teacher = cached(teacher, source, job, run.device)
     return Options(

@@ -176,6 +176,9 @@ class StagedTrainer(Trainer):
     def _loss(self, model: Any, inputs: Any, num_items_in_batch: Any) -> Any:
         if self.teacher is None:
             return super().compute_loss(model, inputs, True, num_items_in_batch)
+        recomputes = getattr(self.args, "activation_checkpointing", False) or self.args.gradient_checkpointing
+        if self.job.purpose is not None and not recomputes:
+            model.train(False)  # dropout is noise to who learns what a teacher says without any
         output = model(**inputs, **self.teacher.wanted)
         with self.autocast_smart_context_manager():
             taught = self.teacher(inputs)

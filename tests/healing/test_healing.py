@@ -1,7 +1,9 @@
 """finetune without labels: each kind of model comes nearer to its teacher, and never further from it."""
 
+import itertools
 import json
 import math
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +71,7 @@ def test_comes_nearer_to_its_teacher(name: str, place: Path, tmp_path: Path) -> 
     before, after = result["before"], result["metrics"]
     assert before.keys() == after.keys()
     for metric, value in after.items():
-        better = value > before[metric] if metric == "cosine" else value < before[metric]
+        better = value > before[metric] if metric in ("cosine", "similarity") else value < before[metric]
         assert better or metric == "agreement", (metric, before, after)
     kept = json.loads((tmp_path / "out" / "finetune_results.json").read_text())
     assert kept["validation"]["split"] == HELD_OUT
@@ -85,7 +87,10 @@ def test_the_cosine_is_that_of_the_files(place: Path, tmp_path: Path) -> None:
     assert len(texts) == 8
     taught = vectors(place / "embedding", texts)
     for folder, found in ((place / "embedding-small", result["before"]), (tmp_path / "out", result["metrics"])):
-        assert found["cosine"] == pytest.approx(float((vectors(folder, texts) * taught).sum(1).mean()), abs=1e-5)
+        own, pairs = vectors(folder, texts), list(itertools.combinations(range(len(texts)), 2))
+        assert found["cosine"] == pytest.approx(float((own * taught).sum(1).mean()), abs=1e-5)
+        both = [[float(v[i] @ v[j]) for i, j in pairs] for v in (own, taught)]
+        assert found["similarity"] == pytest.approx(statistics.correlation(*both), abs=1e-4)
 
 
 def test_what_harms_is_not_kept(place: Path, tmp_path: Path) -> None:
@@ -96,7 +101,7 @@ def test_what_harms_is_not_kept(place: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert result["failed_run"]
     assert result["best_step"] == 0
-    assert result["metrics"] == result["before"] == {"cosine": pytest.approx(1)}
+    assert result["metrics"] == result["before"] == pytest.approx({"cosine": 1, "similarity": 1})
     assert same(tmp_path / "out", place / "embedding")
     assert any("the model is as it was" in text for text in said)
 
