@@ -189,7 +189,6 @@ def finetune(
     temperature: float | None = ...,
     label_weight: float | None = ...,
     logit_weight: float | None = ...,
-    similarity_weight: float | None = ...,
     hidden_weight: float | None = ...,
     attention_weight: float | None = ...,
     task: Literal["sst2", "mrpc", "rte", "qnli", "qqp", "mnli", "mnli-mm", "cola", "stsb", "wnli"] | str | None = ...,

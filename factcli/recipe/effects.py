@@ -8,7 +8,7 @@ from .registry import allocations, criteria, schedules, structures
 from .rules import Rule, Values, of_owners, unless
 from .values import BUDGETS, TASKS
 
-WEIGHTS = ("label_weight", "logit_weight", "similarity_weight", "hidden_weight", "attention_weight")
+WEIGHTS = ("label_weight", "logit_weight", "hidden_weight", "attention_weight")
 
 
 def is_file(name: Any) -> bool:
@@ -173,7 +173,6 @@ def of_training() -> tuple[Rule, ...]:
         ),
         Rule(("temperature",), lambda v: unless(not v.get("regression"), "on numbers, which are not softened")),
         Rule(("temperature",), lambda v: unless(not v.get("embedding"), "on vectors, which are not softened")),
-        Rule(("similarity_weight",), lambda v: unless(v.get("embedding"), "on a model that does not embed texts")),
         Rule(
             ("label_weight",),
             lambda v: unless(not v.get("unlabelled") or v["label_weight"] == 0, "on texts without labels"),

@@ -17,6 +17,7 @@ from .values import SEED, TASKS
 PRECISIONS = ("float32", "bfloat16")
 SEARCH = "search"
 RATES = (1e-4, 5e-4, 1e-5, 5e-5, 1e-6, 5e-6)  # of the seed paper's search, section 4.1
+ALONE = 5e-4  # the rate where a teacher alone is learnt from, if none is given
 FRACTION = "a fraction from 0 to below 1"
 
 
@@ -48,7 +49,12 @@ class Steps(Options):
     epochs: float = option(5.0, "After the stages.", ge=0.001)
     max_steps: int | None = option(None, "After the stages, instead of --epochs.", ge=1)
     learning_rate: float | str = option(
-        5e-5, f"A rate, or '{SEARCH}': tries six, an epoch each.", read=rate, gt=0, lt=1, called="between 0 and 1"
+        5e-5,
+        f"A rate, or '{SEARCH}': tries six, an epoch each. Without labels {ALONE:g} is taken.",
+        read=rate,
+        gt=0,
+        lt=1,
+        called="between 0 and 1",
     )
     warmup_ratio: float = option(0.06, "Of all steps.", ge=0, lt=1, called=FRACTION)
     weight_decay: float = option(0.01, "Of AdamW.", ge=0)
@@ -94,9 +100,6 @@ class Distil(Options):
     temperature: float = option(2.0, "Of its logits.", gt=0, called="above 0")
     label_weight: float = option(1.0, "Of the labels' loss.", ge=0, called="above 0")
     logit_weight: float = option(1.0, "Of its logits, or of its vectors.", ge=0, called="above 0")
-    similarity_weight: float = option(
-        1.0, "Of the similarities of texts to each other, where it embeds them.", ge=0, called="above 0"
-    )
     hidden_weight: float = option(1.0, "Of its hidden states.", ge=0, called="above 0")
     attention_weight: float = option(0.0, "Of its attention.", ge=0, called="above 0")
 

@@ -31,7 +31,6 @@ class Weights:
     logits: float = 1.0
     hidden: float = 1.0
     attention: float = 0.0
-    similarity: float = 1.0
 
 
 class Teacher:
@@ -87,7 +86,10 @@ def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Model, Teacher]
     if job.settings.text_to_text:
         raise UsageError("--teacher needs a classification or regression head: leave out --text-to-text.")
     source = find_model(name, None, job.trust_remote_code, accept_factorized=True)
-    order = _order_of_labels(job, source, name) if job.purpose is None else _order_alone(job, job.purpose, source, name)
+    if job.purpose is None:
+        _check_head(job, source, name)
+    else:
+        _check_purpose(job, job.purpose, source, name)
     fit, inputs, tokens = _fit(job, source, name)
     a, b = source.config.get_text_config(), job.source.config.get_text_config()
     if source.config.is_encoder_decoder and (weights.hidden or weights.attention):
@@ -102,6 +104,7 @@ def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Model, Teacher]
         )
     if weights.attention and a.num_attention_heads != b.num_attention_heads:
         raise FactcliError(f"The teacher {name} has another number of attention heads: give --attention-weight 0.")
+    order = _order_of_labels(job, source, name) if job.purpose is None else _order_alone(job, source, name)
     loaded = load_model(source, dtype=torch.float32)
     config = loaded.model.config.get_text_config()
     if fit.decoder or not fit.has(config.pad_token_id):
@@ -114,8 +117,8 @@ def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Model, Teacher]
     )
 
 
-def _order_of_labels(job: Job, source: Model, name: str) -> Tensor | None:
-    """The teacher's output for each of the student's, of a task with labels; None for a regression."""
+def _check_head(job: Job, source: Model, name: str) -> None:
+    """Raises FactcliError for a teacher without the head that the task needs."""
     if not source.model_class.__name__.endswith(job.task.head):
         what = "tagging" if job.task.tagging else "classification"
         raise FactcliError(f"The teacher {name} has no {what} head: fine-tune it on {job.task.name} first.")
@@ -125,6 +128,11 @@ def _order_of_labels(job: Job, source: Model, name: str) -> Tensor | None:
             f"The teacher {name} has a head for {head_size(source.config)} labels, the student for {students}: take "
             f"one that was trained on {job.task.name}."
         )
+
+
+def _order_of_labels(job: Job, source: Model, name: str) -> Tensor | None:
+    """The teacher's output for each of the student's, of a task with labels; None for a regression."""
+    students = head_size(job.source.config)
     if job.task.regression:
         return None
     found = outputs_of_classes(job.task, source.config, f"The teacher {name}")
@@ -132,12 +140,11 @@ def _order_of_labels(job: Job, source: Model, name: str) -> Tensor | None:
     return torch.tensor([found[job.outputs.index(i)] for i in range(students)])
 
 
-def _order_alone(job: Job, purpose: Purpose, source: Model, name: str) -> Tensor | None:
-    """The same where there are no labels: by the names that both give to their outputs; None where they are in the same
-    order. Raises FactcliError for a teacher that is for something else, or answers in another size."""
+def _check_purpose(job: Job, purpose: Purpose, source: Model, name: str) -> None:
+    """Raises FactcliError for a teacher that is for something else, or answers in another size."""
     own = find_purpose(source)
     if purpose.kind == HIDDEN:
-        return None
+        return
     if own.kind != purpose.kind:
         raise FactcliError(
             f"The teacher {name} {own}, while {job.source.name} {purpose}: take one that is for the same."
@@ -149,19 +156,27 @@ def _order_alone(job: Job, purpose: Purpose, source: Model, name: str) -> Tensor
                 f"The teacher {name} embeds in {sizes[0]} dimensions, {job.source.name} in {sizes[1]}: take a teacher "
                 "with as many."
             )
-        return None
+        return
     students, teachers = model_labels(job.source.config), model_labels(source.config)
     if len(students) != len(teachers):
         raise FactcliError(
             f"The teacher {name} has {len(teachers)} outputs, {job.source.name} has {len(students)}: take one with as "
             "many."
         )
+    if sorted(students) != sorted(teachers) and not (unnamed(students) or unnamed(teachers)):
+        raise FactcliError(
+            f"The teacher {name} answers with {', '.join(teachers[:5])}, {job.source.name} with "
+            f"{', '.join(students[:5])}: take one with the same labels."
+        )
+
+
+def _order_alone(job: Job, source: Model, name: str) -> Tensor | None:
+    """The same where there are no labels: by the names that both give to their outputs; None where they are in the same
+    order, or have none."""
+    if job.purpose is None or job.purpose.kind in (EMBEDDING, HIDDEN):
+        return None
+    students, teachers = model_labels(job.source.config), model_labels(source.config)
     if sorted(students) != sorted(teachers) or students == teachers:
-        if sorted(students) != sorted(teachers) and not (unnamed(students) or unnamed(teachers)):
-            raise FactcliError(
-                f"The teacher {name} answers with {', '.join(teachers[:5])}, {job.source.name} with "
-                f"{', '.join(students[:5])}: take one with the same labels."
-            )
         return None
     return torch.tensor([teachers.index(label) for label in students])
 

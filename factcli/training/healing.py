@@ -15,16 +15,14 @@ def healing_loss(purpose: Purpose, student: Any, teacher: Any, mask: Tensor, wei
     `mask` (B, T) is 1 where there is a token.
 
     Vectors: one less their cosine (Reimers and Gurevych 2020 take the squared difference, which of normalized ones is
-    twice that), and the squared difference of the similarities of the texts to each other (Tung and Mori 2019). Logits
-    and hidden states as in `distillation_loss`.
+    twice that). What the similarities of the texts of a batch lack to the teacher's (Tung and Mori 2019) is not in it:
+    measured, it took from cosine and similarities alike. Logits and hidden states as in `distillation_loss`.
     """
     total: Tensor = torch.zeros((), device=mask.device)
     if purpose.kind == EMBEDDING:
         own, taught = answers(purpose, student, mask), teacher.logits.float()
         if weights.logits:
             total = total + weights.logits * (1 - F.cosine_similarity(own, taught)).mean()
-        if weights.similarity and len(own) > 1:
-            total = total + weights.similarity * similarity_loss(own, taught)
     elif purpose.kind == "token" and weights.logits:
         own, taught = (logits[mask.bool()] for logits in (student.logits, teacher.logits))
         total = total + weights.logits * logit_loss(own, taught, weights.temperature, False)
@@ -36,12 +34,3 @@ def healing_loss(purpose: Purpose, student: Any, teacher: Any, mask: Tensor, wei
         pairs = matched(student.hidden_states, teacher.hidden_states)
         total = total + weights.hidden * torch.stack([hidden_loss(a, b, mask) for a, b in pairs]).mean()
     return total
-
-
-def similarity_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """Of vectors (B, k): the squared difference of the cosines of different texts, in units of the variance of the
-    teacher's."""
-    own, taught = (F.normalize(v, dim=-1) for v in (student, teacher))
-    apart = ~torch.eye(len(own), dtype=torch.bool, device=own.device)
-    ours, theirs = (own @ own.mT)[apart], (taught @ taught.mT)[apart]
-    return F.mse_loss(ours, theirs) / theirs.var(unbiased=False).clamp_min(1e-4)

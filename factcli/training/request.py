@@ -20,7 +20,7 @@ from ..recipe.fields import given
 from ..recipe.file import FILE_NAME, make_recipe, read_recipe, recorded_recipe
 from ..recipe.registry import criteria
 from ..recipe.rules import refuse_idle
-from ..recipe.training import Settings, read_settings
+from ..recipe.training import ALONE, Settings, read_settings
 from ..scores.tagging import tags_of
 from .pruning import check_sizes
 from .run import check_reporter, in_bfloat16, processes
@@ -146,6 +146,8 @@ def fitted(request: Request, source: Model, data_dir: str | Path | None) -> tupl
         check_settings(settings)
         given_weight = "label_weight" in request.asked.values or settings.label_weight == 0
         settings = settings if given_weight else settings.but(label_weight=0.0)
+        chosen = {**read_settings(request.making.config), **request.asked.values}
+        settings = settings if "learning_rate" in chosen else settings.but(learning_rate=ALONE)
         embedding = to_learn(source).kind == EMBEDDING
     refuse_idle(
         of_training(),

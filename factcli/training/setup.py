@@ -70,7 +70,7 @@ def equipped(job: Job, run: RunOptions) -> Options:
     if settings.teacher is not None:
         weights = Weights(
             settings.temperature, settings.label_weight, settings.logit_weight, settings.hidden_weight,
-            settings.attention_weight, settings.similarity_weight,
+            settings.attention_weight,
         )  # fmt: skip
         source, teacher = load_teacher(job, settings.teacher, weights)
         held_out = HeldOut(job, teacher, run.device) if job.purpose is not None else None

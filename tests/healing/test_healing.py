@@ -195,12 +195,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "another kind": ("embedding", {"teacher": "class"}, "take one that is for the same"),
     "another number of outputs": ("class", {"teacher": "token-like"}, "has 5 outputs"),
     "temperature of vectors": ("embedding", {"temperature": 3.0}, "vectors, which are not softened"),
-    "similarity of classes": ("class", {"similarity_weight": 2.0}, "does not embed texts"),
     "weight of labels": ("class", {"label_weight": 2.0}, "on texts without labels"),
     "new head": ("class", {"new_head": True}, "on texts without labels"),
     "attention kept": ("embedding", {"teacher_cache": True, "attention_weight": 1.0}, "keeps no attention"),
     "nothing to learn": (
-        "hidden", {"hidden_weight": 0, "logit_weight": 0, "similarity_weight": 0}, "Every weight of the loss is 0",
+        "hidden", {"label_weight": 0, "hidden_weight": 0, "logit_weight": 0}, "Every weight of the loss is 0",
     ),
 }  # fmt: skip
 
