@@ -12,8 +12,10 @@ import torch
 import factcli
 
 from .conftest import ROOT
+from .healing.made import save_teacher, write_texts
 from .training_helpers import save_model, weights, write_glue
 
+MODELS = {"healed": "embedding-small"}
 LAUNCH = [
     sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
     "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
@@ -44,6 +46,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_model(folder / "tiny", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     save_model(folder / "teacher", "bert", "BertForSequenceClassification", seed=7)
     write_glue(folder / "glue", "sst2", train=128)
+    save_teacher(folder, "embedding")
+    write_texts(folder / "texts.txt", 70)
     return folder
 
 
@@ -54,13 +58,22 @@ def options(place: Path, **more: Any) -> dict[str, Any]:
     return {"task": "sst2", "data_dir": place / "glue", "keep": 0.5, "device": "cpu", **chosen}
 
 
+def healing(place: Path) -> dict[str, Any]:
+    """Options of a training without labels."""
+    return {
+        "teacher": place / "embedding", "train": place / "texts.txt", "max_steps": 12, "batch_size": 16,
+        "learning_rate": 2e-3, "device": "cpu",
+    }  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def two(place: Path, world: dict[str, str]) -> dict[str, dict[str, Any]]:
     """What two processes print for the commands, all in one launch: one object each, the other process nothing."""
     mix = {"schedule": "mixed-rank", "max_steps": 64, "learning_rate": 4e-3}
     chosen = {name: options(place, **more) for name, more in (SAME | {"mix": mix}).items()}
+    chosen["healed"] = healing(place)
     commands = [
-        ["finetune", str(place / "tiny"), "--json", "-o", str(place / f"two-{name}")]
+        ["finetune", str(place / MODELS.get(name, "tiny")), "--json", "-o", str(place / f"two-{name}")]
         + [word for key, value in values.items() for word in (f"--{key.replace('_', '-')}", str(value))]
         for name, values in chosen.items()
     ]
@@ -94,3 +107,10 @@ def test_two_processes_mix(place: Path, two: dict[str, dict[str, Any]]) -> None:
     assert two["mix"]["metrics"]["accuracy"] > 0.9
     again = factcli.evaluate(str(place / "two-mix"), task="sst2", data_dir=place / "glue", device="cpu")[0]
     assert again["metrics"] == two["mix"]["metrics"]
+
+
+def test_two_processes_learn_from_a_teacher_alone(place: Path, two: dict[str, dict[str, Any]]) -> None:
+    one = factcli.finetune(str(place / "embedding-small"), place / "one-healed", **healing(place))
+    assert two["healed"]["before"] == pytest.approx(one["before"], rel=1e-5)
+    assert two["healed"]["metrics"] == pytest.approx(one["metrics"], abs=0.02)
+    assert two["healed"]["metrics"]["cosine"] > two["healed"]["before"]["cosine"]
