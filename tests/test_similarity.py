@@ -276,3 +276,16 @@ def test_refusals(place: Path, tmp_path: Path) -> None:
     ):  # fmt: skip
         with pytest.raises(factcli.FactcliError, match=said):
             factcli.evaluate(str(place / model), **options)
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_files_are_held_to_the_similarities(format: str, place: Path, tmp_path: Path) -> None:
+    """export measures a file as eval does; similarities that lose more than they may are not kept."""
+    model = shutil.copytree(place / "small", tmp_path / "model")
+    data: dict[str, Any] = {"task": "stsb", "data_dir": place / "glue"}
+    exact = factcli.export(str(model), format=(format,), max_loss=0.01, **data)["checked"]
+    assert exact["metric"] == pytest.approx(factcli.evaluate(str(model), **data)[0]["metrics"], abs=1e-4)
+    assert exact["loss"] == pytest.approx(0, abs=0.01)
+    assert exact["agreement"] == pytest.approx(1, abs=1e-4)
+    again = factcli.evaluate(str(model), backend=format, **data)[0]["metrics"]
+    assert exact["metric"] == pytest.approx(again, abs=1e-9)

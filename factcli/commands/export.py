@@ -9,11 +9,11 @@ import torch
 
 from ..card.runtimes import record
 from ..data.tables import read_table
-from ..data.tasks import load_split
 from ..errors import UsageError
 from ..files.outputs import Output, inputs
 from ..models.export import write_bare
 from ..models.model import Model, find_model
+from ..models.purpose import find_purpose
 from ..models.trained import read_trained
 from ..recipe import running
 from ..recipe.commands import EXPORT, Asked, answers
@@ -22,7 +22,7 @@ from ..runtimes.joining import check_free, joining
 from ..runtimes.make import Written, fit_of, names_of, refuse_without_data, worst, write_files
 from ..runtimes.options import RULES
 from ..runtimes.rows import read_rows
-from ..scores.evaluating import Exam, chosen_task, commit_of_task, exam_of
+from ..scores.exams import Questions, asked_of, commit_of_data, data_of, task_for
 from .unchanged import unchanged
 
 
@@ -89,10 +89,9 @@ def _apart(
         record(work, [f.to_recipe() for f in files], source)
 
 
-def _exam(source: Model, data: running.Data, model: Any, absent: list[str]) -> Exam:
+def _exam(source: Model, data: running.Data, model: Any, absent: list[str]) -> Questions:
     """The examples with labels that files are held to."""
     there = read_table(Path(data.validation)).names if data.validation is not None else ()
-    trained = read_trained(source.path)
-    task, commit = chosen_task(source, data, trained, there), commit_of_task(data)
-    rows = load_split(task, data.split, data.data_dir, data.limit, commit or data.data_revision)
-    return exam_of(source, task, rows, trained, data, model, absent)
+    trained, purpose, how = read_trained(source.path), find_purpose(source), running.Measured(**vars(data))
+    task = task_for(source, purpose, how, trained, there)
+    return asked_of(source, purpose, task, data_of(task, how, commit_of_data(how)), trained, how, model, absent)

@@ -11,7 +11,7 @@ from ..data.encoding import batches
 from ..errors import FactcliError
 from ..models.fit import Features, Fit
 from ..recipe.running import Exporting
-from ..scores.evaluating import Exam
+from ..scores.exams import Questions
 from ..scores.prediction import at_rest
 from .formats import Batch, Session
 from .gate import Answers, agreement, difference
@@ -41,7 +41,7 @@ class Check:
     """What files are held to. `exam` has labelled rows; else `texts` are rows without labels; else random tokens are
     all that there is."""
 
-    def __init__(self, graph: Graph, exam: Exam | None, texts: Sequence[Features], fit: Fit) -> None:
+    def __init__(self, graph: Graph, exam: Questions | None, texts: Sequence[Features], fit: Fit) -> None:
         self.graph, self.exam, self.fit = graph, exam, fit
         self.probe = list(probes(graph, fit))
         self.expected = [read(batch, graph.run(batch)) for batch in self.probe]
@@ -80,9 +80,12 @@ class Check:
             found = [read(batch, session.run(batch)) for batch in asked]
             return Checked(difference(ours, found)[0], agreement(ours, found) if self.batches else None)
         outputs = self.exam.outputs(None, self.exam.of_file(session.run))
-        pair: tuple[list[Answers], list[Answers]] = [{"logits": self.outputs}], [{"logits": outputs}]
+        rows = len(outputs)  # similarities are a number a pair
+        pair: tuple[list[Answers], list[Answers]] = (
+            [{"logits": self.outputs.reshape(rows, -1)}], [{"logits": outputs.reshape(rows, -1)}]
+        )  # fmt: skip
         metrics = self.exam.metrics(outputs)
-        name = self.exam.task.metrics[0]
+        name = next(iter(metrics))
         return Checked(
             difference(*pair)[0], agreement(*pair, self.exam.task.multi_label), metrics,
             round(100 * (self.metrics[name] - metrics[name]), 4),

@@ -15,7 +15,7 @@ from ..models.loading import Loaded
 from ..models.model import Model
 from ..notes import note
 from ..recipe.running import Exporting
-from ..scores.evaluating import Exam
+from ..scores.exams import Questions
 from . import cpus
 from .checking import Check, Checked, hold, rows_of
 from .extras import need, versions
@@ -33,7 +33,7 @@ class Rows:
 
     calibrate: Sequence[Features] = ()
     check: Sequence[Features] = ()
-    exam: Exam | None = None
+    exam: Questions | None = None
 
 
 @dataclass(frozen=True)

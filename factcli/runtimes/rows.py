@@ -6,13 +6,13 @@ from ..calibration.data import CalibrationOptions, load_examples
 from ..models.fit import Features, Fit
 from ..notes import note
 from ..recipe.running import Data, Exporting
-from ..scores.evaluating import Exam
+from ..scores.exams import Questions
 from .make import Rows
 
 CHECKED = 100  # texts without labels that files are compared on
 
 
-def read_rows(how: Exporting, data: Data, fit: Fit, config: object, exam: Exam | None) -> Rows:
+def read_rows(how: Exporting, data: Data, fit: Fit, config: object, exam: Questions | None) -> Rows:
     """The rows that the options name: `calibration_samples` to calibrate on, and CHECKED others of the same texts, as
     far as there are any, where there is no exam. Raises FactcliError as `load_examples`."""
     if how.calibration is None:

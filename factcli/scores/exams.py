@@ -9,7 +9,7 @@ from ..data.retrieval import Collected, hub_id, read_collected, retrieval_task
 from ..data.tasks import RETRIEVAL, Task, load_split
 from ..errors import FactcliError
 from ..hub.data import commit_of
-from ..models.fit import find_fit
+from ..models.fit import Fit, find_fit
 from ..models.model import Model
 from ..models.purpose import Purpose
 from ..models.trained import Trained
@@ -30,6 +30,12 @@ SIMILARITY, RANKING, TAGS = "sentence-similarity", "text-ranking", "token-classi
 
 class Questions(Protocol):
     """An exam of any kind: what is asked (`outputs`) and how the answers are marked (`metrics`)."""
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def fit(self) -> Fit: ...
 
     @property
     def majority(self) -> float | None: ...

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from ..data.retrieval import Collected
 from ..data.tasks import Task
+from ..models.fit import Fit
 from ..notes import note
 from . import ranking
 from .embedding import Embedder, between
@@ -65,6 +66,11 @@ class Retrieval:
     embedder: Embedder
     data: Collected
     majority: None = None
+
+    @property
+    def fit(self) -> Fit:
+        """Of the model and its tokenizer."""
+        return self.embedder.fit
 
     def outputs(
         self, model: PreTrainedModel | None, forward: Forward | None = None, progress: Progress | None = None

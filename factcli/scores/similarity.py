@@ -13,7 +13,7 @@ from ..data.encoding import labels_of
 from ..data.names import number
 from ..data.tasks import GLUE, PAIR, TEXT, Task, user_task
 from ..errors import FactcliError
-from ..models.fit import Features
+from ..models.fit import Features, Fit
 from ..models.trained import Trained
 from ..notes import note
 from ..recipe.rules import without_effect
@@ -108,6 +108,11 @@ class Similarity:
             return compute_metrics(self.task, self.labels, outputs)
         least = np.where(np.isnan(outputs), np.nanmin(outputs, initial=0) - 1, outputs)
         return {"average_precision": _average_precision(self._alike, least), "accuracy": _accuracy(self._alike, least)}
+
+    @property
+    def fit(self) -> Fit:
+        """Of the model and its tokenizer."""
+        return self.embedder.fit
 
     @property
     def majority(self) -> float | None:
