@@ -59,6 +59,15 @@ def head_of(name: str, config: Any) -> str | None:
     return next((kind for ending, kind in kinds.items() if name.endswith(ending)), None)
 
 
+def gives_probability(config: Any) -> bool | None:
+    """Whether the one output of a cross-encoder goes through a sigmoid, as sentence-transformers wrote it into the
+    configuration; None where nothing says so, nor that it is a number."""
+    said = (getattr(config, "sentence_transformers", None) or {}).get("activation_fn")
+    if said:
+        return str(said).endswith("Sigmoid")
+    return None if getattr(config, "problem_type", None) is None else False
+
+
 def purpose_of(model: PreTrainedModel) -> Purpose:
     """By its class alone. Raises FactcliError for a model of which nothing can be learnt from text alone."""
     kind = head_of(type(model).__name__.removeprefix(PREFIX), model.config)

@@ -28,7 +28,7 @@ from ..models.fit import IGNORED, Features, Fit, find_fit
 from ..models.loading import Loaded, align, bare_model, load_model
 from ..models.model import Model, factorized_class, layer_file_of, native_head
 from ..models.precision import config_in
-from ..models.purpose import EMBEDDING, Purpose
+from ..models.purpose import EMBEDDING, Purpose, gives_probability
 from ..models.trained import Trained
 from ..notes import note
 from ..recipe.factorizing import Recipe
@@ -54,7 +54,8 @@ class Job:
     labels, where they are the answers. `tokenizer_changes` are what the export's tokenizer_config.json needs, so
     that it can pad. `trust_remote_code` holds for the other models that a run reads: a teacher, one to mix with.
     `dtype` is what to save in, None being the precision of the recipe or the source. `purpose` is what is learnt of a
-    teacher alone, from texts without labels; None where there are labels.
+    teacher alone, from texts without labels; None where there are labels. With `sigmoid` the labels, from 0 to 1, are
+    probabilities of the one output.
     """
 
     source: Model
@@ -77,6 +78,7 @@ class Job:
     words: list[list[int]] | None = None
     tokenizer_changes: dict[str, Any] = field(default_factory=dict)
     purpose: Purpose | None = None
+    sigmoid: bool = False
 
     @property
     def known(self) -> dict[str, bool]:
@@ -161,6 +163,11 @@ def prepare(source: Model, task: Task, settings: Settings, train: "Dataset", val
     changes |= padding_token(headed, fit)
     tokenizer_changes = fit.teach_padding()
     labels = labels_of(train)
+    sigmoid = keep and task.regression and _probabilities(labels, gives_probability(source.config))
+    if sigmoid:
+        del changes["problem_type"]
+        headed.config.problem_type = None
+        note(f"{source.name} has one output, a probability: the labels of {task.name} are learnt by cross-entropy.")
     if not task.regression and len(np.unique(labels, axis=0)) < 2:
         have = "the same labels in every row" if task.multi_label else "one class only"
         raise FactcliError(f"The training data of {task.name} have {have}: give rows of at least two.")
@@ -183,8 +190,14 @@ def prepare(source: Model, task: Task, settings: Settings, train: "Dataset", val
         feature["labels"] = target
     return Job(
         headed, task, settings, fit, features, labels, train, validation, validation_features, changes, outputs,
-        keep_head=keep, words=words, tokenizer_changes=tokenizer_changes,
+        keep_head=keep, words=words, tokenizer_changes=tokenizer_changes, sigmoid=sigmoid,
     )  # fmt: skip
+
+
+def _probabilities(labels: NDArray[Any], said: bool | None) -> bool:
+    """Whether labels are probabilities of an output that is `said` to be one; where nothing is said, whether they are
+    all 0 or 1."""
+    return said is not False and bool(np.all((labels >= 0) & (labels <= 1) if said else (labels == 0) | (labels == 1)))
 
 
 def _targets(task: Task, labels: NDArray[Any], outputs: list[int]) -> list[Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from ..data.labels import head_size
 from ..data.tasks import GLUE, Task, user_task
 from ..data.unlabelled import has_labels, unlabelled_task
 from ..errors import UsageError
@@ -203,7 +204,9 @@ def _task(settings: Settings, request: Request, source: Model) -> Task:
             "Give --task, for GLUE, or both --train FILE and --validation FILE; for texts without labels --train and "
             "--teacher."
         )
+    scores = source.model_class.__name__.endswith("ForSequenceClassification") and head_size(source.config) == 1
     return user_task(
         {"train": train, "validation": validation}, settings.text_column, settings.label_column, settings.label_names,
+        True if scores and not settings.new_head else None,
         numbered=bool(settings.label_names), tags=() if settings.new_head else tags_of(source),
     )  # fmt: skip

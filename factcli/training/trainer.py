@@ -174,12 +174,15 @@ class StagedTrainer(Trainer):
         return (loss, output) if return_outputs else loss
 
     def _loss(self, model: Any, inputs: Any, num_items_in_batch: Any) -> Any:
-        if self.teacher is None:
+        if self.teacher is None and not self.job.sigmoid:
             return super().compute_loss(model, inputs, True, num_items_in_batch)
+        if self.teacher is None:
+            output = self._answer(model, inputs, {})
+            return output.loss, output
         recomputes = getattr(self.args, "activation_checkpointing", False) or self.args.gradient_checkpointing
         if self.job.purpose is not None and not recomputes:
             model.train(False)  # dropout is noise to who learns what a teacher says without any
-        output = model(**inputs, **self.teacher.wanted)
+        output = self._answer(model, inputs, self.teacher.wanted)
         with self.autocast_smart_context_manager():
             taught = self.teacher(inputs)
         mask, weights = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"])), self.teacher.weights
@@ -187,6 +190,15 @@ class StagedTrainer(Trainer):
             return healing_loss(self.job.purpose, output, taught, mask, weights), output
         task, scored = self.job.task, self._scored(inputs)
         return distillation_loss(output, taught, mask, weights, task.regression, task.multi_label, scored), output
+
+    def _answer(self, model: Any, inputs: Any, wanted: dict[str, bool]) -> Any:
+        """The output of the model, with the loss of the labels, if there are any."""
+        if not self.job.sigmoid:
+            return model(**inputs, **wanted)
+        output = model(**{k: v for k, v in inputs.items() if k != "labels"}, **wanted)
+        logits, labels = output.logits[:, 0].float(), inputs["labels"].float()
+        output.loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
+        return output
 
     def _scored(self, inputs: Any) -> torch.Tensor | None:
         """Where a tagger answers, (B, T); None for one answer an example."""
