@@ -100,7 +100,7 @@ def entry_of(row: str, data_dir: Path, work: Path, minutes: float) -> Entry:
         factcli.convert(str(MODEL), place, keep=0.25, overwrite=True, **how["convert"], **data)
         folder = place
     elif "layers" in how:
-        folder = with_layers(how["layers"], place)
+        folder = with_layers(how["layers"], work / "layers")
     found: Entry = {"row": row, "seconds": round(time.perf_counter() - started, 1)}
     if how.get(HEALED):
         folder, trained = work / "healed", heal(folder, work / "healed", texts_of("qqp", data_dir, work), minutes)

@@ -70,13 +70,18 @@ def gives_probability(config: Any) -> bool | None:
 
 def purpose_of(model: PreTrainedModel) -> Purpose:
     """By its class alone. Raises FactcliError for a model of which nothing can be learnt from text alone."""
-    kind = head_of(type(model).__name__.removeprefix(PREFIX), model.config)
+    kind = head_of(_name(model), model.config)
     if kind is None and model is not model.base_model:
         raise FactcliError(
             f"No loss can be formed for {type(model).__name__} from text alone: take a criterion without gradients "
             "(activation), or convert its base model or another head."
         )
     return Purpose(kind or HIDDEN)
+
+
+def _name(model: PreTrainedModel) -> str:
+    """Of its class, as transformers has it."""
+    return type(model).__name__.removeprefix(PREFIX)
 
 
 def untrained_head(loaded: Loaded) -> bool:
@@ -90,8 +95,11 @@ def find_purpose(source: Model) -> Purpose:
     """What the files of a source say. A head that answers about texts counts before a pooling that was left beside it
     when it was trained; one that fills in words, or was never trained, does not.
 
-    Raises FactcliError as `find_vectors` and `purpose_of`.
+    Raises FactcliError as `find_vectors`, and for a head of which nothing is known.
     """
+    model = source.outline.model
+    if head_of(_name(model), model.config) is None and model is not model.base_model:
+        raise FactcliError(f"{source.name} is a {_name(model)}, of which it is not known what it is for.")
     found = _own(source.outline)
     if found.kind in (HIDDEN, "masked", "next"):
         vectors = find_vectors(source.path, source.name)
@@ -132,10 +140,15 @@ def chosen_purpose(source: Model, asked: str | None, loaded: Loaded) -> Purpose:
 
 
 def answers(purpose: Purpose, output: Any, mask: Tensor) -> Tensor:
-    """What counts of the output of a model for a batch: vectors (B, k), hidden states (B, T, d), or logits (B, K), of a
-    tagger (B, T, K)."""
+    """What counts of the output of a model for a batch: vectors (B, k), the last hidden states (B, T, d), for which it
+    has to have `wanted`, or logits (B, K), of a tagger (B, T, K)."""
     if purpose.kind == EMBEDDING:
         assert purpose.vectors is not None
         return purpose.vectors(output[0].float(), mask)
-    found: Tensor = output[0] if purpose.kind == HIDDEN else output.logits
+    found: Tensor = output.hidden_states[-1] if purpose.kind == HIDDEN else output.logits
     return found.float()
+
+
+def wanted(purpose: Purpose) -> dict[str, bool]:
+    """What else `answers` needs of a forward pass."""
+    return {"output_hidden_states": True} if purpose.kind == HIDDEN else {}

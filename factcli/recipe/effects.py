@@ -150,7 +150,7 @@ def of_recipes() -> tuple[Rule, ...]:
 
 def of_training() -> tuple[Rule, ...]:
     """Of settings whose schedule is resolved. What is no setting, but known of a run: data_dir, calibration,
-    regression, unlabelled (nothing but a teacher to learn from), embedding (of texts)."""
+    regression, unlabelled (nothing but a teacher to learn from), of that embedding (vectors) or hidden (states)."""
     return (
         *of_owners("schedule", schedules, ("model", "method", "prune"), "without a budget"),
         Rule(
@@ -173,6 +173,10 @@ def of_training() -> tuple[Rule, ...]:
         ),
         Rule(("temperature",), lambda v: unless(not v.get("regression"), "on numbers, which are not softened")),
         Rule(("temperature",), lambda v: unless(not v.get("embedding"), "on vectors, which are not softened")),
+        Rule(
+            ("temperature", "logit_weight"),
+            lambda v: unless(not v.get("hidden"), "on a model of which hidden states alone are learnt"),
+        ),
         Rule(
             ("label_weight",),
             lambda v: unless(not v.get("unlabelled") or v["label_weight"] == 0, "on texts without labels"),

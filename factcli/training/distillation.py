@@ -15,7 +15,7 @@ from ..errors import FactcliError, UsageError
 from ..models.fit import LENGTH, Fit, find_fit
 from ..models.loading import bare_model, load_model
 from ..models.model import Model, find_model
-from ..models.purpose import EMBEDDING, HIDDEN, Purpose, answers, find_purpose
+from ..models.purpose import EMBEDDING, HIDDEN, Purpose, answers, find_purpose, wanted
 from .job import Job
 from .teacher_tokens import as_teacher, read_alike, renumbered
 
@@ -75,7 +75,8 @@ class Teacher:
     def wanted(self) -> dict[str, bool]:
         """What else than logits a forward pass has to give, of teacher and student."""
         asked = {"output_hidden_states": self.weights.hidden, "output_attentions": self.weights.attention}
-        return {name: True for name, weight in asked.items() if weight}
+        own = {} if self.purpose is None else wanted(self.purpose)
+        return own | {name: True for name, weight in asked.items() if weight}
 
 
 def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Model, Teacher]:

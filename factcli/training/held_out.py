@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from ..models.purpose import EMBEDDING, HIDDEN, answers
+from ..models.purpose import EMBEDDING, HIDDEN, answers, wanted
 from ..scores.evaluating import BATCH_SIZE
 from ..scores.prediction import Forward, predict
 from .distillation import Teacher
@@ -35,7 +35,7 @@ class HeldOut:
             return {"cosine": cosine, "similarity": _correlation(own, taught)}
 
         def forward(batch: dict[str, Tensor]) -> Tensor:
-            own = answers(self.purpose, model(**batch), _mask(batch))
+            own = answers(self.purpose, model(**batch, **wanted(self.purpose)), _mask(batch))
             return torch.stack(_apart(self.purpose.kind, own, self._taught(batch), _mask(batch).bool()), -1)
 
         means = self._predict(model, forward).mean(0, dtype=torch.float64).tolist()

@@ -28,7 +28,7 @@ from ..models.fit import IGNORED, Features, Fit, find_fit
 from ..models.loading import Loaded, align, bare_model, load_model
 from ..models.model import Model, factorized_class, layer_file_of, native_head
 from ..models.precision import config_in
-from ..models.purpose import EMBEDDING, Purpose, gives_probability
+from ..models.purpose import EMBEDDING, HIDDEN, Purpose, gives_probability
 from ..models.trained import Trained
 from ..notes import note
 from ..recipe.factorizing import Recipe
@@ -83,8 +83,9 @@ class Job:
     @property
     def known(self) -> dict[str, bool]:
         """What of the task decides which settings have an effect."""
-        embeds = self.purpose is not None and self.purpose.kind == EMBEDDING
-        return {"regression": self.task.regression, "unlabelled": self.purpose is not None, "embedding": embeds}
+        kind = None if self.purpose is None else self.purpose.kind
+        of_teacher = {"unlabelled": kind is not None, "embedding": kind == EMBEDDING, "hidden": kind == HIDDEN}
+        return {"regression": self.task.regression} | of_teacher
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:

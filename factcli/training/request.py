@@ -12,7 +12,7 @@ from ..errors import UsageError
 from ..models.devices import pick_device
 from ..models.model import Model
 from ..models.precision import say_if_slow
-from ..models.purpose import EMBEDDING, find_purpose
+from ..models.purpose import EMBEDDING, HIDDEN, find_purpose
 from ..recipe import running
 from ..recipe.commands import Asked
 from ..recipe.effects import of_training
@@ -142,19 +142,19 @@ def fitted(request: Request, source: Model, data_dir: str | Path | None) -> tupl
         check_sizes(settings, [t.size for t in targets if t.kept is None])
     settings = settings.but(schedule=schedule_of(source, settings, recipe))
     task = _task(settings, request, source)
-    embedding = False
+    kind = None
     if task.label is None:
         check_settings(settings)
         given_weight = "label_weight" in request.asked.values or settings.label_weight == 0
         settings = settings if given_weight else settings.but(label_weight=0.0)
         chosen = {**read_settings(request.making.config), **request.asked.values}
         settings = settings if "learning_rate" in chosen else settings.but(learning_rate=ALONE)
-        embedding = to_learn(source).kind == EMBEDDING
+        kind = to_learn(source).kind
     refuse_idle(
         of_training(),
         vars(settings) | {
             "task": None if task.files else task.name, "regression": task.regression, "data_dir": data_dir,
-            "unlabelled": task.label is None, "embedding": embedding,
+            "unlabelled": task.label is None, "embedding": kind == EMBEDDING, "hidden": kind == HIDDEN,
             "calibration": recipe.calibration if recipe and criteria[recipe.criterion].needs else None,
         },
         given({**request.asked.values, "model": request.making.model if source.factorized else None}),

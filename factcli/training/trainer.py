@@ -291,12 +291,10 @@ class _Stages(TrainerCallback):
     def __init__(self, trainer: StagedTrainer) -> None:
         self.trainer = trainer
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if self.trainer.best is not None and state.global_step == self.trainer.main_steps_from == 0:
-            self.trainer.evaluate()
-
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.trainer.begin_stages(state.global_step)
+        if self.trainer.best is not None and state.global_step == self.trainer.main_steps_from:
+            self.trainer.evaluate()  # what no training has made better or worse
         if self.trainer.mixed is not None:
             self.trainer.mixed.anneal(state.global_step, args.max_steps)
 
@@ -334,7 +332,7 @@ class _Stages(TrainerCallback):
         """Whether the best state is looked for after this step: when the stages are done, some times, at the end."""
         since, done = state.global_step - self.trainer.main_steps_from, state.global_step == args.max_steps
         every = max(1, (args.max_steps - self.trainer.main_steps_from) // TIMES)
-        return not self.trainer.diverged and since >= 0 and (done or since % every == 0)
+        return not self.trainer.diverged and since > 0 and (done or since % every == 0)
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         if self.trainer.best is not None:

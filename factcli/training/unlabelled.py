@@ -47,6 +47,8 @@ def prepare_unlabelled(source: Model, task: Task, settings: Settings, train: "Da
     """A job without a plan, whose model keeps the head that it has, if any. Raises as `to_learn`, and FactcliError
     where model and texts do not fit together."""
     purpose = to_learn(source)
+    if purpose.kind == HIDDEN and not (settings.hidden_weight or settings.attention_weight):
+        raise UsageError(f"Of {source.name} hidden states alone can be learnt: leave --hidden-weight above 0.")
     fit = find_fit(bare_model(source), source.tokenizer, source.name)
     changes = padding_token(source, fit)
     tokenizer_changes = fit.teach_padding()

@@ -5,8 +5,10 @@ import json
 import math
 import statistics
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModel, AutoTokenizer
@@ -15,6 +17,10 @@ import factcli
 from factcli.data.tasks import load_split
 from factcli.data.unlabelled import HELD_OUT, unlabelled_task
 from factcli.errors import UsageError
+from factcli.models.purpose import Purpose
+from factcli.models.vectors import Vectors
+from factcli.training.distillation import Weights, hidden_loss, logit_loss
+from factcli.training.healing import healing_loss
 
 from ..processes import Python
 from ..training_helpers import same, save_model, train_and_be_killed, weights, write_csv, write_glue
@@ -121,7 +127,7 @@ def test_no_text_is_on_both_sides(tmp_path: Path) -> None:
 def test_a_dense_student_is_factorized_in_stages(place: Path, tmp_path: Path) -> None:
     result = factcli.finetune(
         str(place / "embedding"), tmp_path / "out", teacher=str(place / "embedding"), train=place / "texts.txt",
-        method="low-rank", keep=0.3, schedule="staged", stage_steps=3, criterion="kfac", epochs=6, **FAST,
+        method="low-rank", keep=0.3, schedule="staged", stage_steps=3, epochs=6, **FAST,
     )  # fmt: skip
     assert result["metrics"]["cosine"] > result["before"]["cosine"]  # before: when all of it is factorized
     assert AutoModel.from_pretrained(tmp_path / "out", trust_remote_code=True).config.factorization["layers"]
@@ -196,10 +202,12 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "another number of outputs": ("class", {"teacher": "token-like"}, "has 5 outputs"),
     "temperature of vectors": ("embedding", {"temperature": 3.0}, "vectors, which are not softened"),
     "weight of labels": ("class", {"label_weight": 2.0}, "on texts without labels"),
+    "no hidden states": ("hidden", {"hidden_weight": 0}, "leave --hidden-weight above 0"),
+    "logits of none": ("masked", {"logit_weight": 2.0}, "hidden states alone are learnt"),
     "new head": ("class", {"new_head": True}, "on texts without labels"),
     "attention kept": ("embedding", {"teacher_cache": True, "attention_weight": 1.0}, "keeps no attention"),
     "nothing to learn": (
-        "hidden", {"label_weight": 0, "hidden_weight": 0, "logit_weight": 0}, "Every weight of the loss is 0",
+        "class", {"label_weight": 0, "hidden_weight": 0, "logit_weight": 0}, "Every weight of the loss is 0",
     ),
 }  # fmt: skip
 
@@ -242,3 +250,24 @@ def test_labels_are_still_learnt_from(place: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert result["majority"] is not None
     assert "before" not in result
+
+
+def test_the_loss_by_hand() -> None:
+    """Mean pooling and the cosine in numpy, of texts with padding; each other part as beside labels."""
+    draw = np.random.default_rng(0)
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0], [1, 1, 1, 1]])
+    states, taught = draw.normal(size=(3, 4, 5)), draw.normal(size=(3, 5))
+    means = [states[i, : int(mask[i].sum())].mean(0) for i in range(3)]
+    cosines = [m @ t / np.linalg.norm(m) / np.linalg.norm(t) for m, t in zip(means, taught, strict=True)]
+    none = Weights(hidden=0, attention=0)
+    student: Any = (torch.from_numpy(states).float(),)
+    teacher = SimpleNamespace(logits=torch.from_numpy(taught).float())
+    loss = healing_loss(Purpose("embedding", Vectors()), student, teacher, mask, none)
+    assert float(loss) == pytest.approx(1 - float(np.mean(cosines)), abs=1e-6)
+    logits = [torch.from_numpy(draw.normal(size=(3, 4, 6))).float() for _ in range(2)]
+    both = [SimpleNamespace(logits=x) for x in logits]
+    tagged = healing_loss(Purpose("token"), *both, mask, none)
+    assert float(tagged) == pytest.approx(float(logit_loss(*(x[mask.bool()] for x in logits), 2.0, False)))
+    hidden = [SimpleNamespace(hidden_states=(x, x * 2)) for x in logits]
+    found = healing_loss(Purpose("hidden"), *hidden, mask, Weights(hidden=0.5))
+    assert float(found) == pytest.approx(0.5 * float(hidden_loss(*logits, mask)))
