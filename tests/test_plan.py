@@ -173,7 +173,18 @@ def test_dry_run_needs_no_weights(tmp_path: Path, factcli: Any) -> None:
     done = factcli("convert", model, "--keep", "0.25", "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    names = ["model", "method", "criterion", "allocation", "parameters", "targets", "bytes", "parts", "layers"]
+    names = [
+        "model",
+        "purpose",
+        "method",
+        "criterion",
+        "allocation",
+        "parameters",
+        "targets",
+        "bytes",
+        "parts",
+        "layers",
+    ]
     assert list(result) == names
     assert list(result["parts"]) == ["embeddings", "attention", "feed-forward", "rest"]
     assert all(sum(p[side] for p in result["parts"].values()) == result["bytes"][side] for side in ("before", "after"))

@@ -20,7 +20,7 @@ def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **ask
         return
     from .tables import exported, plan_table, totals
 
-    if result["purpose"] and not quiet:
+    if result["purpose"] and not (quiet or dry_run):
         console.note(f"{result['model']} {result['purpose']}.")
     if dry_run:
         plan_table(result)
