@@ -123,8 +123,8 @@ def _own(loaded: Loaded) -> Purpose:
 
 def chosen_purpose(source: Model, asked: str | None, loaded: Loaded) -> Purpose:
     """What gradients are of: what the head predicts, or hidden states, unless another kind is `asked` for. Vectors are
-    not chosen unasked: of texts unlike those of the calibration hidden states keep more of the similarities, of texts
-    like them as much (recipes/results/embedding-models.md). Raises UsageError for what a model cannot have."""
+    not chosen unasked: they keep more of the similarities of texts like those of the calibration, and less where a
+    question is compared with a passage. Raises UsageError for what a model cannot have."""
     if asked == HIDDEN:
         return Purpose(HIDDEN)
     if asked == EMBEDDING:
