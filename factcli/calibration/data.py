@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 from transformers import PretrainedConfig
 
 from ..data.encoding import encode
 from ..data.hub_sets import parse_id, read_hub
 from ..data.labels import by_output, head_size, model_labels, outputs_of_classes, unnamed
 from ..data.tables import KINDS, is_table
-from ..data.tasks import GLUE, HUB_ID, LABEL, MULTI, Task, load_split, user_task
+from ..data.tasks import GLUE, HUB_ID, LABEL, MULTI, PAIR, TEXT, Task, load_split, user_task
 from ..errors import FactcliError
 from ..hub.data import commit_of
 from ..models.fit import Fit
@@ -62,9 +63,22 @@ def count_tokens(options: CalibrationOptions, fit: Fit, config: PretrainedConfig
     limit, found = fit.limit(options.max_length, task.pair), np.zeros(tokens, np.int64)
     for start in range(0, len(data), AT_A_TIME):
         rows = data.select(range(start, min(start + AT_A_TIME, len(data))))
-        ids = [np.asarray(f["input_ids"], np.int64) for f in encode(fit, rows, limit.tokens)]
-        found += np.bincount(np.concatenate(ids), minlength=tokens)
+        ids = _ids(fit, rows, limit.tokens)
+        fit.check_ids(ids)
+        found += np.bincount(np.concatenate([np.asarray(i, np.int64) for i in ids]), minlength=tokens)
     return torch.from_numpy(found).double()
+
+
+def _ids(fit: Fit, rows: "Dataset", length: int) -> list[list[int]]:
+    """The tokens of each row as `encode` gives them; of a fast tokenizer without all that it says beside them."""
+    if not fit.tokenizer.is_fast or not isinstance(rows[0][TEXT], str):
+        return [f["input_ids"] for f in encode(fit, rows, length)]
+    backend = Tokenizer.from_str(fit.tokenizer.backend_tokenizer.to_str())
+    backend.enable_truncation(length, direction=fit.tokenizer.truncation_side)
+    backend.no_padding()
+    texts = list(rows[TEXT])
+    pairs = list(zip(texts, rows[PAIR], strict=True)) if PAIR in rows.column_names else texts
+    return [encoding.ids for encoding in backend.encode_batch_fast(pairs)]
 
 
 def load_examples(options: CalibrationOptions, fit: Fit, config: PretrainedConfig, labelled: bool) -> list[Example]:
