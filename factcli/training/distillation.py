@@ -257,6 +257,12 @@ def distillation_loss(
         a, b = (o.logits if scored is None else o.logits[scored] for o in (student, teacher))
         apart = logit_loss(a, b, weights.temperature, regression, multi_label)
         total = total + weights.logits * apart
+    return total + inner_loss(student, teacher, mask, weights)
+
+
+def inner_loss(student: Any, teacher: Any, mask: Tensor, weights: Weights) -> Tensor:
+    """What of the loss of a batch is of hidden states and attention, a scalar; arguments as of `distillation_loss`."""
+    total: Tensor = torch.zeros((), device=mask.device)
     if weights.hidden:
         pairs = matched(student.hidden_states, teacher.hidden_states)
         total = total + weights.hidden * torch.stack([hidden_loss(a, b, mask) for a, b in pairs]).mean()

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.purpose import EMBEDDING, HIDDEN, Purpose, answers
-from .distillation import Weights, attention_loss, hidden_loss, logit_loss, matched
+from .distillation import Weights, inner_loss, logit_loss
 
 
 def healing_loss(purpose: Purpose, student: Any, teacher: Any, mask: Tensor, weights: Weights) -> Tensor:
@@ -16,10 +15,10 @@ def healing_loss(purpose: Purpose, student: Any, teacher: Any, mask: Tensor, wei
 
     Vectors: one less their cosine (Reimers and Gurevych 2020 take the squared difference, which of normalized ones is
     twice that). What the similarities of the texts of a batch lack to the teacher's (Tung and Mori 2019) is not in it:
-    measured, it took from cosine and similarities alike. Logits, hidden states and
-    attention as in `distillation_loss`.
+    measured, it took from cosine and similarities alike. Logits, hidden states
+    and attention as in `distillation_loss`.
     """
-    total: Tensor = torch.zeros((), device=mask.device)
+    total = inner_loss(student, teacher, mask, weights)
     if purpose.kind == EMBEDDING:
         own, taught = answers(purpose, student, mask), teacher.logits.float()
         if weights.logits:
@@ -31,10 +30,4 @@ def healing_loss(purpose: Purpose, student: Any, teacher: Any, mask: Tensor, wei
         total = total + weights.logits * logit_loss(
             student.logits, teacher.logits, weights.temperature, purpose.kind == "number", purpose.kind == "labels"
         )
-    if weights.hidden:
-        pairs = matched(student.hidden_states, teacher.hidden_states)
-        total = total + weights.hidden * torch.stack([hidden_loss(a, b, mask) for a, b in pairs]).mean()
-    if weights.attention:
-        pairs = matched(student.attentions, teacher.attentions)
-        total = total + weights.attention * torch.stack([attention_loss(a, b, mask) for a, b in pairs]).mean()
     return total
