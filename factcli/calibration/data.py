@@ -1,6 +1,6 @@
 """The texts to calibrate on: a GLUE task, the user's file, or a Hub data set; never the validation split."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,8 +33,8 @@ class CalibrationOptions:
 
     `data` is a GLUE task, a file or a Hub data set (its train split, at `revision`); `samples` of its rows are drawn
     with `seed`, cut at `max_length` tokens (None: 128, or as many as the model takes). `fisher` is "sampled" from the
-    model's own predictions or "empirical", from the labels; `objective` is what gradients are of (None: what the model
-    is for).
+    model's own predictions or "empirical", from the labels; `objective` is what gradients are of (None: see
+    models/purpose.chosen_purpose).
     """
 
     data: str
@@ -61,24 +61,29 @@ def count_tokens(options: CalibrationOptions, fit: Fit, config: PretrainedConfig
     """
     task, data = _drawn(replace(options, samples=COUNTED), config, False)
     limit, found = fit.limit(options.max_length, task.pair), np.zeros(tokens, np.int64)
+    read = _reader(fit, limit.tokens, task)
     for start in range(0, len(data), AT_A_TIME):
         rows = data.select(range(start, min(start + AT_A_TIME, len(data))))
-        ids = _ids(fit, rows, limit.tokens)
+        ids = read(rows)
         fit.check_ids(ids)
         found += np.bincount(np.concatenate([np.asarray(i, np.int64) for i in ids]), minlength=tokens)
     return torch.from_numpy(found).double()
 
 
-def _ids(fit: Fit, rows: "Dataset", length: int) -> list[list[int]]:
-    """The tokens of each row as `encode` gives them; of a fast tokenizer without all that it says beside them."""
-    if not fit.tokenizer.is_fast or not isinstance(rows[0][TEXT], str):
-        return [f["input_ids"] for f in encode(fit, rows, length)]
+def _reader(fit: Fit, length: int, task: Task) -> Callable[["Dataset"], list[list[int]]]:
+    """Gives the tokens of rows as `encode` does; of a fast tokenizer without all that it says beside them."""
+    if not fit.tokenizer.is_fast or task.tagging:
+        return lambda rows: [f["input_ids"] for f in encode(fit, rows, length)]
     backend = Tokenizer.from_str(fit.tokenizer.backend_tokenizer.to_str())
     backend.enable_truncation(length, direction=fit.tokenizer.truncation_side)
     backend.no_padding()
-    texts = list(rows[TEXT])
-    pairs = list(zip(texts, rows[PAIR], strict=True)) if PAIR in rows.column_names else texts
-    return [encoding.ids for encoding in backend.encode_batch_fast(pairs)]
+
+    def read(rows: "Dataset") -> list[list[int]]:
+        texts = list(rows[TEXT])
+        pairs = list(zip(texts, rows[PAIR], strict=True)) if PAIR in rows.column_names else texts
+        return [encoding.ids for encoding in backend.encode_batch_fast(pairs)]
+
+    return read
 
 
 def load_examples(options: CalibrationOptions, fit: Fit, config: PretrainedConfig, labelled: bool) -> list[Example]:
