@@ -142,24 +142,24 @@ def fitted(request: Request, source: Model, data_dir: str | Path | None) -> tupl
         check_sizes(settings, [t.size for t in targets if t.kept is None])
     settings = settings.but(schedule=schedule_of(source, settings, recipe))
     task = _task(settings, request, source)
-    kind = None
-    if task.label is None:
+    alone = to_learn(source).kind if task.label is None else None
+    in_recipe = read_settings(request.making.config)
+    if alone is not None:
         check_settings(settings)
-        given_weight = "label_weight" in request.asked.values or settings.label_weight == 0
-        settings = settings if given_weight else settings.but(label_weight=0.0)
-        chosen = {**read_settings(request.making.config), **request.asked.values}
-        settings = settings if "learning_rate" in chosen else settings.but(learning_rate=ALONE)
-        kind = to_learn(source).kind
     refuse_idle(
         of_training(),
         vars(settings) | {
             "task": None if task.files else task.name, "regression": task.regression, "data_dir": data_dir,
-            "unlabelled": task.label is None, "embedding": kind == EMBEDDING, "hidden": kind == HIDDEN,
+            "unlabelled": alone is not None, "embedding": alone == EMBEDDING, "hidden": alone == HIDDEN,
             "calibration": recipe.calibration if recipe and criteria[recipe.criterion].needs else None,
         },
         given({**request.asked.values, "model": request.making.model if source.factorized else None}),
-        str(request.making.config), read_settings(request.making.config),
+        str(request.making.config), in_recipe,
     )  # fmt: skip
+    if alone is not None:
+        settings = settings.but(label_weight=0.0)
+        if "learning_rate" not in {**in_recipe, **request.asked.values}:
+            settings = settings.but(learning_rate=ALONE)
     return replace(request, settings=settings, recipe=recipe), task
 
 

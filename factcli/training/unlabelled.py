@@ -25,12 +25,7 @@ def to_learn(source: Model) -> Purpose:
     found = find_purpose(source)
     if found.kind in ("text", "span"):
         raise UsageError(f"{source.name} {found}, which is not learnt without labels: give --validation and labels.")
-    if found.kind in ("masked", "next"):
-        note(
-            f"{source.name} {found}: without labels its hidden states are learnt, which its head then reads as before."
-        )
-        return Purpose(HIDDEN)
-    return found
+    return Purpose(HIDDEN) if found.kind in ("masked", "next") else found
 
 
 def check_settings(settings: Settings) -> None:
@@ -58,9 +53,11 @@ def prepare_unlabelled(source: Model, task: Task, settings: Settings, train: "Da
         fit.fill_empty(encoded)
         fit.check_ends(encoded, alike=encoded is features)
     limit.say([*features, *held_out])
+    own = find_purpose(source)
+    what = "that is" if own.kind == purpose.kind else "its hidden states, which its head reads as before, are"
     note(
-        f"{source.name} {purpose}: that is learnt from the teacher, on {len(features)} texts; {len(held_out)} others "
-        "say how well."
+        f"{source.name} {own}: {what} learnt from the teacher, on {len(features)} texts; {len(held_out)} others say "
+        "how well."
     )
     return Job(
         source, task, settings.but(max_length=limit.tokens), fit, features, np.zeros(len(features)), train, validation,

@@ -23,8 +23,8 @@ from factcli.training.distillation import Weights, hidden_loss, logit_loss
 from factcli.training.healing import healing_loss
 
 from ..processes import Python
-from ..training_helpers import same, save_model, train_and_be_killed, weights, write_csv, write_glue
-from .made import FAST, pooled, save_teacher, write_texts
+from ..training_helpers import FAST, same, save_model, train_and_be_killed, weights, write_csv, write_glue
+from .made import pooled, save_teacher, write_texts
 
 HEADS = {
     "embedding": (None, {}),
