@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..files.atomic import write_json
+from .held_out import score
 
 STATE, ABOUT = "best.safetensors", "best.json"
 TIMES = 10  # how often a run looks, besides the start
@@ -24,11 +25,11 @@ class Best:
     metrics: dict[str, float] = field(default_factory=dict)
     state: dict[str, Tensor] = field(default_factory=dict)
 
-    def offer(self, model: nn.Module, score: float, step: int, metrics: dict[str, float]) -> None:
+    def offer(self, model: nn.Module, step: int, metrics: dict[str, float]) -> None:
         """Take the state of `model` as it is at `step`, if none before was as good."""
         self.before = self.before or metrics
-        if score > self.score:
-            self.score, self.step, self.metrics = score, step, metrics
+        if score(metrics) > self.score:
+            self.score, self.step, self.metrics = score(metrics), step, metrics
             self.state = {name: p.detach().cpu().clone() for name, p in model.named_parameters()}
 
     @torch.no_grad()

@@ -55,10 +55,6 @@ class HeldOut:
         self.teacher.to(self.device)
         return self._predict(self.teacher.model, lambda batch: self.teacher(batch).logits)
 
-    def score(self, metrics: dict[str, float]) -> float:
-        """By which of two states is the better one: higher is."""
-        return metrics["cosine"] if "cosine" in metrics else -metrics.get("divergence", metrics.get("error", 0.0))
-
     def _taught(self, batch: dict[str, Tensor]) -> Tensor:
         key = b"".join(batch[k].cpu().numpy().tobytes() for k in sorted(batch)) + str(batch["input_ids"].shape).encode()
         found = self._kept.get(key)
@@ -68,6 +64,11 @@ class HeldOut:
             if self.purpose.kind != HIDDEN:
                 self._kept[key] = found.cpu()
         return found.to(batch["input_ids"].device)
+
+
+def score(metrics: dict[str, float]) -> float:
+    """Of what `HeldOut.measure` gives, by which of two states is the better one: higher is."""
+    return metrics["cosine"] if "cosine" in metrics else -metrics.get("divergence", metrics.get("error", 0.0))
 
 
 def _mask(batch: dict[str, Tensor]) -> Tensor:

@@ -121,7 +121,6 @@ def train(
     if options.held_out is not None:
         known = checkpoint is not None and (checkpoint / ABOUT).is_file()
         trainer.best = Best.load(checkpoint) if known and checkpoint is not None else Best()
-        trainer.score = options.held_out.score
     trainer.pruner, trainer.mixed = _pruner(job, loaded, checkpoint, args.device), _mixed(job, loaded, options)
     attention = loaded.model.config._attn_implementation
     if options.teacher is not None and options.teacher.weights.attention:

@@ -89,7 +89,6 @@ class StagedTrainer(Trainer):
         self.density = 1.0
         self.mixed: MixedRank | None = None
         self.best: Best | None = None
-        self.score: Callable[[dict[str, float]], float] = lambda metrics: 0.0
         self.main_steps_from = stages[-1].step if stages else 0
         super().__init__(
             model, args, data_collator=collator, train_dataset=job.train, callbacks=[_Stages(self)]
@@ -224,7 +223,7 @@ class StagedTrainer(Trainer):
                 metrics = self._measure(self.network)
             self.tell("evaluation", "validation" if self.best is None else "held-out texts", metrics=metrics)
             if self.best is not None and self.stages_done == len(self.stages):
-                self.best.offer(self.network, self.score(metrics), self.state.global_step, metrics)
+                self.best.offer(self.network, self.state.global_step, metrics)
         self.accelerator.wait_for_everyone()
         self.log({f"eval_{name}": value for name, value in metrics.items()})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
