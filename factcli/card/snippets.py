@@ -7,6 +7,7 @@ from typing import Any
 
 from ..data.tasks import GLUE
 from ..models.trained import read_trained
+from ..models.vectors import MODULES, Vectors, find_vectors
 
 _TEXTS = ["A first text.", "A second one, which is longer."]
 _PAIRS = [("A first text.", "A second one, which is longer."), ("It rains.", "It pours.")]
@@ -139,26 +140,16 @@ def _answers(reads: Mapping[str, Any], folder: Path) -> tuple[list[str], list[st
 
 def _embeddings(reads: Mapping[str, Any], folder: Path) -> list[str]:
     """As sentence-transformers makes them of the states, where it says how; else their mean, of length 1."""
-    modules = _read(folder / "modules.json", list)
-    kinds = [str(m.get("type")).rpartition(".")[2] for m in modules if isinstance(m, dict)]
-    mode = "mean"
-    if modules:
-        pooling: dict[str, Any] = next((m for m, k in zip(modules, kinds, strict=False) if k == "Pooling"), {})
-        mode = _mode(_read(folder / str(pooling.get("path")) / "config.json", dict))
-    if mode not in _POOLED or {*kinds} - {"Transformer", "Pooling", "Normalize"}:
+    modules = (folder / MODULES).is_file()
+    vectors = find_vectors(folder, folder.name) if modules else Vectors()
+    if vectors is None or len(vectors.modes) > 1 or vectors.modes[0] not in _POOLED or vectors.projections:
         return ["print(hidden.shape)"]
+    mode = vectors.modes[0]
     masked = "attention_mask" in reads["inputs"]
     lines = list(_POOLED[mode]) if masked or mode == "cls" else ["embeddings = hidden.mean(1)"]
-    if not modules or "Normalize" in kinds:
+    if vectors.normalized:
         lines.append("embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)")
     return [*lines, "print(embeddings @ embeddings.T)"]
-
-
-def _mode(pooling: dict[str, Any]) -> str:
-    """How a module of sentence-transformers pools, in the words of its version 6."""
-    older = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
-    given = [older.get(k, k) for k, v in pooling.items() if k.startswith("pooling_mode_") and v is True]
-    return str(pooling.get("pooling_mode") or (given[0] if len(given) == 1 else ""))
 
 
 def _head(folder: Path) -> str:
