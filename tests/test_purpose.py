@@ -13,8 +13,8 @@ from transformers import AutoModel, AutoTokenizer
 from factcli.errors import FactcliError
 from factcli.models.model import find_model
 from factcli.models.purpose import EMBEDDING, find_purpose
-from factcli.models.usage import Usage, read_usage
-from factcli.models.vectors import Vectors, find_vectors, longest_text
+from factcli.models.usage import Usage, longest_text, read_usage
+from factcli.models.vectors import Vectors, find_vectors
 
 from .training_helpers import WORDS, save_model
 

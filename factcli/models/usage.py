@@ -45,6 +45,15 @@ def read_usage(folder: Path, name: str) -> Usage:
     return Usage(similarity, text, prompts.get("query", ""), document, texts.get("do_lower_case") is True)
 
 
+def longest_text(folder: Path) -> int | None:
+    """The tokens at which sentence-transformers cuts the texts of the model in `folder`; None where it does not say."""
+    try:
+        found = json.loads((folder / TEXTS).read_text(encoding="utf-8")).get("max_seq_length")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, int) and found > 0 else None
+
+
 def _read(file: Path, name: str) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))

@@ -96,15 +96,6 @@ def find_vectors(folder: Path, name: str) -> Vectors | None:
     return Vectors(modes, tuple(projections), "Normalize" in kinds, prompts)
 
 
-def longest_text(folder: Path) -> int | None:
-    """The tokens at which sentence-transformers cuts the texts of the model in `folder`; None where it does not say."""
-    try:
-        found = _read(folder / "sentence_bert_config.json").get("max_seq_length")
-    except (OSError, ValueError, AttributeError):
-        return None
-    return found if isinstance(found, int) and found > 0 else None
-
-
 def _modes(config: Mapping[str, Any]) -> tuple[str, ...]:
     said = config.get("pooling_mode")
     if said is not None:

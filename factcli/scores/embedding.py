@@ -13,8 +13,8 @@ from ..models.fit import LENGTH, Features, Fit, Limit, find_fit
 from ..models.model import Model
 from ..models.purpose import EMBEDDING, HIDDEN, Purpose
 from ..models.trained import Trained
-from ..models.usage import Usage, read_usage
-from ..models.vectors import Vectors, longest_text
+from ..models.usage import Usage, longest_text, read_usage
+from ..models.vectors import Vectors
 from ..notes import note
 from ..recipe.running import Data
 from .prediction import Forward, Run, predict
