@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..models.fit import find_fit
 from ..models.loading import bare_model
 from ..models.model import Model
-from ..models.purpose import HIDDEN, Purpose, find_purpose
+from ..models.purpose import EMBEDDING, HIDDEN, Purpose, find_purpose
 from ..notes import note
 from ..recipe.training import Settings
 from .job import Job, padding_token
@@ -21,10 +21,18 @@ if TYPE_CHECKING:
 
 
 def to_learn(source: Model) -> Purpose:
-    """What a model can learn of its teacher. Raises UsageError for one that answers in words or with spans of text."""
+    """What a model can learn of its teacher. Raises UsageError for one that answers in words or with spans of text, or
+    whose states are those of a decoder that has to be given something to read."""
     found = find_purpose(source)
-    if found.kind in ("text", "span"):
+    if found.kind == "text":
         raise UsageError(f"{source.name} {found}, which is not learnt without labels: give --validation and labels.")
+    if found.kind == "span":
+        raise UsageError(f"{source.name} {found}, which finetune does not teach: take a model with another head.")
+    if source.config.is_encoder_decoder and found.kind in (EMBEDDING, HIDDEN):
+        raise UsageError(
+            f"{source.name} is an encoder and decoder without a head, of which nothing is learnt without labels: take "
+            "its encoder alone (such as T5EncoderModel), or give labels."
+        )
     return Purpose(HIDDEN) if found.kind in ("masked", "next") else found
 
 

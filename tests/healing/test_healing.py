@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shutil
 import statistics
 from pathlib import Path
 from types import SimpleNamespace
@@ -271,3 +272,34 @@ def test_the_loss_by_hand() -> None:
     hidden = [SimpleNamespace(hidden_states=(x, x * 2)) for x in logits]
     found = healing_loss(Purpose("hidden"), *hidden, mask, Weights(hidden=0.5))
     assert float(found) == pytest.approx(0.5 * float(hidden_loss(*logits, mask)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "head", "message"),
+    [
+        ("bert", "BertForQuestionAnswering", "which finetune does not teach"),
+        ("t5", "T5ForConditionalGeneration", "answers in words"),
+        ("t5", None, "take its encoder alone"),
+        ("bart", None, "take its encoder alone"),
+        ("bert", "BertForMultipleChoice", "of which it is not known what it is for"),
+    ],
+)
+def test_models_that_learn_nothing_of_a_teacher_alone(
+    kind: str, head: str | None, message: str, place: Path, tmp_path: Path
+) -> None:
+    model = str(save_model(tmp_path / "model", kind, head))
+    with pytest.raises(factcli.FactcliError, match=message):
+        factcli.finetune(model, tmp_path / "out", teacher=model, train=place / "texts.txt", max_steps=1, **FAST)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_precision_of_the_files_stays(dtype: torch.dtype, place: Path, tmp_path: Path) -> None:
+    model = AutoModel.from_pretrained(place / "embedding-small", trust_remote_code=True)
+    small = shutil.copytree(place / "embedding-small", tmp_path / "small")
+    model.to(dtype).save_pretrained(small)
+    result = factcli.finetune(
+        str(small), tmp_path / "out", teacher=str(place / "embedding"), train=place / "texts.txt", max_steps=8, **FAST
+    )
+    assert result["metrics"]["cosine"] > result["before"]["cosine"]
+    assert {t.dtype for n, t in weights(tmp_path / "out").items() if "factor" in n} == {dtype}
