@@ -1,5 +1,6 @@
 """What a model is for: what its head predicts, or the vectors that it makes."""
 
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,12 @@ def head_of(name: str, config: Any) -> str | None:
         "ForQuestionAnswering": "span",
     }
     return next((kind for ending, kind in kinds.items() if name.endswith(ending)), None)
+
+
+def decodes(model_class: type[PreTrainedModel]) -> bool:
+    """Whether a model has a decoder beside its encoder. By its class: configurations of encoders alone (T5EncoderModel)
+    are published that say so of the whole."""
+    return "decoder_input_ids" in inspect.signature(model_class.forward).parameters
 
 
 def gives_probability(config: Any) -> bool | None:

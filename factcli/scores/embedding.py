@@ -1,6 +1,5 @@
 """Texts through an embedding model, as its own files say: each alone, pooled to a vector."""
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,7 +10,7 @@ from transformers import PreTrainedModel
 from ..errors import FactcliError, UsageError
 from ..models.fit import LENGTH, Features, Fit, Limit, find_fit
 from ..models.model import Model
-from ..models.purpose import EMBEDDING, HIDDEN, Purpose
+from ..models.purpose import EMBEDDING, HIDDEN, Purpose, decodes
 from ..models.trained import Trained
 from ..models.usage import Usage, longest_text, read_usage
 from ..models.vectors import Vectors
@@ -26,8 +25,7 @@ _UNLIMITED = 10**6  # what tokenizers say for "no maximum" is far above
 def embeds(source: Model, purpose: Purpose) -> bool:
     """Whether a model is measured by its vectors: an embedding model, or one that has hidden states of its text and no
     head (those of a model with a decoder are of its answer)."""
-    decodes = "decoder_input_ids" in inspect.signature(source.model_class.forward).parameters
-    return purpose.kind == EMBEDDING or (purpose.kind == HIDDEN and not decodes)
+    return purpose.kind == EMBEDDING or (purpose.kind == HIDDEN and not decodes(source.model_class))
 
 
 @dataclass(frozen=True)

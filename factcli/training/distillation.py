@@ -15,7 +15,7 @@ from ..errors import FactcliError, UsageError
 from ..models.fit import LENGTH, Fit, find_fit
 from ..models.loading import bare_model, load_model
 from ..models.model import Model, find_model
-from ..models.purpose import EMBEDDING, HIDDEN, Purpose, answers, find_purpose, wanted
+from ..models.purpose import EMBEDDING, HIDDEN, Purpose, answers, decodes, find_purpose, wanted
 from .job import Job
 from .teacher_tokens import as_teacher, read_alike, renumbered
 
@@ -93,7 +93,7 @@ def load_teacher(job: Job, name: str, weights: Weights) -> tuple[Model, Teacher]
         _check_purpose(job, job.purpose, source, name)
     fit, inputs, tokens = _fit(job, source, name)
     a, b = source.config.get_text_config(), job.source.config.get_text_config()
-    if source.config.is_encoder_decoder and (weights.hidden or weights.attention):
+    if decodes(source.model_class) and (weights.hidden or weights.attention):
         raise FactcliError(
             f"The teacher {name} is an encoder and decoder, of which logits alone are learned: give --hidden-weight 0 "
             "and --attention-weight 0."

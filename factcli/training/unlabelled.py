@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..models.fit import find_fit
 from ..models.loading import bare_model
 from ..models.model import Model
-from ..models.purpose import EMBEDDING, HIDDEN, Purpose, find_purpose
+from ..models.purpose import EMBEDDING, HIDDEN, Purpose, decodes, find_purpose
 from ..notes import note
 from ..recipe.training import Settings
 from .job import Job, padding_token
@@ -28,7 +28,7 @@ def to_learn(source: Model) -> Purpose:
         raise UsageError(f"{source.name} {found}, which is not learnt without labels: give --validation and labels.")
     if found.kind == "span":
         raise UsageError(f"{source.name} {found}, which finetune does not teach: take a model with another head.")
-    if source.config.is_encoder_decoder and found.kind in (EMBEDDING, HIDDEN):
+    if decodes(source.model_class) and found.kind in (EMBEDDING, HIDDEN):
         raise UsageError(
             f"{source.name} is an encoder and decoder without a head, of which nothing is learnt without labels: take "
             "its encoder alone (such as T5EncoderModel), or give labels."

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModel, AutoTokenizer
+from transformers import AutoModel, AutoTokenizer, T5EncoderModel
 
 import factcli
 from factcli.data.tasks import load_split
@@ -303,3 +303,16 @@ def test_the_precision_of_the_files_stays(dtype: torch.dtype, place: Path, tmp_p
     )
     assert result["metrics"]["cosine"] > result["before"]["cosine"]
     assert {t.dtype for n, t in weights(tmp_path / "out").items() if "factor" in n} == {dtype}
+
+
+def test_an_encoder_whose_configuration_is_of_the_whole(place: Path, tmp_path: Path) -> None:
+    """As encoders of T5 are published."""
+    model = save_model(tmp_path / "model", "t5")
+    T5EncoderModel.from_pretrained(model).save_pretrained(model)
+    config = json.loads((model / "config.json").read_text()) | {"is_encoder_decoder": True}
+    (model / "config.json").write_text(json.dumps(config))
+    factcli.convert(str(pooled(model)), tmp_path / "small", keep=0.3)
+    result = factcli.finetune(
+        str(tmp_path / "small"), tmp_path / "out", teacher=str(model), train=place / "texts.txt", max_steps=20, **FAST
+    )
+    assert result["metrics"]["cosine"] > result["before"]["cosine"]
