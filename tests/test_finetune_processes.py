@@ -1,4 +1,4 @@
-"""Two processes under `accelerate launch` train as one does with the same global batch."""
+"""Two processes under torchrun train as one does with the same global batch."""
 
 import json
 import subprocess
@@ -16,14 +16,13 @@ from .healing.made import save_teacher, write_texts
 from .training_helpers import save_model, weights, write_glue
 
 MODELS = {"healed": "embedding-small"}
-LAUNCH = [
-    sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-    "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-]  # fmt: skip
+# accelerate's own launcher starts several processes on a CPU through MPI alone; it sets the same variables.
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 COMMANDS = """
-import json, sys
+import json, os, sys
 from factcli.cli import main
 
+assert os.environ["WORLD_SIZE"] == "2"
 for words in json.loads(sys.argv[1]):
     sys.argv = ["factcli", *words]
     try:

@@ -289,14 +289,25 @@ def logit_loss(
     )
 
 
+def over_processes(values: Tensor) -> Tensor:
+    """The mean over the processes that train together, without a gradient: by it a loss of each, of batches that hold
+    different numbers of tokens, is on average that of the whole batch."""
+    if not torch.distributed.is_initialized():
+        return values
+    whole = values.detach().clone()
+    torch.distributed.all_reduce(whole)
+    return whole / torch.distributed.get_world_size()
+
+
 def hidden_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:
     """Squared difference of hidden states (B, T, d) over the tokens, by the teacher's variance over features."""
     student, teacher, there = student.float(), teacher.float(), mask.float()
     # Padding is weighed with 0: to pick the tokens out would copy every layer of both, forward and backward.
     apart: Tensor = torch.linalg.vector_norm(student - teacher, dim=-1).square()
-    spread = (teacher.var(-1, unbiased=False) * there).sum() / there.sum()
+    tokens, spread = over_processes(torch.stack([there.sum(), (teacher.var(-1, unbiased=False) * there).sum()]))
     total: Tensor = (apart * there).sum()
-    return total / (there.sum() * student.shape[-1]) / spread.clamp_min(1e-6)
+    loss: Tensor = total / (tokens * student.shape[-1]) / (spread / tokens).clamp_min(1e-6)
+    return loss
 
 
 def attention_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:

@@ -99,7 +99,7 @@ def _task_type(job: Job) -> dict[str, str]:
 def _command(job: Job) -> list[str]:
     """What repeats a training, beside the recipe file that it wrote; files are named without the directories above
     them."""
-    several = ["accelerate", "launch", "--num_processes", str(processes()), "-m"] if processes() > 1 else []
+    several = ["torchrun", "--nproc-per-node", str(processes()), "-m"] if processes() > 1 else []
     words = [*several, "factcli", "finetune", *model_argument(job.source), "-c", FILE_NAME]
     if job.task.files:
         words += ["--train", job.task.paths["train"].name]

@@ -64,7 +64,7 @@ class Outcome:
 
 
 def processes() -> int:
-    """Processes that train together, as `accelerate launch` or torchrun set them up."""
+    """Processes that train together, as torchrun or `accelerate launch` (on a CPU through MPI alone) set them up."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
@@ -212,6 +212,8 @@ def training_arguments(job: Job, seed: int, learning_rate: float, total: int, op
         "data_seed": seed,
         "use_cpu": options.device.type == "cpu",
         "ddp_backend": "gloo" if options.device.type == "cpu" and world > 1 else None,
+        # Else the loss is taken times the processes, for models that divide it by the items of all of them: few do.
+        "average_tokens_across_devices": False,
         "ddp_find_unused_parameters": job.purpose is not None,  # vectors need no pooler, hidden states no head
         "bf16": in_bfloat16(settings.precision, options.device),
         "optim": "adamw_torch_fused",
@@ -231,7 +233,7 @@ def training_arguments(job: Job, seed: int, learning_rate: float, total: int, op
     }
     args = TrainingArguments(**values)
     if args.device.type == "cuda" and args.n_gpu > 1:
-        args._n_gpu = 1  # one process, one GPU: several are for `accelerate launch`
+        args._n_gpu = 1  # one process, one GPU: several are for torchrun
     return args
 
 
