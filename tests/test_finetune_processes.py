@@ -13,9 +13,10 @@ import factcli
 
 from .conftest import ROOT
 from .healing.made import save_teacher, write_texts
+from .tagging import data as tagging
 from .training_helpers import save_model, weights, write_glue
 
-MODELS = {"healed": "embedding-small"}
+MODELS = {"healed": "embedding-small", "tagged": "tags/base"}
 # accelerate's own launcher starts several processes on a CPU through MPI alone; it sets the same variables.
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
 COMMANDS = """
@@ -47,6 +48,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_glue(folder / "glue", "sst2", train=128)
     save_teacher(folder, "embedding")
     write_texts(folder / "texts.txt", 70)
+    tagging.save(folder / "tags", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     return folder
 
 
@@ -65,12 +67,19 @@ def healing(place: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def tagged(place: Path) -> dict[str, Any]:
+    """Options of a tagger, of whose words the processes have different numbers."""
+    files = {"train": place / "tags" / "train.jsonl", "validation": place / "tags" / "val.jsonl"}
+    common = {k: v for k, v in options(place).items() if k not in ("task", "data_dir")}
+    return common | files | {"text_column": "tokens", "label_column": "ner_tags", "schedule": "direct"}
+
+
 @pytest.fixture(scope="module")
 def two(place: Path, world: dict[str, str]) -> dict[str, dict[str, Any]]:
     """What two processes print for the commands, all in one launch: one object each, the other process nothing."""
     mix = {"schedule": "mixed-rank", "max_steps": 64, "learning_rate": 4e-3}
     chosen = {name: options(place, **more) for name, more in (SAME | {"mix": mix}).items()}
-    chosen["healed"] = healing(place)
+    chosen |= {"healed": healing(place), "tagged": tagged(place)}
     commands = [
         ["finetune", str(place / MODELS.get(name, "tiny")), "--json", "-o", str(place / f"two-{name}")]
         + [word for key, value in values.items() for word in (f"--{key.replace('_', '-')}", str(value))]
@@ -113,3 +122,11 @@ def test_two_processes_learn_from_a_teacher_alone(place: Path, two: dict[str, di
     assert two["healed"]["before"] == pytest.approx(one["before"], rel=1e-5)
     assert two["healed"]["metrics"] == pytest.approx(one["metrics"], abs=0.02)
     assert two["healed"]["metrics"]["cosine"] > two["healed"]["before"]["cosine"]
+
+
+def test_two_processes_tag(place: Path, two: dict[str, dict[str, Any]]) -> None:
+    one = factcli.finetune(str(place / "tags" / "base"), place / "one-tagged", **tagged(place))
+    assert two["tagged"]["metrics"] == pytest.approx(one["metrics"])
+    found = weights(place / "two-tagged")
+    for key, tensor in weights(place / "one-tagged").items():
+        torch.testing.assert_close(found[key], tensor, rtol=0, atol=2e-3)

@@ -256,7 +256,7 @@ def distillation_loss(
     if weights.logits:
         a, b = (o.logits if scored is None else o.logits[scored] for o in (student, teacher))
         apart = logit_loss(a, b, weights.temperature, regression, multi_label)
-        total = total + weights.logits * apart
+        total = total + weights.logits * (apart if scored is None else apart * share(scored))
     return total + inner_loss(student, teacher, mask, weights)
 
 
@@ -297,6 +297,12 @@ def over_processes(values: Tensor) -> Tensor:
     whole = values.detach().clone()
     torch.distributed.all_reduce(whole)
     return whole / torch.distributed.get_world_size()
+
+
+def share(there: Tensor) -> Tensor:
+    """How much a mean over the tokens of this process (those that are `there`, (B, T)) counts beside the others'."""
+    count = there.sum().float()
+    return count / over_processes(count)
 
 
 def hidden_loss(student: Tensor, teacher: Tensor, mask: Tensor) -> Tensor:

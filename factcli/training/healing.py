@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..models.purpose import EMBEDDING, HIDDEN, Purpose, answers
-from .distillation import Weights, inner_loss, logit_loss
+from .distillation import Weights, inner_loss, logit_loss, share
 
 
 def healing_loss(purpose: Purpose, student: Any, teacher: Any, mask: Tensor, weights: Weights) -> Tensor:
@@ -25,7 +25,7 @@ def healing_loss(purpose: Purpose, student: Any, teacher: Any, mask: Tensor, wei
             total = total + weights.logits * (1 - F.cosine_similarity(own, taught)).mean()
     elif purpose.kind == "token" and weights.logits:
         own, taught = (logits[mask.bool()] for logits in (student.logits, teacher.logits))
-        total = total + weights.logits * logit_loss(own, taught, weights.temperature, False)
+        total = total + weights.logits * share(mask) * logit_loss(own, taught, weights.temperature, False)
     elif purpose.kind != HIDDEN and weights.logits:
         total = total + weights.logits * logit_loss(
             student.logits, teacher.logits, weights.temperature, purpose.kind == "number", purpose.kind == "labels"

@@ -24,7 +24,7 @@ from ..models.fit import IGNORED
 from ..models.targets import matrix
 from .best import TIMES, Best
 from .calibrating import measured_now
-from .distillation import Teacher, distillation_loss
+from .distillation import Teacher, distillation_loss, share
 from .events import Event, Watch
 from .healing import healing_loss
 from .job import Job
@@ -173,7 +173,8 @@ class StagedTrainer(Trainer):
         return (loss, output) if return_outputs else loss
 
     def _loss(self, model: Any, inputs: Any, num_items_in_batch: Any) -> Any:
-        if self.teacher is None and not self.job.sigmoid:
+        own = self.job.sigmoid or self.job.task.tagging
+        if self.teacher is None and not own:
             return super().compute_loss(model, inputs, True, num_items_in_batch)
         if self.teacher is None:
             output = self._answer(model, inputs, {})
@@ -193,7 +194,10 @@ class StagedTrainer(Trainer):
     def _answer(self, model: Any, inputs: Any, wanted: dict[str, bool]) -> Any:
         """The output of the model, with the loss of the labels, if there are any."""
         if not self.job.sigmoid:
-            return model(**inputs, **wanted)
+            output = model(**inputs, **wanted)
+            if self.job.task.tagging:
+                output.loss = output.loss * share(inputs["labels"] != IGNORED)
+            return output
         output = model(**{k: v for k, v in inputs.items() if k != "labels"}, **wanted)
         logits, labels = output.logits[:, 0].float(), inputs["labels"].float()
         output.loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
