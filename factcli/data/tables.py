@@ -85,6 +85,12 @@ def rows_have(rows: Sequence[int]) -> str:
     return f"Rows {', '.join(shown)} and {rest} of {{}} have"
 
 
+def kind_of(value: Any) -> str:
+    """What a value of a table is, in a sentence."""
+    kinds = {"str": "a text", "int": "a number", "float": "a number", "list": "a list", "dict": "an object"}
+    return "nothing" if value is None else kinds.get(type(value).__name__, type(value).__name__)
+
+
 def stem(path: Path) -> str:
     """The name of a table's file without what says how it is written: reviews of reviews.csv.gz."""
     inner = path.with_suffix("") if path.suffix.lower() in COMPRESSIONS else path

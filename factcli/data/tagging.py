@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from ..errors import FactcliError
 from .label_columns import check_labelled, class_names, read_labels, tags
-from .tables import Table, listed, rows_have
+from .tables import Table, kind_of, listed, rows_have
 
 ADVICE = "correct it, leave such rows out, or name every tag with --label-names"
 
@@ -48,13 +47,13 @@ def read_words(table: Table, column: str) -> list[list[str]]:
     for row, words in enumerate(rows, 1):
         if not isinstance(words, list):
             raise FactcliError(
-                f"Row {row} of {table.where} has {_kind(words)} in column {column!r}, not a list of words: write one "
+                f"Row {row} of {table.where} has {kind_of(words)} in column {column!r}, not a list of words: write one "
                 "in every row."
             )
         strange = next((word for word in words if not isinstance(word, str)), "")
         if strange != "":
             raise FactcliError(
-                f"Row {row} of {table.where} has {_kind(strange)} among the words of column {column!r}: write every "
+                f"Row {row} of {table.where} has {kind_of(strange)} among the words of column {column!r}: write every "
                 "word as text."
             )
     return rows
@@ -91,8 +90,3 @@ def rows_with_words(table: Table, column: str, words: Sequence[Sequence[str]], s
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'s' * (number != 1)}"
-
-
-def _kind(value: Any) -> str:
-    kinds = {"str": "a text", "int": "a number", "float": "a number", "list": "a list", "dict": "an object"}
-    return "nothing" if value is None else kinds.get(type(value).__name__, type(value).__name__)

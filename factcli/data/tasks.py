@@ -13,7 +13,7 @@ from ..recipe.rules import without_effect
 from .hub_sets import read_hub
 from .label_columns import check_labelled, class_names, ids, numbers, read_labels, vectors
 from .schemes import marks_spans
-from .tables import Table, read_table, rows_have, stem
+from .tables import Table, kind_of, read_table, rows_have, stem
 from .tagging import ADVICE, holds_words, read_tags, read_words, rows_with_words, tag_names
 
 if TYPE_CHECKING:
@@ -299,12 +299,9 @@ def _texts(table: Table, name: str) -> list[str | None]:
     values = table.values(name)
     for row, value in enumerate(values, 1):
         if not isinstance(value, str | None):
-            kind = {"int": "a number", "float": "a number", "list": "a list", "dict": "an object"}.get(
-                type(value).__name__, type(value).__name__
-            )
             raise FactcliError(
-                f"Row {row} of {table.where} has {kind} in column {name!r}, not text: choose another --text-column, or "
-                "write texts."
+                f"Row {row} of {table.where} has {kind_of(value)} in column {name!r}, not text: choose another "
+                "--text-column, or write texts."
             )
     return values
 
