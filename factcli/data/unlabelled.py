@@ -23,8 +23,8 @@ def has_labels(file: str | Path, column: str) -> bool:
 def unlabelled_task(
     train: str | Path, validation: str | Path | None, text_columns: Sequence[str], apart: bool, seed: int
 ) -> Task:
-    """A task over texts alone. Held out are those of `validation`, or a share of `train`, drawn with `seed`: no text
-    is on both sides. With `apart` the texts of a pair count as two.
+    """A task over texts alone. Held out are those of `validation`, or a share of `train`, drawn with `seed` so that no
+    text is on both sides. With `apart` the texts of a pair count as two.
 
     Raises FactcliError for files that cannot be read, and too few different texts.
     """

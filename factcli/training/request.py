@@ -13,6 +13,7 @@ from ..models.devices import pick_device
 from ..models.model import Model
 from ..models.precision import say_if_slow
 from ..models.purpose import EMBEDDING, HIDDEN, find_purpose
+from ..notes import note
 from ..recipe import running
 from ..recipe.commands import Asked
 from ..recipe.effects import of_training
@@ -192,6 +193,8 @@ def _task(settings: Settings, request: Request, source: Model) -> Task:
     if train is not None and settings.teacher is not None:
         unread = validation is None and settings.label_weight == 0
         if unread or ("label_column" not in request.asked.values and not has_labels(train, settings.label_column)):
+            if has_labels(train, settings.label_column):
+                note(f"{train}: column {settings.label_column!r} is not read, as nothing is learnt of labels.")
             apart = find_purpose(source).kind == EMBEDDING
             return unlabelled_task(train, validation, settings.text_column, apart, settings.seed)
         if validation is None:

@@ -144,12 +144,15 @@ def test_pairs_are_two_texts_to_an_embedding_model_and_one_to_a_scorer(place: Pa
     assert steps == [math.ceil(72 / 16), math.ceil(36 / 16)]
 
 
-def test_labels_are_not_read_where_they_are_not_asked_for(place: Path, tmp_path: Path) -> None:
+def test_labels_are_not_read_where_they_are_not_asked_for(
+    place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     labelled = write_csv(tmp_path / "l.csv", [(f"w{i} good", str(i % 2)) for i in range(40)])
     with pytest.raises(UsageError, match="--label-weight 0 to learn from the teacher alone"):
         heal(place, "class", tmp_path / "out", train=labelled)
     result = heal(place, "class", tmp_path / "out", train=labelled, label_weight=0, epochs=1)
     assert result["majority"] is None
+    assert any("column 'label' is not read" in record.message for record in caplog.records)
 
 
 def test_outputs_are_paired_by_the_names_of_the_labels(tmp_path: Path) -> None:
