@@ -1,0 +1,1 @@
+"""Taggers: words with tags, read, aligned, trained on and scored."""
