@@ -128,16 +128,21 @@ def matrices(clock: Clock, place: dict[str, Any]) -> tuple[list[dict[str, Any]],
     return rows, found
 
 
-def encoder(method: str | None, size: float = 0) -> nn.Module:
-    """BERT-base with random weights, dense or factorized to `size` parameters."""
-    config = BertConfig()
+def encoder(
+    method: str | None, size: float = 0, keep: float | None = None, config: BertConfig | None = None, multiple: int = 1
+) -> nn.Module:
+    """BERT-base, or what `config` describes, with random weights, dense or factorized to `size` parameters or to the
+    share `keep` of its targets, with ranks that are multiples of `multiple`."""
+    config = config or BertConfig()
     if method is None:
         return BertModel(config)
     with torch.device("meta"):
         meta = BertModel(config)
-    structure, budget = structures[method](), Budget(params=int(size))
+    structure, budget = structures[method](), Budget(params=int(size)) if keep is None else Budget(keep=keep)
     remote_code.module(structure.layer_file)
-    plan = make_plan(find_targets(meta), count_parameters(meta), structure, budget, allocations["uniform"]())
+    plan = make_plan(
+        find_targets(meta), count_parameters(meta), structure, budget, allocations["uniform"](), multiple=multiple
+    )
     layers = [x.to_json() for x in plan.layers]
     values = config.to_dict() | {"factorization": {"format_version": FORMAT_VERSION, "layers": layers}}
     values.pop("model_type")
