@@ -4,16 +4,18 @@
 #
 #     benchmarks/gpu.sh MODEL GLUE RESULTS            # all-MiniLM-L6-v2, a folder with sst2/, where results go
 #     benchmarks/gpu.sh --device cpu --smoke …        # does it run? in under a minute, without the tests
+#     benchmarks/gpu.sh --only "forward speed" …      # these parts alone
 #
 # PYTHON names the interpreter (default: python3). Exits with 1 where a part failed; the others have run nevertheless.
 set -uo pipefail
 
-DEVICE=cuda SMOKE=
+DEVICE=cuda SMOKE= ONLY=
 while [[ "${1:-}" == --* ]]; do
   case "$1" in
     --device) DEVICE="$2"; shift 2 ;;
     --smoke) SMOKE=--smoke; shift ;;
-    *) echo "gpu.sh: $1 is unknown: take --device or --smoke" >&2; exit 2 ;;
+    --only) ONLY="$2"; shift 2 ;;
+    *) echo "gpu.sh: $1 is unknown: take --device, --smoke or --only" >&2; exit 2 ;;
   esac
 done
 if [[ $# -ne 3 ]]; then
@@ -36,6 +38,7 @@ FAILED=
 part() {
   local name="$1" limit="$2" started=$SECONDS rc=0
   shift 2
+  if [[ -n "$ONLY" && " $ONLY " != *" $name "* ]]; then return; fi
   echo "== $name: $*" >>"$OUT/gpu.log"
   (cd "$HERE" && timeout --kill-after=10 "$limit" "$@") >"$FACTCLI_CACHE/part.log" 2>&1 || rc=$?
   cat "$FACTCLI_CACHE/part.log" >>"$OUT/gpu.log"
@@ -59,6 +62,7 @@ else
   part forward 60 "$PYTHON" benchmarks/gpu_forward.py --device "$DEVICE" --smoke --results "$OUT"
   part training 60 "${TRAINING[@]}" training "${OPTIONS[@]}"
   part conversions 60 "${TRAINING[@]}" conversions "${OPTIONS[@]}"
+  part speed 60 "$PYTHON" benchmarks/training_speed.py --smoke
 fi
 if [[ -n "$FAILED" ]]; then
   echo "failed:$FAILED"

@@ -6,7 +6,8 @@
 2. Matrices of BERT-base, dense and factorized, in bfloat16, as CUDA graphs: microseconds, and the share of the
    roofline, which is the larger of two times: that of the arithmetic at the rate of such a product, and that of the
    traffic (input, output and factors, each once) at the rate of the copy. A graph holds so many copies of the layer,
-   each with an input of its own, that none finds its tensors in the cache.
+   each with an input of its own, that none finds its tensors in the cache. Block layers with their kernel, and as
+   plain products.
 3. Whole models with random weights, BERT-base and MiniLM, dense and at 28.5, 44.4, 56.4 and 84.3 M (of BERT-base; of
    MiniLM the same shares of the targets): batches of 1, 8 and 32 with 128 tokens, float32, tf32, bfloat16 and float16,
    eager, as CUDA graphs and compiled, as ratios to dense in the same variant; table 7 of the seed paper beside it.
@@ -18,12 +19,14 @@ part, so that what was measured is kept when the time is up.
 import argparse
 import copy
 import json
+import os
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import forward_speed
 import runs
@@ -34,6 +37,7 @@ from transformers import BertConfig, BertModel
 from factcli.files.atomic import write_text
 from factcli.measuring.counting import count_flops
 from factcli.measuring.timing import Run, make_run, time_ms
+from factcli.remote_code.kernels_factorized import SWITCH
 
 SHAPES = ((768, 768), (3072, 768), (768, 3072))  # (out, in): attention, up, down
 RANKS = (24, 96, 100, 192)  # of a matrix; blocks have a quarter. 100: what products of 16-bit numbers are slow with
@@ -42,6 +46,7 @@ TOKENS = (128, 1024, 4096)
 BATCHES = (1, 8, 32)
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16")
 METHODS = ("low-rank", "block-low-rank", "monarch")
+COLUMNS = ("dense", *METHODS, "block-low-rank, plain", "monarch, plain")  # plain: without the kernel of Triton
 PAPER = {  # table 7 (Gupta et al. 2024, one H100, dense 8.87 ms): ratios to dense
     28.5: {"low-rank": 2.86, "block-low-rank": 1.88, "monarch": 1.74},
     84.3: {"low-rank": 1.22, "block-low-rank": 0.62, "monarch": 0.60},
@@ -83,6 +88,13 @@ def precision(name: str) -> Iterator[torch.dtype]:
         torch.backends.cuda.matmul.allow_tf32 = False
 
 
+@contextmanager
+def kernels(wanted: bool) -> Iterator[None]:
+    """Whether block layers may run their own kernel."""
+    with patch.dict(os.environ, {SWITCH: str(int(wanted))}):
+        yield
+
+
 def captured(run: Callable[[], Any], device: torch.device) -> Callable[[], Any]:
     """`run` as a CUDA graph; as it is on a CPU."""
     if device.type != "cuda":
@@ -107,8 +119,10 @@ def matrices(device: torch.device, rates: dict[str, float], smoke: bool) -> list
         for rank in RANKS[: 1 if smoke else None]:
             for tokens in TOKENS[: 1 if smoke else None]:
                 row: Result = {"shape": [m, n], "rank": rank, "tokens": tokens}
-                for method in ("dense", *METHODS):
-                    row[method] = one(method, (m, n), rank, tokens, device, rates, smoke)
+                for method in COLUMNS:
+                    name, _, plain = method.partition(", ")
+                    with kernels(not plain):
+                        row[method] = one(name, (m, n), rank, tokens, device, rates, smoke)
                 rows.append(row)
     return rows
 
@@ -155,20 +169,22 @@ def whole(
 ) -> None:
     """Cells of whole models, in the order of what matters most; `keep` is given all of them after each shape."""
     rows: list[Result] = []
-    plan = [
-        (shape, variant, name) for variant in variants for shape in ("BERT-base", "MiniLM") for name in PRECISIONS
-        if variant != "compile" or (shape, name) in (("BERT-base", "bfloat16"),)
-    ]  # fmt: skip
-    plan.sort(key=lambda cell: (cell[1] == "compile", cell[2] not in ("bfloat16", "float32"), cell[0] != "BERT-base"))
+    shapes = ("MiniLM",) if smoke else ("BERT-base", "MiniLM")
+    plan = [(shape, variant, name) for name in PRECISIONS for variant in variants for shape in shapes]
+    rare = ("compile", "cuda-graphs, plain")
+    plan = [c for c in plan if c[1] not in rare or (c[0], c[2]) == ("BERT-base", "bfloat16")]
+    plan.sort(
+        key=lambda c: (c[1] == "compile", c[2] != "bfloat16", c[0] != "BERT-base", c[1] == "eager", c[2] == "tf32")
+    )
     for shape, variant, name in plan:
-        chosen = SIZES[:1] if smoke else tuple(PAPER) if variant == "compile" else SIZES
+        chosen = SIZES[:1] if smoke else tuple(PAPER) if variant in rare else SIZES
         names: list[Name] = [(None, 0.0, 1), *((method, s, 1) for s in chosen for method in METHODS)]
         if not smoke and variant == "cuda-graphs":
-            names += [(method, s, 8) for s in PAPER for method in METHODS]
+            names += [(method, s, 8) for s in (44.4, 84.3) for method in METHODS]
         for batch in (1,) if smoke else BATCHES:
             if time.perf_counter() > until or (variant == "compile" and batch == 8):
                 continue
-            with precision(name) as dtype:
+            with precision(name) as dtype, kernels(not variant.endswith("plain")):
                 rows += cell(shape, variant, name, batch, names, dtype, device, smoke, until)
         keep(rows)
 
@@ -192,7 +208,7 @@ def cell(
         if (shape, which) not in MODELS:
             MODELS[shape, which] = model(shape, *which).eval().to(device)
         made = MODELS[shape, which].to(dtype)
-        found.append((which, count_flops(made, inputs), make_run(made, variant, inputs)))  # type: ignore[arg-type]
+        found.append((which, count_flops(made, inputs), make_run(made, variant.partition(",")[0], inputs)))  # type: ignore[arg-type]
     times: list[list[float]] = [[] for _ in found]
     for turn in range(3 if smoke else 12):
         for k, (*_, run) in enumerate(found):
@@ -223,11 +239,11 @@ def markdown(result: Result) -> str:
         "",
         "## Single layers, bfloat16, CUDA graphs: microseconds (share of the roofline)",
         "",
-        "| shape | rank | tokens | dense | " + " | ".join(METHODS) + " |",
-        "|---" * (4 + len(METHODS)) + "|",
+        "| shape | rank | tokens | " + " | ".join(COLUMNS) + " |",
+        "|---" * (3 + len(COLUMNS)) + "|",
     ]
     for r in result.get("matrices", []):
-        cells = " | ".join(f"{1000 * r[s]['ms']:.1f} ({r[s]['share']:.2f})" for s in ("dense", *METHODS))
+        cells = " | ".join(f"{1000 * r[s]['ms']:.1f} ({r[s]['share']:.2f})" for s in COLUMNS)
         lines.append(f"| {r['shape'][1]} → {r['shape'][0]} | {r['rank']} | {r['tokens']} | {cells} |")
     rows = result.get("whole", [])
     for shape in dict.fromkeys(r["shape"] for r in rows):
@@ -291,7 +307,7 @@ def main() -> None:
         result["whole"] = rows
         save()
 
-    variants = ("eager", "cuda-graphs", "compile") if on_gpu else ("eager",)
+    variants = ("cuda-graphs", "cuda-graphs, plain", "eager", "compile") if on_gpu else ("eager",)
     whole(device, until, args.smoke, variants, keep)
     print(markdown(result))
 

@@ -1,6 +1,6 @@
 """Speed of a training step, as ratios within one run, and the time until the first one.
 
-    python benchmarks/training_speed.py [--steps 12] [--threads 1] [--layers 12]
+    python benchmarks/training_speed.py [--steps 12] [--threads 1] [--layers 12] [--smoke]
 
 On a BERT-base shape (random weights, batch 32, 128 tokens, AdamW, linear decay, float32 on a CPU, bf16 autocast on a
 GPU): finetune's step against a bare PyTorch loop with the same model, batches, optimizer and precision (bar: at most
@@ -52,11 +52,11 @@ def save_inputs(folder: Path, layers: int, rows: int) -> Path:
     )
     for place in (model, teacher_of(model)):
         tokenizer.save_pretrained(place)
-    (folder / "sst2").mkdir(exist_ok=True)
+    (folder / "glue" / "sst2").mkdir(parents=True, exist_ok=True)
     text = [" ".join(f"w{(i * 7 + j) % 1000}" for j in range(LENGTH)) for i in range(rows)]
     for split in ("train", "validation"):
         table = pa.table({"sentence": text, "label": [i % 2 for i in range(rows)]})
-        pq.write_table(table, folder / "sst2" / f"{split}.parquet")
+        pq.write_table(table, folder / "glue" / "sst2" / f"{split}.parquet")
     return model
 
 
@@ -120,7 +120,7 @@ def ours(folder: Path, model: Path, device: torch.device, threads: int, **plan: 
     def run() -> None:
         torch.set_num_threads(threads)  # is of each thread
         finetune(
-            str(model), folder / f"out-{plan.get('schedule')}-{len(plan)}", task="sst2", data_dir=folder,
+            str(model), folder / f"out-{plan.get('schedule')}-{len(plan)}", task="sst2", data_dir=folder / "glue",
             max_steps=10_000, batch_size=BATCH, max_length=LENGTH, save_steps=0, device=str(device), watch=watch,
             **plan,
         )  # fmt: skip
@@ -135,33 +135,39 @@ def ours(folder: Path, model: Path, device: torch.device, threads: int, **plan: 
 
 def first_step(folder: Path, model: Path) -> float:
     """Seconds from the start of the command to its first step."""
-    command = [sys.executable, "-m", "factcli", "finetune", str(model), "--task", "sst2", "--data-dir", str(folder)]
-    command += [
-        "--max-steps",
-        "1",
-        "--batch-size",
-        "1",
-        "--save-steps",
-        "0",
-        "--overwrite",
-        "-o",
-        str(folder / "first"),
+    command = [
+        sys.executable,
+        "-m",
+        "factcli",
+        "finetune",
+        str(model),
+        "--task",
+        "sst2",
+        "--data-dir",
+        str(folder / "glue"),
     ]
+    command += ["--max-steps", "1", "--batch-size", "1", "--save-steps", "0", "-o", str(folder / "first")]
     started = time.perf_counter()
+    said = []
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
+            said.append(line)
             if line.startswith("step 1/1"):
                 return time.perf_counter() - started
-    raise SystemExit("the command ended before its first step")
+    raise SystemExit(f"the command ended before its first step: {''.join(said[-5:])}")
 
 
 def main() -> None:
+    global BATCH
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--smoke", action="store_true", help="the smallest run, without bars: does it run?")
     given = parser.parse_args()
+    if given.smoke:
+        BATCH, given.steps, given.layers = 4, 1, 1
     torch.set_num_threads(given.threads)
     transformers.logging.set_verbosity_error()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -203,7 +209,7 @@ def main() -> None:
         "seconds_to_first_step": {"seconds": round(seconds, 1), "bar": 15},
     }
     print(json.dumps(result, indent=2), flush=True)
-    missed = overhead > 1.10 or speedup < 1.3 or mixed > 2.2 or taught > 1.1 or seconds > 15
+    missed = not given.smoke and (overhead > 1.10 or speedup < 1.3 or mixed > 2.2 or taught > 1.1 or seconds > 15)
     sys.stdout.flush()
     os._exit(int(missed))  # the runs in the threads are not awaited
 

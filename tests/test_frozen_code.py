@@ -44,6 +44,11 @@ RELEASED = (
         "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
         "e1a54cd4d0898c0f7bd058ecabc6e907be5332be90a247a91633aefce41849a8",
     ),
+    (
+        "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
+        "eb92ac0bb5ebbb6275d7df61dbb87fbf9ba4a3686d727e51786a09e1858ae357",
+        "1f9bc037465180e0a8c1ddd90484102113f574d8b2debc6ccd4056a7bd5608a0",
+    ),
 )
 RELEASED_LAYERS = {
     "modeling_pivoted.py": ("532190568c864149cbed1991a272c441dd593ff68a4a47c043606c787175f8c3",),
@@ -61,7 +66,7 @@ def test_today_s_files_are_the_last_version_and_no_version_is_gone() -> None:
 
 def test_files_of_earlier_versions_are_ours_and_others_are_not(tmp_path: Path) -> None:
     for name in EXPECTED:
-        assert tuple(digest(EXPORTS / name / file.name) for file in FILES) == RELEASED[0]
+        assert tuple(digest(EXPORTS / name / file.name) for file in FILES[:2]) == RELEASED[0]
         assert foreign_code(EXPORTS / name) is None
     shutil.copytree(EXPORTS / "low-rank", tmp_path / "changed")
     with (tmp_path / "changed" / "modeling_factorized.py").open("a") as file:

@@ -10,6 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
+from ..remote_code.kernels_factorized import SWITCH
 from .inputs import Inputs
 
 
@@ -17,12 +18,21 @@ def count_flops(model: nn.Module, inputs: Inputs) -> int:
     """FLOPs of one forward pass, of matrix products and convolutions, a multiply-add as two.
 
     Counted by torch.utils.flop_counter during an eager forward. Attention is taken apart into its two products for
-    that: some fused kernels (that of the CPU) are unknown to the counter and would count as nothing.
+    that, and block layers run as plain products: fused kernels (attention's on the CPU, ours on a GPU) are unknown to
+    the counter and would count as nothing.
     """
     # Not in inference mode, where the counter fails on modules that are given parameters (DeBERTa's).
     counter = FlopCounterMode(display=False)
-    with torch.inference_mode(False), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-        model(**inputs)
+    before = os.environ.get(SWITCH)
+    os.environ[SWITCH] = "0"  # reaches the code of an export too, whichever copy of it the model runs
+    try:
+        with torch.inference_mode(False), torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+            model(**inputs)
+    finally:
+        if before is None:
+            del os.environ[SWITCH]
+        else:
+            os.environ[SWITCH] = before
     return int(counter.get_total_flops())
 
 

@@ -16,7 +16,7 @@ from types import ModuleType
 
 FOLDER = Path(__file__).parent
 MODELING = FOLDER / "modeling_factorized.py"
-FILES = (FOLDER / "configuration_factorized.py", MODELING)
+FILES = (FOLDER / "configuration_factorized.py", MODELING, FOLDER / "kernels_factorized.py")
 CODE = (*FILES, *sorted(set(FOLDER.glob("modeling_*.py")) - {MODELING}))
 _ELSEWHERE: dict[str, Path] = {}  # modules of layers that are not in this folder, by name
 # SHA-256 of FILES as they ever went into exports, oldest first; the last entry is today's files. What is here stays:
@@ -45,6 +45,11 @@ VERSIONS = (
     (
         "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
         "e1a54cd4d0898c0f7bd058ecabc6e907be5332be90a247a91633aefce41849a8",
+    ),
+    (
+        "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
+        "eb92ac0bb5ebbb6275d7df61dbb87fbf9ba4a3686d727e51786a09e1858ae357",
+        "1f9bc037465180e0a8c1ddd90484102113f574d8b2debc6ccd4056a7bd5608a0",
     ),
 )
 # The same of the modules of further layers, each by itself.

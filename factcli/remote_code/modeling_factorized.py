@@ -16,6 +16,7 @@ from torch import nn
 
 from . import configuration_factorized
 from .configuration_factorized import FORMAT_VERSION, PREFIX
+from .kernels_factorized import block_product, usable
 
 TOKENS = 1024
 EMBEDDING = "embedding"  # the structure of a factorized embedding
@@ -86,10 +87,7 @@ class BlockLinear(FactorizedLinear):
         lead = x.shape[:-1]
         x = x.reshape(-1, self.in_features)
         if not on_cpu or torch.compiler.is_compiling():
-            hidden = first_product(x, self.factor_in)
-            y = torch.bmm(hidden.transpose(1, 2), self.factor_out.transpose(1, 2))  # (output block, N, row in block)
-            y = (y.permute(1, 2, 0) if self.interleaved else y.transpose(0, 1)).reshape(*lead, self.out_features)
-            return y if self.bias is None else y + self.bias
+            return self._forward_batched(x).reshape(*lead, self.out_features)
         factors = (self.factor_in, self.factor_out, x.new_zeros(self.out_features) if self.bias is None else self.bias)
         if torch.is_autocast_enabled("cpu"):  # which knows nothing of products that write in place
             x, *factors = (t.to(torch.get_autocast_dtype("cpu")) for t in (x, *factors))  # type: ignore[assignment]
@@ -102,6 +100,22 @@ class BlockLinear(FactorizedLinear):
             hidden = first_product(x[start : start + TOKENS], self.factor_in)
             write_outputs(hidden, *factors[1:], self.interleaved, y[start : start + TOKENS])
         return y.reshape(*lead, self.out_features)
+
+    def _forward_batched(self, x: torch.Tensor) -> torch.Tensor:
+        """The same as two batched products, for GPUs and compilers."""
+        kind = x.device.type
+        bias: torch.Tensor | None = self.bias
+        if torch.is_autocast_enabled(kind):  # which would add a bias of float32 in float32
+            x = x.to(torch.get_autocast_dtype(kind))
+        if bias is not None:
+            bias = bias.to(x.dtype)
+        factors = self.factor_in.to(x.dtype), self.factor_out.to(x.dtype)
+        if usable(x) and (y := block_product(x, *factors, bias, self.interleaved)) is not None:
+            return y
+        hidden = first_product(x, factors[0])
+        y = torch.bmm(hidden.transpose(1, 2), factors[1].transpose(1, 2))  # (output block, N, row in block)
+        y = (y.permute(1, 2, 0) if self.interleaved else y.transpose(0, 1)).reshape(-1, self.out_features)
+        return y if bias is None else y + bias
 
     def _forward_as_written(self, x: torch.Tensor) -> torch.Tensor:
         """The same for runtimes that run a graph as it stands: plain products by two-dimensional constants, which they
