@@ -53,11 +53,11 @@ part() {
 TRAINING=("$PYTHON" benchmarks/gpu_training.py)
 OPTIONS=("$MODEL" --data-dir "$GLUE" --device "$DEVICE" --results "$OUT" $SMOKE)
 if [[ -z "$SMOKE" ]]; then
-  FACTCLI_TEST_DEVICE="$DEVICE" part tests 100 "$PYTHON" -m pytest tests/devices -m gpu -n 8 -p no:cacheprovider
-  part forward 170 "$PYTHON" benchmarks/gpu_forward.py --device "$DEVICE" --seconds 140 --results "$OUT"
-  part conversions 100 "${TRAINING[@]}" conversions "${OPTIONS[@]}"
-  part training 110 "${TRAINING[@]}" training "${OPTIONS[@]}"
-  part speed 45 "$PYTHON" benchmarks/training_speed.py --steps 30
+  FACTCLI_TEST_DEVICE="$DEVICE" part tests 95 "$PYTHON" -m pytest tests/devices -m gpu -n 8 -p no:cacheprovider
+  part forward 135 "$PYTHON" benchmarks/gpu_forward.py --device "$DEVICE" --seconds 110 --results "$OUT"
+  part conversions 50 "${TRAINING[@]}" conversions "${OPTIONS[@]}"
+  part training 130 "${TRAINING[@]}" training "${OPTIONS[@]}"
+  part speed 70 "$PYTHON" benchmarks/training_speed.py --steps 30
 else
   part forward 60 "$PYTHON" benchmarks/gpu_forward.py --device "$DEVICE" --smoke --results "$OUT"
   part training 60 "${TRAINING[@]}" training "${OPTIONS[@]}"

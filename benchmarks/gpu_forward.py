@@ -232,6 +232,7 @@ def markdown(result: Result) -> str:
         "",
         f"Made by `{result['command']}` (torch {result['versions']['torch']}, {result['date'][:10]}), in one run.",
         "tf32: float32 whose products have 10 bits. cuda-graphs: the eager pass, captured once and replayed.",
+        *(["", result["note"]] if "note" in result else []),
         "",
         "Measured ceilings: "
         + ", ".join(f"{name} {rates[name] / 1e12:.0f} TFLOP/s" for name in PRECISIONS)

@@ -32,14 +32,15 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
 
 BATCH, LENGTH = 32, 128
+SHAPE: dict[str, Any] = {}  # what differs from BERT-base
 
 
 def save_inputs(folder: Path, layers: int, rows: int) -> Path:
     """A model, a tokenizer and an sst2-like task whose every example fills the length."""
     torch.manual_seed(0)
     model = folder / f"bert-{layers}"
-    BertModel(BertConfig(num_hidden_layers=layers)).save_pretrained(model)
-    teacher = BertForSequenceClassification(BertConfig(num_hidden_layers=layers))
+    BertModel(BertConfig(num_hidden_layers=layers, **SHAPE)).save_pretrained(model)
+    teacher = BertForSequenceClassification(BertConfig(num_hidden_layers=layers, **SHAPE))
     teacher.save_pretrained(teacher_of(model))
     vocabulary = {w: i for i, w in enumerate(["[PAD]", "[CLS]", "[SEP]", "[UNK]", *(f"w{i}" for i in range(1000))])}
     words = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
@@ -66,7 +67,7 @@ def teacher_of(model: Path) -> Path:
 
 def forward(layers: int, device: torch.device) -> Iterator[float]:
     """Seconds of each forward pass of a teacher, as distillation asks for it."""
-    model = BertForSequenceClassification(BertConfig(num_hidden_layers=layers)).to(device).eval()
+    model = BertForSequenceClassification(BertConfig(num_hidden_layers=layers, **SHAPE)).to(device).eval()
     ids = torch.randint(4, 1000, (BATCH, LENGTH), device=device)
     batch = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "token_type_ids": torch.zeros_like(ids)}
     while True:
@@ -80,7 +81,7 @@ def forward(layers: int, device: torch.device) -> Iterator[float]:
 
 def bare(folder: Path, layers: int, device: torch.device) -> Iterator[float]:
     """Seconds of each step of a plain loop."""
-    model = BertForSequenceClassification(BertConfig(num_hidden_layers=layers)).to(device).train()
+    model = BertForSequenceClassification(BertConfig(num_hidden_layers=layers, **SHAPE)).to(device).train()
     decay = [p for p in model.parameters() if p.ndim > 1]
     rest = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": decay, "weight_decay": 0.01}, {"params": rest, "weight_decay": 0.0}]
@@ -159,7 +160,7 @@ def first_step(folder: Path, model: Path) -> float:
 
 
 def main() -> None:
-    global BATCH
+    global BATCH, SHAPE
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
@@ -168,6 +169,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.smoke:
         BATCH, given.steps, given.layers = 4, 1, 1
+        SHAPE = {"hidden_size": 64, "num_attention_heads": 4, "intermediate_size": 128}
     torch.set_num_threads(given.threads)
     transformers.logging.set_verbosity_error()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

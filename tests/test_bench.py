@@ -17,10 +17,12 @@ from transformers import PreTrainedModel
 
 import factcli
 from factcli.cli.costs import measured
+from factcli.measuring.cell import say_ranks
 from factcli.measuring.counting import count_flops, peak_memory
 from factcli.measuring.inputs import make_inputs
 from factcli.measuring.ratios import judge
 from factcli.models.fit import positions
+from factcli.models.model import find_model
 from factcli.models.precision import SLOW, times_as_long
 
 from . import tiny
@@ -369,15 +371,12 @@ def test_usage_without_torch(world: dict[str, str], factcli: Run) -> None:
     assert bad.stderr == "Error: --batch-size 'many' is not a list of whole numbers such as 1,8,32.\n"
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_on_a_gpu(made: Path) -> None:
-    result = factcli.bench(
-        str(made / "monarch"), baseline=str(made / "dense"), variant=["eager", "cuda-graphs"], device="cuda",
-        sequence_length=LENGTH, runs=2,
-    )  # fmt: skip
-    assert result["device_name"]
-    for r in result["results"]:
-        assert all(t > 0 for turn in r["samples_ms"] for t in turn)
-        assert r["flops"] == by_hand(1, *(None, 1) if r["baseline"] else STRUCTURES["monarch"])
-        assert r["peak_memory_bytes"] > 4 * r["parameters"]
+@pytest.mark.parametrize(
+    ("device", "dtype", "said"), [("cuda", "bfloat16", 12), ("cuda", "float32", 0), ("cpu", "float16", 0)]
+)
+def test_ranks_that_a_gpu_is_slow_with_are_said(
+    device: str, dtype: str, said: int, made: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    say_ranks(find_model(str(made / "low-rank"), accept_factorized=True), getattr(torch, dtype), torch.device(device))
+    text = f"{said} of 12 ranks are no multiple of 8"
+    assert (text in caplog.text and "--rank-multiple 8" in caplog.text) if said else not caplog.text
