@@ -28,7 +28,7 @@ from .test_reload import save_with_tokenizer
 
 ST = "sentence_transformers.models."
 OURS = {"README.md", "config.json", "configuration_factorized.py", "factcli_recipe.yaml", "model.safetensors",
-        "kernels_factorized.py", "modeling_factorized.py"}  # fmt: skip
+        "embeddings_factorized.py", "kernels_factorized.py", "modeling_factorized.py"}  # fmt: skip
 JUNK = {
     "checkpoint-500/trainer_state.json": "{}", "checkpoint-500/tokenizer.json": "{}", "checkpoint-500/optimizer.pt": "",
     "data/train.json": "[]", "train.csv": "text", "notes.txt": "a note", "labels.json": "{}", ".env": "KEY=1",

@@ -28,8 +28,9 @@ def test_files(tmp_path: Path) -> None:
     convert(str(dense), tmp_path / "out", keep=0.5)
     assert sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()) == [
         "1_Pooling/config.json", "README.md", "chat_template.jinja", "config.json", "configuration_factorized.py",
-        "factcli_recipe.yaml", "generation_config.json", "kernels_factorized.py", "model.safetensors",
-        "modeling_factorized.py", "modules.json", "preprocessor_config.json", "tokenizer_config.json", "vocab.txt",
+        "embeddings_factorized.py", "factcli_recipe.yaml", "generation_config.json", "kernels_factorized.py",
+        "model.safetensors", "modeling_factorized.py", "modules.json", "preprocessor_config.json",
+        "tokenizer_config.json", "vocab.txt",
     ]  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ..data.encoding import batches_within
 from ..models.fit import find_fit
 from ..models.targets import matrix
-from ..remote_code.modeling_factorized import FactorizedEmbedding, swap_embedding
+from ..remote_code.embeddings_factorized import FactorizedEmbedding, swap_embedding
 from .collector import as_tokens
 from .drift import Drift, measure_drift
 from .gather import collate, place

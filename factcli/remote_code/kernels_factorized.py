@@ -19,14 +19,12 @@ _state = {"works": triton is not None}
 
 
 def usable(x: torch.Tensor) -> bool:
-    """Whether a layer may run its second product here: for inference alone, as there is no backward pass, and not where
-    a compiler or an exporter wants to see plain products."""
+    """Whether a layer may run its second product here: for inference alone, as there is no backward pass."""
     return (
         _state["works"]
         and x.dtype in (torch.float16, torch.bfloat16)
         and (x.is_cuda and torch.version.hip is None and torch.cuda.get_device_capability(x.device) >= (8, 0))
         and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
         and os.environ.get(SWITCH) != "0"
     )
 

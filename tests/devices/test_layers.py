@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import factcli
 from factcli.compress.structures import structures
-from factcli.remote_code.modeling_factorized import FactorizedEmbedding
+from factcli.remote_code.embeddings_factorized import FactorizedEmbedding
 
 from ..compress.made import make, project
 from ..training_helpers import save_model

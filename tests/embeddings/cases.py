@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from factcli import convert
-from factcli.remote_code.modeling_factorized import FactorizedEmbedding
+from factcli.remote_code.embeddings_factorized import FactorizedEmbedding
 
 from ..vocabulary import made
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from factcli import convert, load
-from factcli.remote_code.modeling_factorized import FactorizedEmbedding, SharedEmbedding, TiedHead
+from factcli.remote_code.embeddings_factorized import FactorizedEmbedding, SharedEmbedding, TiedHead
 
 from ..answers import save_answers
 from ..conftest import Run

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from factcli import FactcliError, bench, convert, evaluate, export, finetune, inspect, load
 from factcli.errors import UsageError
-from factcli.remote_code.modeling_factorized import FactorizedEmbedding, TiedHead
+from factcli.remote_code.embeddings_factorized import FactorizedEmbedding, TiedHead
 
 from ..runtimes.conftest import save_sentence_transformer
 from ..training_helpers import rows, save_model, write_csv

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from ...remote_code.modeling_factorized import FactorizedEmbedding
+    from ...remote_code.embeddings_factorized import FactorizedEmbedding
 
 CHUNK = 8192  # vectors that are held in float64 at a time
 
@@ -102,7 +102,7 @@ class Embedding(Structure):
     ) -> FactorizedEmbedding:
         import torch
 
-        from ...remote_code.modeling_factorized import build_embedding
+        from ...remote_code.embeddings_factorized import build_embedding
 
         with torch.device("meta"):
             layer = build_embedding(entry)
