@@ -18,7 +18,8 @@ from .training_helpers import save_model
 
 FILES = {
     "README.md", "config.json", "configuration_factorized.py", "embeddings_factorized.py",
-    "factcli_recipe.yaml", "kernels_factorized.py", "model.safetensors", "modeling_factorized.py", "tokenizer.json", "tokenizer_config.json",
+    "factcli_recipe.yaml", "kernels_factorized.py", "model.safetensors", "modeling_factorized.py",
+    "tokenizer.json", "tokenizer_config.json",
 }  # fmt: skip
 
 
