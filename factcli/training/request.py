@@ -159,7 +159,7 @@ def fitted(request: Request, source: Model, data_dir: str | Path | None) -> tupl
     )  # fmt: skip
     if alone is not None:
         settings = settings.but(label_weight=0.0)
-        if "learning_rate" not in {**in_recipe, **request.asked.values}:
+        if alone in (EMBEDDING, HIDDEN) and "learning_rate" not in {**in_recipe, **request.asked.values}:
             settings = settings.but(learning_rate=ALONE)
     return replace(request, settings=settings, recipe=recipe), task
 

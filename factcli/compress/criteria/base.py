@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from ...models.targets import Target
 
-# Of all occurrences. Measured (recipes/results/unseen-tokens.md): with 0.3 up to 0.6 points more are lost on texts of the
-# kind that was counted, with 0.03 one more on others.
+# Of all occurrences. Measured (recipes/results/unseen-tokens.md): with 0.3 up to 0.6 points more are lost on texts of
+# the kind that was counted, with 0.03 one more on others.
 UNSEEN = 0.1
 FLOOR = 1e-4  # of the mean weight: what hardly matters in the sample may still matter
 
