@@ -18,13 +18,15 @@ def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **ask
     if as_json:
         console.result(result)
         return
-    from .tables import exported, plan_table, totals
+    from .tables import exported, plan_table, searched, totals
 
     if result["purpose"] and not (quiet or dry_run):
         console.note(f"{result['model']} {result['purpose']}.")
     if dry_run:
         plan_table(result)
     elif not quiet:
+        if "search" in result:
+            searched(result["search"])
         totals(result)
         error = "" if result["error"] is None else f"Relative error {result['error']:.4f}; "
         console.note(f"{error}{result['seconds']} s.")

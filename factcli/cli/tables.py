@@ -80,6 +80,22 @@ def totals(result: dict[str, Any]) -> None:
     show(table)
 
 
+def searched(search: dict[str, Any]) -> None:
+    """The candidates of a search, the smallest first, and what is reported of the one taken, on stdout."""
+    table = columns("kept", "MB", "points lost", "seconds", "")
+    for one in sorted(search["candidates"], key=lambda c: c["keep"]):
+        taken = "taken" if one["keep"] == search["keep"] else ""
+        table.add_row(
+            f"{one['keep']:.4f}", f"{one['bytes'] / 1e6:.2f}", f"{one['loss']:.2f}", f"{one['seconds']:.1f}", taken
+        )
+    show(table)
+    low, high = search["interval"]
+    Console(soft_wrap=True, highlight=False).print(
+        f"On {search['rows']['report']} rows that nothing was chosen by it loses {search['loss']:.2f} points of "
+        f"{search['metric']} (between {low:.2f} and {high:.2f}, with 95 %); {search['dense']['report']:.4f} dense."
+    )
+
+
 def exported(files: list[dict[str, Any]]) -> None:
     """Files for runtimes, and how they compare with the model, on stdout."""
     table = columns("file", "precision", "MB", "largest difference", "agreement", "metric", "points lost")

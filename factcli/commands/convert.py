@@ -21,8 +21,10 @@ from ..recipe.registry import criteria
 from ..recipe.rules import refuse_idle
 from ..recipe.values import format_count
 from ..runtimes.shipping import read_shipping
+from ..searching.goal import read_goal
 from ..vocabulary.trimming import trimmed
 from .converting import Conversion
+from .searching import searched
 from .unchanged import unchanged
 
 
@@ -40,13 +42,15 @@ def convert(asked: Asked) -> dict[str, Any]:
         relative Frobenius error over all targets, the square root of the summed squares). A criterion that needs data
         adds `calibration` (examples, tokens, seconds, cached, bytes) and `metric_error`, the same error in its own
         norm; `notes` are sentences for the user. With `format`, `runtimes` are the files that `export` would have
-        written; with `vocabulary`, `vocabulary` is what `vocabulary.trimming.Trim` says.
+        written; with `vocabulary`, `vocabulary` is what `vocabulary.trimming.Trim` says; with `max_loss`, `search` is
+        what `commands.searching.searched` says.
 
     Raises:
         UsageError: Options that do not fit together, or have no effect.
         FactcliError: Anything else that a user can put right.
     """
     started = time.perf_counter()
+    goal, asked = read_goal(asked)
     making, hub, origin = asked.of(running.Making), asked.of(running.Publishing), asked.of(running.Source)
     data_dir, dry_run = asked.of(running.DataDir).data_dir, asked.of(running.DryRun).dry_run
     progress = asked.called.get("progress")
@@ -80,6 +84,9 @@ def convert(asked: Asked) -> dict[str, Any]:
             source, trim = held.enter_context(trimmed(source, recipe, place))
             smaller = {"vocabulary": trim.to_json()}
         how = Conversion(recipe, shipment, data_dir, pick_device(asked.of(running.Device).device), progress)
+        if goal is not None:
+            how, smaller["search"] = searched(how, source, goal, place)
+            recipe = how.recipe
         planned = how.planned(source)
         if dry_run:
             if source.weights is None:

@@ -55,8 +55,9 @@ class Conversion:
         shipped = (self.shipment.how.format, self.shipment.how.precision) if self.shipment else ()
         return file_size(source, self.recipe, *shipped)
 
-    def planned(self, source: Model, size: FileSize | None = None) -> Planned:
-        """The plan; a budget of megabytes is that of a file of this `size`, if that is known better by now."""
+    def planned(self, source: Model, size: FileSize | None = None, known: Measured | None = None) -> Planned:
+        """The plan; a budget of megabytes is that of a file of this `size`, if that is known better by now. `known` are
+        the norms, where another budget has been planned before."""
         recipe, size = self.recipe, size or self.size(source)
         if not recipe.factorizes:
             return Planned()
@@ -64,7 +65,7 @@ class Conversion:
         if needs_weights(recipe):
             check_feasible(source, recipe, size)
             loaded = load_for(source, recipe)
-            measured = measure(
+            measured = known or measure(
                 source, loaded, recipe, data_dir=self.data_dir, device=self.device, progress=self.progress
             )
         return Planned(loaded, measured, plan_for(source, recipe, loaded, measured, self.device, size))

@@ -30,6 +30,7 @@ class Measured:
     def __init__(self, criterion: Criterion, calibration: Calibration | None = None) -> None:
         self.criterion, self.calibration = criterion, calibration
         self.notes: list[str] = list(calibration.warnings) if calibration else []
+        self._gains: dict[tuple[str, int], Tensor] = {}  # by target, and where a group of its tokens starts
 
     def norm(self, target: Target, weight: Tensor | None = None, drift: Drift | None = None) -> Norm:
         """The norm, float64; `weight` (m, n) is the matrix as it is. With a drift, for inputs that have drifted."""
@@ -39,11 +40,17 @@ class Measured:
         return self.criterion.norm(Evidence(target, statistics, weight))
 
     def gains(self, model: PreTrainedModel, structure: Structure, device: torch.device) -> Gains:
-        """What units of rank take off the error of targets of `model`; as a share of the error of leaving nothing where
-        errors of different targets have no common unit."""
+        """What units of rank take off the error of targets of `model`, found once for all budgets; as a share of the
+        error of leaving nothing where errors of different targets have no common unit."""
         base = model.base_model
 
         def of(target: Target) -> Tensor:
+            key = target.name, target.start if isinstance(target, Group) else 0
+            if key not in self._gains:
+                self._gains[key] = measured(target)
+            return self._gains[key]
+
+        def measured(target: Target) -> Tensor:
             if isinstance(target, Group):
                 found = self._gains_of_group(base, target, device)
             else:

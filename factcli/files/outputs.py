@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -196,6 +197,22 @@ class Output:
         except OSError:
             return folder
         return (self.path if self.given.is_symlink() else self.given).with_name(name)
+
+
+@contextmanager
+def workspace(place: Output | None) -> Iterator[Path]:
+    """A directory beside `place`, which whoever writes there next clears away if this process is killed; or where
+    temporary files are. It is gone after the body. Raises FactcliError for a full disk."""
+    work = files.hidden(place.path, files.PARTIAL) if place is not None else Path(tempfile.mkdtemp(prefix="factcli-"))
+    try:
+        work.mkdir(exist_ok=True)
+        yield work
+    except (OSError, SafetensorError) as error:
+        if not is_full(error):
+            raise
+        raise FactcliError(f"The disk of {work.parent} is full: free some space or choose another --output.") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def is_full(error: Exception) -> bool:

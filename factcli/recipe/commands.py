@@ -122,10 +122,11 @@ def answers(command: Command) -> Callable[[Callable[[Asked], Result]], Callable[
 CONVERT = Command(
     "convert",
     "Replace a model's weight matrices by structured products under a budget, and save the result.",
-    (run.Making, Recipe, run.DataDir, run.Shipping, run.Source, run.Device, run.Publishing, run.DryRun, run.Console),
+    (run.Making, Recipe, run.Goal, run.DataDir, run.Shipping, run.Source, run.Device, run.Publishing, run.DryRun,
+     run.Console),
     ("model", "output"),
     ("progress",),
-)
+)  # fmt: skip
 FINETUNE = Command(
     "finetune",
     "Train a model on a task: dense in and factorized in stages, or factorized in and trained.",

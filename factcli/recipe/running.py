@@ -5,8 +5,9 @@ from typing import ClassVar
 
 from .fields import Options, option
 from .registry import backends, formats
-from .values import DTYPES, PRECISIONS, TASKS, dtype, numbers, seeds
+from .values import DTYPES, PRECISIONS, TASKS, dtype, loss, numbers, seeds
 
+LABEL_NAMES = option((), "The labels in the order of the model's outputs: no,yes.", listed=True, words=True)
 FILE = "csv, tsv, JSON, parquet or arrow"
 
 
@@ -63,6 +64,20 @@ class DataDir(Options):
     data_dir: str | Path | None = option(None, "Holds TASK/SPLIT.parquet.", "nyu-mll/glue, on the Hub")
 
 
+class Goal(Options):
+    """What a model may lose, in place of a budget, and the rows that tell."""
+
+    panel: ClassVar[str] = "Goal (in place of a budget: the smallest model that meets it)"
+
+    max_loss: str | None = option(
+        None, "Most that may be lost of the first metric: 0.5 (points of 100) or 1% (of the dense model's).", read=loss
+    )
+    task: str | None = option(None, "The task of GLUE that it is measured on.", known=TASKS)
+    validation: str | Path | None = option(None, f"Your rows with labels that choose: {FILE}.")
+    test: str | Path | None = option(None, "Your rows that report.", "half of those that choose")
+    label_names: tuple[str, ...] = LABEL_NAMES
+
+
 class DryRun(Options):
     dry_run: bool = option(False, "Print the plan and stop.")
 
@@ -108,9 +123,7 @@ class Data(Options):
     label_column: str | None = option(
         None, "Column of labels, or lists of tags.", "as it was trained, or label", words=True
     )
-    label_names: tuple[str, ...] = option(
-        (), "The labels in the order of the model's outputs: no,yes.", listed=True, words=True
-    )
+    label_names: tuple[str, ...] = LABEL_NAMES
     limit: int | None = option(None, "Only the first examples.", ge=1)
     batch_size: int = option(32, "Examples at a time.", ge=1)
     max_length: int | None = option(None, "Tokens of an example.", "as it was trained, or 128", ge=1)

@@ -26,6 +26,19 @@ def count(text: Any) -> int:
     return round(number)
 
 
+def loss(value: Any) -> str:
+    """ "0.5" (points of 100), "1%" (of a score) or a number of points -> the same as a text. Raises ValueError."""
+    text = "".join(str(value).split())
+    wrong = ValueError("is not what may be lost: write 0.5 for half a point of 100, or 1% of the dense model's score")
+    try:
+        amount = float(text.removesuffix("%"))
+    except ValueError as error:
+        raise wrong from error
+    if isinstance(value, bool) or not 0 < amount < 100:
+        raise wrong
+    return text
+
+
 def format_count(count: float) -> str:
     """44454144 -> "44.45M"."""
     for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -10,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError
 
 from ..errors import FactcliError
-from ..files.atomic import PARTIAL, hidden, write_json
-from ..files.outputs import Output, is_full
+from ..files.atomic import write_json
+from ..files.outputs import Output, workspace
 from ..files.written import RECIPE
 from ..models import carried
 from ..models.export import dense_config
@@ -75,28 +73,12 @@ def trimmed(source: Model, recipe: Recipe, place: Output | None = None) -> Itera
     share = float(counts.all[kept].sum() / counts.all.sum())
     trim = Trim(rows, int((kept < rows).sum()), counts.texts, int(counts.all.sum()), round(share, 6), fallback)
     _say(recipe, trim, counts)
-    with _folder(place) as work:
+    with workspace(place) as work:
         _write(work, source, pieces, kept, rows, texts)
         found = find_model(str(work), None, source.trusted)
         found = replace(found, name=source.name, repo_id=source.repo_id, revision=source.revision, origin=source)
         check_same(source, found, kept[kept < rows])
         yield found, trim
-
-
-@contextmanager
-def _folder(place: Output | None) -> Iterator[Path]:
-    """A directory beside `place`, which whoever writes there next clears away if this process is killed; or where
-    temporary files are. Raises FactcliError for a full disk."""
-    work = hidden(place.path, PARTIAL) if place is not None else Path(tempfile.mkdtemp(prefix="factcli-"))
-    try:
-        work.mkdir(exist_ok=True)
-        yield work
-    except (OSError, SafetensorError) as error:
-        if not is_full(error):
-            raise
-        raise FactcliError(f"The disk of {work.parent} is full: free some space or choose another --output.") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _write(work: Path, source: Model, pieces: Pieces, kept: Ints, rows: int, texts: Sequence[str]) -> None:

@@ -1,0 +1,46 @@
+"""How sure a difference of scores is: both models on the same rows, these drawn again and again."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FactcliError
+from ..scores.evaluating import Exam
+from ..scores.exams import Questions
+from ..scores.similarity import Similarity
+
+DRAWS = 1000
+COVERED = 95  # percent
+Ints = NDArray[np.int64]
+Scores = Callable[[Ints], float]  # of a choice of rows, by their indices, any number of times each
+
+
+def scored(exam: Questions, outputs: NDArray[Any], metric: str) -> Scores:
+    """The metric as a function of rows. Raises FactcliError for what is no set of
+    rows that count alike (rankings, searches, tags)."""
+    if isinstance(exam, Similarity):
+        pairs, labels = exam.pairs, exam.labels
+        return lambda rows: replace(exam, pairs=pairs[rows], labels=labels[rows]).metrics(outputs[rows])[metric]
+    if isinstance(exam, Exam) and not exam.task.tagging:
+        truth = exam.labels
+        return lambda rows: replace(exam, labels=truth[rows]).metrics(outputs[rows])[metric]
+    raise FactcliError(
+        "--max-loss measures classes, numbers and similarities of pairs, row by row: give --keep for rankings and "
+        "tags, and measure with 'factcli eval'."
+    )
+
+
+def interval(dense: Scores, small: Scores, rows: int, seed: int) -> tuple[float, float]:
+    """Between which points of 100 the loss of `small` against `dense` lies, with COVERED percent: the percentiles over
+    DRAWS draws of `rows` rows with replacement, the same for both (Efron and Tibshirani 1993, An Introduction to the
+    Bootstrap, section 13.3)."""
+    draw = np.random.default_rng(seed)
+    found = []
+    for _ in range(DRAWS):
+        chosen = draw.integers(0, rows, rows)
+        found.append(100 * (dense(chosen) - small(chosen)))
+    low, high = np.percentile(found, [(100 - COVERED) / 2, (100 + COVERED) / 2])
+    return float(low), float(high)

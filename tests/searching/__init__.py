@@ -1,0 +1,1 @@
+"""The smallest model that loses no more than one may."""
