@@ -1,5 +1,6 @@
 """The rows that choose and those that report: never the same one, and both asked of the dense model once."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from ..errors import FactcliError
 from ..models.model import Model
 from ..models.purpose import find_purpose
 from ..models.trained import read_trained
-from ..notes import note
+from ..notes import note, said_before
 from ..runtimes.running import open_file
 from ..scores.exams import Questions, asked_of, commit_of_data, data_of, task_for
 from .goal import Target
@@ -61,7 +62,8 @@ class Judge:
 
     def loss(self, small: Model, part: Part, file: RuntimeFile | None = None) -> tuple[float, Scores]:
         """Points lost on a part, by a model or its file for a runtime; and the small one's scores of rows."""
-        exam, outputs = asked(small, self.source, self.target, part.data, file)
+        with said_before():
+            exam, outputs = asked(small, self.source, self.target, part.data, file)
         lost = round(100 * (part.scores[part.metric] - exam.metrics(outputs)[part.metric]), 6)  # 3 points are not more
         return lost, scored(exam, outputs, part.metric)
 
@@ -87,9 +89,10 @@ def judge(source: Model, target: Target, seed: int) -> Judge:
         halves = [data.select(part) for part in np.array_split(order, 2)]
     if min(map(len, halves)) < 2:
         raise FactcliError("--max-loss needs some hundred rows: those that choose are not those that report.")
-    parts = []
+    parts: list[Part] = []
     for half in halves:
-        exam, outputs = asked(source, source, target, half)
+        with said_before() if parts else nullcontext():
+            exam, outputs = asked(source, source, target, half)
         parts.append(Part(half, exam, outputs))
     made = Judge(source, target, *parts)
     _refuse(made)

@@ -22,7 +22,7 @@ from ..recipe.fields import given
 from ..recipe.file import FILE_NAME, make_recipe, read_recipe, recorded_recipe
 from ..recipe.registry import criteria
 from ..recipe.rules import refuse_idle
-from ..recipe.training import ALONE, Settings, read_settings
+from ..recipe.training import ALONE, ALONE_WITH_HEAD, Settings, read_settings
 from ..scores.tagging import tags_of
 from .pruning import check_sizes
 from .run import check_reporter, in_bfloat16, processes
@@ -159,8 +159,8 @@ def fitted(request: Request, source: Model, data_dir: str | Path | None) -> tupl
     )  # fmt: skip
     if alone is not None:
         settings = settings.but(label_weight=0.0)
-        if alone in (EMBEDDING, HIDDEN) and "learning_rate" not in {**in_recipe, **request.asked.values}:
-            settings = settings.but(learning_rate=ALONE)
+        if "learning_rate" not in {**in_recipe, **request.asked.values}:
+            settings = settings.but(learning_rate=ALONE if alone in (EMBEDDING, HIDDEN) else ALONE_WITH_HEAD)
     return replace(request, settings=settings, recipe=recipe), task
 
 

@@ -190,6 +190,14 @@ def test_a_goal_that_nothing_meets(place: Path, tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == []
 
 
+def test_notes_are_made_once(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """However many models are measured, and none names the place where they are made."""
+    factcli.convert(str(place / "dense"), tmp_path / "out", task="sst2", data_dir=place / "glue", max_loss="40")
+    said = [record.message for record in caplog.records]
+    assert len(said) == len(set(said)) > 0
+    assert not [text for text in said if ".partial" in text]
+
+
 def test_on_the_command_line(place: Path, tmp_path: Path, factcli: Run) -> None:
     done = factcli(
         "convert", str(place / "dense"), "-o", str(tmp_path / "out"), "--validation", str(place / "val.csv"),
