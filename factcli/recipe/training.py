@@ -51,7 +51,9 @@ class Steps(Options):
     epochs: float = option(5.0, "After the stages.", ge=0.001)
     max_steps: int | None = option(None, "After the stages, instead of --epochs.", ge=1)
     learning_rate: float | str = option(
-        5e-5, f"A rate, or '{SEARCH}': tries six, an epoch each. Without labels {ALONE_WITH_HEAD:g}, and without head {ALONE:g}, if none is given.",
+        5e-5,
+        f"A rate, or '{SEARCH}': tries six, an epoch each. Not given and without labels {ALONE_WITH_HEAD:g}, and without "
+        f"a head {ALONE:g}.",
         read=rate, gt=0, lt=1, called="between 0 and 1",
     )  # fmt: skip
     warmup_ratio: float = option(0.06, "Of all steps.", ge=0, lt=1, called=FRACTION)
