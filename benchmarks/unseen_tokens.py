@@ -4,8 +4,9 @@
 
 all-MiniLM-L6-v2 fine-tuned on reviews, MRPC and SST-2 as for whole_model.py (a model that stands in WORK/TASK/dense is
 taken as it is), factorized with kfac, without training. Its token embedding alone, to 0.25 and 0.10: calibrated on the
-task's own texts, and on texts of another kind (reviews and SST-2 on news, MRPC on reviews). All its matrices, to 0.25 and
-0.15, on its own texts. Points of accuracy lost.
+task's own texts, and on texts of another kind (reviews and SST-2 on news, MRPC on reviews). All its matrices, to 0.25
+and 0.15, on its own texts. Points of accuracy lost.
+
 Scores go into RESULTS/unseen-tokens.json as soon as they are there; RESULTS/unseen-tokens.md is written anew.
 """
 

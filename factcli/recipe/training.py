@@ -52,8 +52,8 @@ class Steps(Options):
     max_steps: int | None = option(None, "After the stages, instead of --epochs.", ge=1)
     learning_rate: float | str = option(
         5e-5,
-        f"A rate, or '{SEARCH}': tries six, an epoch each. Not given and without labels {ALONE_WITH_HEAD:g}, and without "
-        f"a head {ALONE:g}.",
+        f"A rate, or '{SEARCH}': tries six, an epoch each. Not given, without labels, {ALONE_WITH_HEAD:g}, or without a "
+        f"head {ALONE:g}.",
         read=rate, gt=0, lt=1, called="between 0 and 1",
     )  # fmt: skip
     warmup_ratio: float = option(0.06, "Of all steps.", ge=0, lt=1, called=FRACTION)

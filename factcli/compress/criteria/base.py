@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from ...models.targets import Target
 
-# Of all occurrences. Measured (recipes/results/unseen-tokens.md): 0.1 loses half a point less where embeddings alone are
-# factorized for texts of the kind that was counted, as much more with all matrices, and more on texts of another kind.
+# Of all occurrences. Measured (recipes/results/unseen-tokens.md): 0.1 loses half a point less where embeddings alone
+# are factorized for texts of the kind that was counted, as much more with all matrices, and more on other texts.
 UNSEEN = 0.3
 FLOOR = 1e-4  # of the mean weight: what hardly matters in the sample may still matter
 
