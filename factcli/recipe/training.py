@@ -52,7 +52,7 @@ class Steps(Options):
     max_steps: int | None = option(None, "After the stages, instead of --epochs.", ge=1)
     learning_rate: float | str = option(
         5e-5,
-        f"A rate, or '{SEARCH}': tries six, an epoch each. Not given, without labels, {ALONE_WITH_HEAD:g}, or without a "
+        f"A rate, or '{SEARCH}': tries six, an epoch each. Not given, without labels {ALONE_WITH_HEAD:g}, or without a "
         f"head {ALONE:g}.",
         read=rate, gt=0, lt=1, called="between 0 and 1",
     )  # fmt: skip
