@@ -46,7 +46,7 @@ def read_goal(asked: Asked) -> tuple[Target | None, Asked]:
     in_file = read_recipe(values.get("config"))
     if budget := next((name for name in BUDGETS if name in values), None):
         raise UsageError(f"--max-loss looks for the budget: leave out {spelled(budget)}.")
-    if "rank_multiple" not in values and values.get("dry_run"):
+    if values.get("dry_run"):
         raise without_effect("--dry-run", "with --max-loss, which measures what it makes", "give --keep")
     if (goal.task is None) == (goal.validation is None):
         raise UsageError("--max-loss needs rows with labels: give either --task, for GLUE, or --validation FILE.")

@@ -155,6 +155,7 @@ def test_percent_are_of_the_dense_score(place: Path) -> None:
         ({"max_loss": "1", "task": "sst2", "keep": 0.5}, "leave out --keep"),
         ({"max_loss": "1", "task": "sst2", "max_mb": 20.0}, "leave out --max-mb"),
         ({"max_loss": "1", "task": "sst2", "dry_run": True}, "--dry-run has no effect with --max-loss"),
+        ({"max_loss": "1", "task": "sst2", "dry_run": True, "rank_multiple": 8}, "--dry-run has no effect"),
         ({"max_loss": "1", "task": "sst2", "test": "x.csv"}, "--test has no effect without --validation"),
         ({"keep": 0.5, "task": "sst2"}, "--task has no effect without --max-loss"),
     ],
