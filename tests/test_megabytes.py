@@ -38,7 +38,8 @@ def range_of(model: Path, **options: Any) -> tuple[float, float]:
     """The feasible range that the sentence for too small a budget says."""
     with pytest.raises(FactcliError, match="the feasible range is") as found:
         factcli.convert(str(model), "out", max_mb=1e-6, dry_run=True, **options)
-    low, high = str(found.value).rstrip(" MB.").rpartition("range is ")[2].split(" to ")
+    low, high = str(found.value).partition(" MB.")[0].rpartition("range is ")[2].split(" to ")
+    assert str(found.value).partition(" MB.")[2].startswith(" Less must stay with --embeddings factorize")
     return float(low), float(high)
 
 

@@ -154,10 +154,12 @@ def _limit(budget: Budget, smallest: int, dense: int, parameters: int, size: Fil
         assert size is not None
         limit = size.within(budget.max_mb)
         if not smallest <= limit < dense:
-            where = "below what must stay" if limit < smallest else "not below the dense model in the same file"
+            below = limit < smallest
+            where = "below what must stay" if below else "not below the dense model in the same file"
+            less = " Less must stay with --embeddings factorize, a --vocabulary, or --format and --precision int8."
             raise FactcliError(
                 f"--max-mb {budget.max_mb:g} is {where}: the feasible range is {size.megabytes(smallest):.4g} to "
-                f"{size.megabytes(dense):.4g} MB."
+                f"{size.megabytes(dense):.4g} MB.{less if below else ''}"
             )
         return limit
     assert budget.params is not None
