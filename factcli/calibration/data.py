@@ -17,7 +17,7 @@ from ..data.tables import KINDS, is_table
 from ..data.tasks import GLUE, HUB_ID, LABEL, MULTI, PAIR, TEXT, Task, load_split, user_task
 from ..errors import FactcliError
 from ..hub.data import commit_of
-from ..models.fit import Fit
+from ..models.fit import Features, Fit
 from .losses import Example
 
 if TYPE_CHECKING:
@@ -105,14 +105,39 @@ def load_examples(options: CalibrationOptions, fit: Fit, config: PretrainedConfi
     ]
 
 
+def load_others(
+    options: CalibrationOptions, besides: Sequence[CalibrationOptions], fit: Fit, config: PretrainedConfig
+) -> list[Features]:
+    """Up to `options.samples` rows that are none of those that are drawn `besides`, of the same data, and none with the
+    same tokens; encoded. Raises FactcliError as `load_examples`."""
+    task = _task(options, config, False)
+    data = load_split(task, "train", options.data_dir, revision=options.revision, skip_blank=True)
+    seen = {row for one in besides for row in _order(len(data), one)}
+    rows = [row for row in _order(len(data), replace(options, samples=len(data))) if row not in seen]
+    limit = fit.limit(options.max_length, task.pair)
+    before = {tuple(f["input_ids"]) for f in encode(fit, data.select(sorted(seen)), limit.tokens)} if seen else set()
+    found: list[Features] = []
+    for start in range(0, len(rows), AT_A_TIME):
+        for feature in encode(fit, data.select(rows[start : start + AT_A_TIME]), limit.tokens):
+            tokens = tuple(feature["input_ids"])
+            if tokens and tokens not in before and len(found) < options.samples:
+                before.add(tokens)
+                found.append(feature)
+        if len(found) == options.samples:
+            break
+    return found
+
+
+def _order(count: int, options: CalibrationOptions) -> list[int]:
+    """Which of `count` rows are drawn, in the order of their draw."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(options.seed))[: options.samples].tolist()
+
+
 def _drawn(options: CalibrationOptions, config: PretrainedConfig, labelled: bool) -> tuple[Task, "Dataset"]:
     """The task and the rows that are taken."""
     task = _task(options, config, labelled)
     data = load_split(task, "train", options.data_dir, revision=options.revision, skip_blank=True)
-    if len(data) > options.samples:
-        generator = torch.Generator().manual_seed(options.seed)
-        data = data.select(sorted(torch.randperm(len(data), generator=generator)[: options.samples].tolist()))
-    return task, data
+    return task, data.select(sorted(_order(len(data), options))) if len(data) > options.samples else data
 
 
 def _task(options: CalibrationOptions, config: PretrainedConfig, labelled: bool) -> Task:

@@ -85,17 +85,26 @@ def convert(asked: Asked) -> dict[str, Any]:
             smaller = {"vocabulary": trim.to_json()}
         how = Conversion(recipe, shipment, data_dir, pick_device(asked.of(running.Device).device), progress)
         if goal is not None:
-            how, smaller["search"] = searched(how, source, goal, place)
-            recipe = how.recipe
-        planned = how.planned(source)
-        if dry_run:
-            if source.weights is None:
-                note(f"Sizes are those of config.json: the weights of {source.name} are not here, and may hold more.")
-            return planned.described(source, recipe) | smaller
-        place = place or Output(
-            default_output(source, recipe, planned.described(source, recipe)), making.overwrite, read
-        )  # fmt: skip
-        planned, errors, files = how.written(source, planned, place)
+            if place is None:
+                place = Output(_named(source, recipe, goal.first), making.overwrite, read)
+                held.enter_context(place.held())
+            found = held.enter_context(searched(how, source, goal, place))
+            recipe, planned, errors, files = found.how.recipe, found.made.planned, found.made.errors, found.made.files
+            smaller["search"] = found.search
+            place.take(found.made.place.path)
+        else:
+            planned = how.planned(source)
+            if dry_run:
+                if source.weights is None:
+                    note(
+                        f"Sizes are those of config.json: the weights of {source.name} are not here, and may hold more."
+                    )
+                return planned.described(source, recipe) | smaller
+            place = place or Output(
+                default_output(source, recipe, planned.described(source, recipe)), making.overwrite, read
+            )  # fmt: skip
+            planned, errors, written = how.written(source, planned, place)
+            files = [file.to_json() for file in written]
         result, measured = planned.described(source, recipe) | smaller, planned.measured
     pushed = publishing.publish(place.given) if publishing else None
     return result | {
@@ -103,13 +112,17 @@ def convert(asked: Asked) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - started, 2),
         "error": errors.frobenius if errors else None,
         **({"metric_error": errors.own} if errors and measured and measured.calibration else {}),
-        **({"runtimes": [file.to_json() for file in files]} if shipment else {}),
+        **({"runtimes": files} if shipment else {}),
         "pushed": pushed,
     }
 
 
 def default_output(source: Model, recipe: Recipe, result: dict[str, Any]) -> str:
     """`<name>-<method>-<size>`, without dots, which some loaders cannot take."""
+    return _named(source, recipe, format_count(result["parameters"]["after"]))
+
+
+def _named(source: Model, recipe: Recipe, size: str) -> str:
     name = source.provenance()["model"].split("/")[-1]
     what = recipe.method if recipe.factorizes else "vocabulary"
-    return f"{name}-{what}-{format_count(result['parameters']['after'])}".replace(".", "_")
+    return f"{name}-{what}-{size}".replace(".", "_")

@@ -65,17 +65,31 @@ class DataDir(Options):
 
 
 class Goal(Options):
-    """What a model may lose, in place of a budget, and the rows that tell."""
+    """What a model may lose, or how fast it must be, in place of a budget, and the rows that tell."""
 
     panel: ClassVar[str] = "Goal (in place of a budget: the smallest model that meets it)"
 
     max_loss: str | None = option(
         None, "Most that may be lost of the first metric: 0.5 (points of 100) or 1% (of the dense model's).", read=loss
     )
+    min_similarity: float | None = option(
+        None, "Least likeness to the dense model on texts of --calibration: cosine of vectors, share of equal answers.",
+        gt=0, lt=1, called="a fraction between 0 and 1: 0.98",
+    )  # fmt: skip
+    max_ms: float | None = option(
+        None, "Most milliseconds of a forward pass on this machine: then the largest model that is so fast.", gt=0
+    )
     task: str | None = option(None, "The task of GLUE that it is measured on.", known=TASKS)
     validation: str | Path | None = option(None, f"Your rows with labels that choose: {FILE}.")
     test: str | Path | None = option(None, "Your rows that report.", "half of those that choose")
     label_names: tuple[str, ...] = LABEL_NAMES
+    batch_size: int = option(1, "Texts of the pass that --max-ms times.", ge=1)
+    sequence_length: int = option(128, "Tokens of each of them.", ge=1)
+    heal: str | Path | None = option(
+        None, f"Texts without labels on which every candidate learns from the dense model: {FILE}."
+    )
+    heal_steps: int = option(300, "Steps of that.", ge=1)
+    budget_seconds: float | None = option(None, "Time after which no further candidate is made.", "no end", gt=0)
 
 
 class DryRun(Options):

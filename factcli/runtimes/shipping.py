@@ -30,7 +30,7 @@ class Shipment:
 
     def write(self, work: Path, place: Output, trusted: bool) -> list[Written]:
         """Write them into the directory `work` of a whole model, which is on its way to `place`."""
-        source = replace(find_model(str(work), None, trusted, accept_factorized=True), name=str(place.given))
+        source = replace(find_model(str(work), None, trusted, accept_factorized=True), name=str(place.shown))
         loaded = source.load(torch.float32)
         fit = fit_of(source, loaded)
         rows = read_rows(self.how, self.texts, fit, source.config, None)

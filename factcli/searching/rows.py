@@ -20,11 +20,11 @@ from ..runtimes.running import open_file
 from ..scores.exams import Questions, asked_of, commit_of_data, data_of, task_for
 from .goal import Target
 from .interval import Scores, interval, scored
+from .judging import RuntimeFile
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-RuntimeFile = tuple[str, Path]  # backend, and where it is
 CHANGED = 0.02  # share of answers that a small model is taken to change, for what can be told before it is there
 
 
@@ -47,8 +47,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Holds models against the dense one, on rows that choose and on rows that report."""
+class Labelled:
+    """By what they score on rows with labels."""
 
     source: Model
     target: Target
@@ -59,6 +59,10 @@ class Judge:
     def allowed(self) -> float:
         """Points of 100 that may be lost."""
         return self.target.points(self.choosing.scores[self.choosing.metric])
+
+    def lost(self, small: Model, file: RuntimeFile | None) -> float:
+        """Points lost on the rows that choose, by a model or its file for a runtime."""
+        return self.loss(small, self.choosing, file)[0]
 
     def loss(self, small: Model, part: Part, file: RuntimeFile | None = None) -> tuple[float, Scores]:
         """Points lost on a part, by a model or its file for a runtime; and the small one's scores of rows."""
@@ -73,8 +77,18 @@ class Judge:
         lost, theirs = self.loss(small, part, file)
         return lost, interval(scored(part.exam, part.outputs, part.metric), theirs, len(part.data), seed)
 
+    def to_json(self) -> dict[str, Any]:
+        """For --json."""
+        part = self.choosing
+        return {
+            "metric": part.metric,
+            "rows": {"choose": len(part.data), "report": len(self.reporting.data)},
+            "dense": {"choose": part.scores[part.metric], "report": self.reporting.scores[part.metric]},
+            "allowed": self.allowed,
+        }
 
-def judge(source: Model, target: Target, seed: int) -> Judge:
+
+def judge(source: Model, target: Target, seed: int) -> Labelled:
     """The dense model's answers. Rows of one file, or of a task, are split in two by the seed.
 
     Raises FactcliError where they are too few to tell what is asked, or the dense model has nothing to lose.
@@ -94,7 +108,7 @@ def judge(source: Model, target: Target, seed: int) -> Judge:
         with said_before() if parts else nullcontext():
             exam, outputs = asked(source, source, target, half)
         parts.append(Part(half, exam, outputs))
-    made = Judge(source, target, *parts)
+    made = Labelled(source, target, *parts)
     _refuse(made)
     return made
 
@@ -125,7 +139,7 @@ def asked(
     return exam, exam.outputs(None, exam.of_file(session.run))
 
 
-def _refuse(made: Judge) -> None:
+def _refuse(made: Labelled) -> None:
     for part in (made.choosing, made.reporting):
         scored(part.exam, part.outputs, part.metric)
         if part.exam.failed(part.scores):

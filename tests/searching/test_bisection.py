@@ -9,7 +9,9 @@ from factcli.searching.bisection import LARGEST, SMALLEST, STEPS, Candidate, bis
 
 
 def run(loss_of, allowed: float, low: float = SMALLEST):  # type: ignore[no-untyped-def]
-    return bisect(lambda keep: Candidate(keep, round(1e6 * keep), loss_of(keep), 0.0), allowed, low)
+    return bisect(
+        lambda keep: Candidate(keep, round(1e6 * keep), loss_of(keep), None, 0.0), lambda one: one.loss <= allowed, low
+    )
 
 
 @pytest.mark.parametrize("allowed", [0.1, 0.5, 2.0, 7.5])

@@ -157,7 +157,17 @@ def test_percent_are_of_the_dense_score(place: Path) -> None:
         ({"max_loss": "1", "task": "sst2", "dry_run": True}, "--dry-run has no effect with --max-loss"),
         ({"max_loss": "1", "task": "sst2", "dry_run": True, "rank_multiple": 8}, "--dry-run has no effect"),
         ({"max_loss": "1", "task": "sst2", "test": "x.csv"}, "--test has no effect without --validation"),
-        ({"keep": 0.5, "task": "sst2"}, "--task has no effect without --max-loss"),
+        ({"keep": 0.5, "task": "sst2"}, "--task has no effect without a goal"),
+        ({"max_loss": "1", "task": "sst2", "min_similarity": 0.9}, "Give either --max-loss, which needs labels, or"),
+        ({"min_similarity": 0.9}, "give --calibration, and a --criterion that looks at it"),
+        ({"min_similarity": 0.9, "calibration": "sst2", "task": "sst2"}, "--task has no effect without --max-loss"),
+        ({"min_similarity": 1.5, "calibration": "sst2"}, "--min-similarity 1.5 is not a fraction between 0 and 1"),
+        ({"min_similarity": 0.9, "calibration": "sst2", "batch_size": 2}, "--batch-size has no effect without"),
+        ({"max_loss": "1", "task": "sst2", "heal_steps": 5}, "--heal-steps has no effect without --heal"),
+        ({"max_ms": 5.0, "heal": "x.csv"}, "--heal has no effect with --max-ms alone"),
+        ({"max_ms": 5.0, "rank": 3}, "--max-ms looks for the budget: leave out --rank"),
+        ({"max_ms": 0.0}, "--max-ms 0.0 is not above 0"),
+        ({"keep": 0.5, "budget_seconds": 9.0}, "--budget-seconds has no effect without a goal"),
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, Any], said: str, place: Path, tmp_path: Path) -> None:

@@ -1,0 +1,153 @@
+"""Candidates of a search: each made as it would be shipped, measured, and kept while it may be the answer."""
+
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..compress.factorize import Errors
+from ..compress.measured import Measured
+from ..compress.planning import check_feasible
+from ..errors import FactcliError
+from ..files.atomic import write_text
+from ..files.outputs import Output
+from ..models.model import Model, find_model
+from ..recipe.factorizing import Recipe
+from ..recipe.file import dump_recipe
+from ..runtimes.shipping import Shipment
+from ..searching.bisection import LARGEST, SMALLEST, Candidate
+from ..searching.goal import Goals, Healing
+from ..searching.journal import Journal
+from ..searching.judging import Judge, RuntimeFile
+from ..searching.stopwatch import milliseconds
+from .converting import Conversion, Planned
+from .export import export
+from .finetune import finetune
+
+WIDER = 1.5  # from one share to the next where the structure cannot keep so little
+
+
+@dataclass(frozen=True)
+class Made:
+    """A candidate on disk: the directory, its plan, its errors (None where it was healed), its files for runtimes as
+    --json has them, and what healing gave."""
+
+    place: Output
+    planned: Planned
+    errors: Errors | None
+    files: list[dict[str, Any]]
+    healed: dict[str, Any] | None
+
+    def model(self, trusted: bool) -> Model:
+        return find_model(str(self.place.path), None, trusted, accept_factorized=True)
+
+    @property
+    def file(self) -> RuntimeFile | None:
+        """What is measured in its place: the first file for a runtime."""
+        return (self.files[0]["format"], self.place.path / self.files[0]["path"]) if self.files else None
+
+
+class Candidates:
+    """Makes models of one source; the statistics are gathered once. `kept` is the one on disk that may be the answer,
+    by its share. They stand below `work`, and are called `shown` in what they say of themselves."""
+
+    def __init__(
+        self, how: Conversion, source: Model, goals: Goals, judge: Judge | None, work: Path, shown: Path,
+        journal: Journal,
+    ) -> None:  # fmt: skip
+        self.how, self.source, self.goals, self.judge = how, source, goals, judge
+        self.work, self.shown, self.journal = work, shown, journal
+        self.known: Measured | None = None
+        self.kept: dict[float, Made] = {}
+
+    def measured(self, keep: float) -> Candidate:
+        """One with this share of its targets, on the rows that choose; not made again where the journal knows it."""
+        if (before := self.journal.known(keep)) is not None:
+            return before
+        started, made = time.perf_counter(), self.make(keep)
+        small = made.model(self.source.trusted)
+        latency, lost, ms = self.goals.latency, None, None
+        if latency is not None:
+            precision = self.how.shipment.how.precision if self.how.shipment else None
+            ms = milliseconds(small, made.file, precision, latency)
+        if self.judge is not None and (latency is None or (ms is not None and ms <= latency.ms)):
+            lost = self.judge.lost(small, made.file)
+        size = made.files[0]["bytes"] if made.files else sum(f.stat().st_size for f in small.stored.files)
+        found = Candidate(keep, size, lost, ms, round(time.perf_counter() - started, 2))
+        self._keep(made, found)
+        self.journal.add(found)
+        return found
+
+    def good(self, one: Candidate) -> bool:
+        """Whether a candidate meets what the search looks for: the time where that is a goal, else what is lost."""
+        if self.goals.latency is not None:
+            return one.ms is not None and one.ms <= self.goals.latency.ms
+        return self.judge is not None and one.loss is not None and one.loss <= self.judge.allowed
+
+    def make(self, keep: float) -> Made:
+        """Its directory, below `work`, and what it is."""
+        folder = self.work / str(keep)
+        if folder.exists():
+            shutil.rmtree(folder)
+        how = replace(self.how, recipe=self.how.recipe.but(keep=keep))
+        planned = how.planned(self.source, known=self.known)
+        self.known = planned.measured
+        place = Output(folder, shown=self.shown)
+        if self.goals.healing is None:
+            planned, errors, files = how.written(self.source, planned, place)
+            return Made(place, replace(planned, loaded=None), errors, [file.to_json() for file in files], None)
+        return self._healed(how, replace(planned, loaded=None), place, self.goals.healing)
+
+    def _healed(self, how: Conversion, planned: Planned, place: Output, healing: Healing) -> Made:
+        """The same in one training, which factorizes the dense model with the same plan first."""
+        recipe = self.work / "recipe.yaml"
+        values = dump_recipe(how.recipe.but(calibration=_absolute(how.recipe.calibration)), {})
+        write_text(recipe, values)
+        columns = {"text_column": healing.text_column} if healing.text_column else {}
+        told = finetune(
+            self.source.reference, place.given, config=recipe, teacher=self.source.reference, train=healing.texts,
+            max_steps=healing.steps, seed=how.recipe.seed, save_steps=0, device=str(how.device),
+            trust_remote_code=self.source.trusted, data_dir=how.data_dir, **columns,
+        )  # fmt: skip
+        files = _exported(place, how.shipment, self.source.trusted) if how.shipment else []
+        healed = {name: told[name] for name in ("steps", "best_step", "before", "metrics", "seconds")}
+        return Made(place, planned, None, files, healed)
+
+    def _keep(self, made: Made, found: Candidate) -> None:
+        """One that is not good, or worse than another, is never the answer: its files go."""
+        if not self.good(found):
+            shutil.rmtree(made.place.path)
+            return
+        for other in self.kept.values():
+            shutil.rmtree(other.place.path)
+        self.kept = {found.keep: made}
+
+
+def lowest(source: Model, recipe: Recipe) -> float:
+    """The smallest share to try that the structure can be made of."""
+    keep = SMALLEST
+    while True:
+        try:
+            check_feasible(source, recipe.but(keep=round(keep, 4)))
+            return keep
+        except FactcliError:
+            keep *= WIDER
+            if keep >= LARGEST:
+                raise
+
+
+def _exported(place: Output, shipment: Shipment, trusted: bool) -> list[dict[str, Any]]:
+    """The files of a shipment, written into a whole directory."""
+    how: Mapping[str, Any] = {k: v for k, v in vars(shipment.how).items() if v is not None}
+    texts = {k: v for k, v in vars(shipment.texts).items() if k in ("text_column", "max_length", "data_revision") and v}
+    if shipment.how.calibration is None:
+        texts = {}
+    files: list[dict[str, Any]] = export(str(place.path), trust_remote_code=trusted, **how, **texts)["files"]
+    return files
+
+
+def _absolute(name: str | None) -> str | None:
+    """A file's name that means the same in another directory; the name of anything else."""
+    return str(Path(name).expanduser().absolute()) if name is not None and Path(name).expanduser().is_file() else name
