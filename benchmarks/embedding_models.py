@@ -119,7 +119,7 @@ def entry_of(row: str, data_dir: Path, work: Path, minutes: float, steps: int | 
         place = work / "exported"
         written = factcli.export(str(folder), output=place, overwrite=True, format=("openvino",), precision="int8",
                               calibration=str(texts_of("qqp", data_dir, work)))  # fmt: skip
-        found["bytes"] = written["runtimes"][0]["bytes"]
+        found["bytes"] = written["files"][0]["bytes"]
         folder, evaluated = place, evaluated | {"backend": "openvino"}
     else:
         found["bytes"] = sum(file.stat().st_size for file in folder.glob("*.safetensors"))

@@ -103,13 +103,14 @@ class Candidates:
     def _healed(self, how: Conversion, planned: Planned, place: Output, healing: Healing) -> Made:
         """The same in one training, which factorizes the dense model with the same plan first."""
         recipe = self.work / "recipe.yaml"
-        values = dump_recipe(how.recipe.but(calibration=_absolute(how.recipe.calibration)), {})
-        write_text(recipe, values)
-        columns = {"text_column": healing.text_column} if healing.text_column else {}
+        write_text(recipe, dump_recipe(how.recipe, {}))
+        options: dict[str, Any] = {"text_column": healing.text_column} if healing.text_column else {}
+        if how.recipe.calibration is not None:
+            options["calibration"] = how.recipe.calibration  # a recipe has no directories
         told = finetune(
             self.source.reference, place.given, config=recipe, teacher=self.source.reference, train=healing.texts,
             max_steps=healing.steps, seed=how.recipe.seed, save_steps=0, device=str(how.device),
-            trust_remote_code=self.source.trusted, data_dir=how.data_dir, **columns,
+            trust_remote_code=self.source.trusted, data_dir=how.data_dir, **options,
         )  # fmt: skip
         files = _exported(place, how.shipment, self.source.trusted) if how.shipment else []
         healed = {name: told[name] for name in ("steps", "best_step", "before", "metrics", "seconds")}
@@ -146,8 +147,3 @@ def _exported(place: Output, shipment: Shipment, trusted: bool) -> list[dict[str
         texts = {}
     files: list[dict[str, Any]] = export(str(place.path), trust_remote_code=trusted, **how, **texts)["files"]
     return files
-
-
-def _absolute(name: str | None) -> str | None:
-    """A file's name that means the same in another directory; the name of anything else."""
-    return str(Path(name).expanduser().absolute()) if name is not None and Path(name).expanduser().is_file() else name

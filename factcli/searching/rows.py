@@ -153,8 +153,8 @@ def _refuse(made: Labelled) -> None:
             f"--max-loss {made.target} cannot be told on {rows} rows, of which one is {100 / rows:.2f} points: give "
             "more rows, or allow more."
         )
-    about = 196 * (CHANGED / rows) ** 0.5
+    about = 196 * (2 * CHANGED / rows) ** 0.5  # both they and the rows that it is for are draws
     note(
-        f"{len(made.choosing.data)} rows choose, {rows} others report; where 2 % of the answers change, these know the "
-        f"loss to {about:.1f} points, up or down."
+        f"{len(made.choosing.data)} rows choose, {rows} others report; where 2 % of the answers change, these tell what "
+        f"as many further rows would lose to {about:.1f} points, up or down."
     )
