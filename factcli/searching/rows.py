@@ -155,6 +155,6 @@ def _refuse(made: Labelled) -> None:
         )
     about = 196 * (2 * CHANGED / rows) ** 0.5  # both they and the rows that it is for are draws
     note(
-        f"{len(made.choosing.data)} rows choose, {rows} others report; where 2 % of the answers change, these tell what "
-        f"as many further rows would lose to {about:.1f} points, up or down."
+        f"{len(made.choosing.data)} rows choose, {rows} others report; where 2 % of the answers change, these tell "
+        f"what as many further rows would lose to {about:.1f} points, up or down."
     )
