@@ -6,8 +6,8 @@
 all-MiniLM-L6-v2 fine-tuned on each task as for whole_model.py (a model that stands in WORK/TASK/dense is taken as it
 is). For each split of the validation rows into three parts by a seed, the search (kfac, global) chooses on the first
 and reports on the second, as the command does; the loss on the third, which it never saw, is then held against the
-interval that was reported. A candidate depends on its share alone, so each is made once for all splits. Bar: within it in at
-least 9 of 10.
+interval that was reported. A candidate depends on its share alone, so each is made once for all splits. Bar: within it
+in at least 9 of 10.
 
 Results go into RESULTS/max-loss.json and RESULTS/max-loss.md. Exits with 1 where the bar is missed.
 """
