@@ -23,8 +23,8 @@ from ..searching.judging import Judge
 from ..searching.likeness import MOST, likeness
 from ..searching.rows import judge
 from ..searching.stopwatch import Until, check_long
-from .candidates import Candidates, Made, lowest
 from .converting import Conversion
+from .shares import Candidates, Made, lowest
 
 SEARCH = "search"
 
