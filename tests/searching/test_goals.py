@@ -12,11 +12,12 @@ import pytest
 import factcli
 from factcli.calibration.data import CalibrationOptions, load_examples
 from factcli.errors import FactcliError, UsageError
+from factcli.measuring.likeness import NOTHING, alike
 from factcli.models.fit import find_fit
 from factcli.models.model import find_model
 from factcli.searching import bisection
 from factcli.searching.bisection import Candidate, bisect
-from factcli.searching.likeness import NOTHING, alike, likeness
+from factcli.searching.likeness import likeness
 
 from ..processes import Python
 from ..training_helpers import FAST, rows, save_model, write_csv
