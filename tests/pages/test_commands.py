@@ -10,7 +10,6 @@ from typer.main import get_command
 
 from factcli.cli.app import app
 from factcli.recipe.commands import COMMANDS
-from factcli.recipe.registry import criteria
 from pages import numbers
 
 PAGES = numbers.pages()
@@ -52,7 +51,6 @@ def test_there_are_commands_and_wrong_ones_are_seen() -> None:
     every = [words for page in PAGES for words in commands(page)]
     assert len(every) > 60
     assert {words[0] for words in every} == {command.name for command in COMMANDS}
-    assert {w for words in every for w in words} >= set(criteria) - {"frobenius", "fisher", "fisher-rows"}
     for wrong in (
         "convert m --kepe 0.5",
         "convert m --keep 1.5",
