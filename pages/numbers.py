@@ -157,7 +157,7 @@ def _values(text: str, key: str) -> list[float]:
     for wanted in (part.strip() for part in columns.split(";")):
         percent, column = wanted.endswith("%"), wanted.removesuffix("%").strip()
         column, _, place = column.partition("#")
-        hits = [body[head.index(column)] for head, body in found if column in head]
+        hits = [cell for head, body in found for name, cell in zip(head, body, strict=True) if name == column]
         if len(hits) != 1:
             raise KeyError(f"{len(hits)} cells are {' | '.join(row)} | {column}")
         numbers = [_number(m[0]) for m in NUMBER.finditer(hits[0])]
