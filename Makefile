@@ -24,10 +24,11 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The pages, strictly: a link that leads nowhere or a cell of the notebook that fails stops it. In .cache/site.
+# The pages, strictly: a link that leads nowhere or a cell of the notebook that fails stops it. In .cache/site. Not
+# --quiet, by which strictness sees no warnings.
 docs: $(SITE)
 	$(BIN)/python -m pages --check
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 bench: $(READY)
 	$(BIN)/python benchmarks/forward_speed.py
