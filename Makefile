@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .venv/.demo
 READY := .venv/.ready
+SITE := .venv/.site
 TRANSFORMERS_4 := .cache/transformers-4/.ready
 OPTIMUM := .cache/optimum/.ready
 TRANSFORMERS_JS := .cache/node/.ready
 
-.PHONY: demo demo-publish test lint bench clean
+.PHONY: demo demo-publish test lint docs bench clean
 
 demo: $(DEMO)
 	$(BIN)/python -m demo.run
@@ -22,6 +23,12 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The pages, strictly: a link that leads nowhere or a cell of the notebook that fails stops it. In .cache/site. Not
+# --quiet, by which strictness sees no warnings.
+docs: $(SITE)
+	$(BIN)/python -m pages --check
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
 bench: $(READY)
 	$(BIN)/python benchmarks/forward_speed.py
@@ -39,6 +46,10 @@ $(DEMO): pyproject.toml constraints.txt
 
 $(READY): $(DEMO)
 	$(INSTALL) --editable ".[demo,dev]"
+	touch $@
+
+$(SITE): $(READY)
+	$(INSTALL) --editable ".[docs]"
 	touch $@
 
 # The last transformers 4, in a directory of its own: exports must reload there too.

@@ -38,7 +38,7 @@ def convert(asked: Asked) -> dict[str, Any]:
     from config.json alone where neither criterion nor allocation look at weights.
 
     Returns:
-        The result object of the command's --json: plan, totals and, unless `dry_run`, output, seconds and error (the
+        The result object of --json, with plan, totals and, unless `dry_run`, output, seconds and error (the
         relative Frobenius error over all targets, the square root of the summed squares). A criterion that needs data
         adds `calibration` (examples, tokens, seconds, cached, bytes) and `metric_error`, the same error in its own
         norm; `notes` are sentences for the user. With `format`, `runtimes` are the files that `export` would have

@@ -48,7 +48,7 @@ def diagnose(asked: Asked) -> dict[str, Any]:
     `calibration`; its options are those of `convert`).
 
     Returns:
-        {"model", "verdict", "calibration", "layers": [...]}. A layer has "name", "shape", "singular_values" (largest
+        With "model", "verdict", "calibration" and "layers". A layer has "name", "shape", "singular_values" (largest
         first), "rank" (see numerical_rank), "rank_90" (how many hold 90 % of the squared sum), "ranks" and "errors":
         for every criterion the relative error at these ranks, the root of what is left over what there is, in its own
         norm; where that has no spectrum, in the norm with its sums over rows and over columns. With calibration also

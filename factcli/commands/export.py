@@ -36,7 +36,7 @@ def export(asked: Asked) -> dict[str, Any]:
     on; else on random tokens. A float32 file must equal the model. `progress` is called with (done, total, name).
 
     Returns:
-        The result object of the command's --json: model, output, files (path, format, precision, bytes, checked),
+        The result object of the command's --json, with model, output, files (path, format, precision, bytes, checked),
         checked (the worst of them: max_difference, agreement, metric, loss in points) and seconds.
 
     Raises:

@@ -13,7 +13,7 @@ def push(asked: Asked) -> dict[str, Any]:
     """Publish the model in `folder` as `repo_id` (by default YOU/FOLDER), everything in one commit.
 
     Returns:
-        The object of the command's --json: repo_id, commit (None in a dry run), url, files (what the repository has
+        The object of --json, with repo_id, commit (None in a dry run), url, files (what the repository has
         from us), left_out, and `changed`, False where the repository had it all already.
 
     Raises:

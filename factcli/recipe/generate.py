@@ -15,7 +15,7 @@ from .training import Settings
 
 PACKAGE = Path(__file__).parent.parent
 STUB, SCHEMA = PACKAGE / "__init__.pyi", PACKAGE / "recipe" / "schema.json"
-REFERENCE = PACKAGE.parent / "docs" / "options.md"
+REFERENCE = PACKAGE.parent / "docs" / "reference" / "options.md"
 _HEAD = '''"""Made by `python -m factcli.recipe.generate` from the declarations in factcli/recipe: see there."""
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""README's claim, proved: a criterion or a structure is one file, found by nobody but the line that registers it.
+"""What docs/contributing.md says, proved: a criterion or a structure is one file, and the line that registers it.
 
 Each is written where factcli is not, imported, and taken from a recipe to an export that reloads where factcli is not.
 The structure is no grid and needs a layer that no export has yet: that is the one file more.
