@@ -62,8 +62,8 @@ def _rivals(group: type[Options]) -> list[tuple[str, ...]]:
 
 
 def load_file(path: str | Path, what: str = "recipe") -> dict[str, Any]:
-    """A file of options as it stands, `what` it is called. Raises FactcliError where it cannot be read, or is no mapping
-    of distinct keys."""
+    """A file of options as it stands, called `what`. Raises FactcliError where it cannot be read, or is no
+    mapping of distinct keys."""
     import yaml
 
     class Loader(yaml.SafeLoader):

@@ -86,8 +86,9 @@ def read_sweep(path: str | Path, changes: tuple[str, ...] = ()) -> Sweep:
 
 
 def _grid(values: Values, commands: tuple[str, ...], common: Values, where: str) -> Grid:
-    part = _part({key: values[key] for key in _INNER if key in values}, commands, f"{where}: grid")
-    part = _part(common | part.options | {"command": list(part.commands)}, commands, f"{where}: options")
+    part = _own(values, commands, f"{where}: grid")
+    options = {name: value for name, value in (common | part.options).items() if value is not None}  # null takes away
+    part = _part(options | {"command": list(part.commands)}, commands, f"{where}: options")
     axes = {str(name): _axis(str(name), rows, part.commands, where) for name, rows in values.items()
             if name not in _INNER}  # fmt: skip
     if not axes:
@@ -115,6 +116,11 @@ def _axis(name: str, rows: Any, commands: tuple[str, ...], where: str) -> dict[s
     if not found:
         raise UsageError(f"{where} has an empty product: {name!r} has no values.")
     return found
+
+
+def _own(values: Values, commands: tuple[str, ...], where: str) -> Part:
+    """What one grid among several says beside its axes; its nulls are of options that it may not have."""
+    return Part(_commands(values.get("command", list(commands)), where), _mapping(values.get("options"), where))
 
 
 def _part(values: Values, commands: tuple[str, ...], where: str) -> Part:

@@ -44,13 +44,12 @@ class OnRay:
 
     def _run(self, ray: Any, tasks: Sequence[Task], work: Work, ended: Ended) -> None:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
-        remote = ray.remote(carry_out).options(
-            num_cpus=work.threads, num_gpus=gpus, max_retries=RETRIES, scheduling_strategy="SPREAD"
-        )
+        remote = ray.remote(carry_out)
+        share = {"num_cpus": work.threads, "num_gpus": gpus, "max_retries": RETRIES, "scheduling_strategy": "SPREAD"}
         refs: dict[str, Any] = {}
         for task in tasks:  # parts stand before what they are of
             before = [refs[id] for id in task.after if id in refs]
-            refs[task.id] = remote.options(name=task.name).remote(work, task, *before)
+            refs[task.id] = remote.options(name=task.name, **share).remote(work, task, *before)
         by_ref = {refs[task.id]: task for task in tasks}
         while by_ref:
             done, _ = ray.wait(list(by_ref), num_returns=1)

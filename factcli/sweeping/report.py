@@ -15,7 +15,7 @@ from .figure import draw
 from .task import DONE, FAILED
 
 _KEYS = {"title", "text", "tables", "rows", "columns", "where", "score", "scale", "digits", "kind", "paper"}
-NONE = "–"
+NONE = "-"
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ def _head(runs: Runs, plan: Mapping[str, Any]) -> str:
     file = str(plan.get("file", "FILE"))
     return (
         f"# {Path(file).stem}\n\nMade by `factcli sweep {file} --report`: {said}. A cell is the mean over its seeds,\n"
-        "which are in brackets, with the sample deviation. A failed run has an accuracy at or below that of the training\n"
-        "set's commonest label, or diverged; `mean of successful` leaves these out.\n"
+        "which are in brackets, with the sample deviation. A failed run has an accuracy at or below that of the\n"
+        "training set's commonest label, or diverged; `mean of successful` leaves these out.\n"
     )
 
 

@@ -26,7 +26,7 @@ def with_sizes(planned: Sequence[dict[str, Any]], tasks: Sequence[Task], sizes: 
         if values is not None:
             text = json.dumps(values, sort_keys=True, default=str)
             if text not in asked:
-                asked[text] = sizes(values)
+                asked[text] = sizes(values) if str(values["model"]) not in unknown else None
             result = asked[text]
             if result is None:
                 unknown.add(str(values["model"]))

@@ -93,7 +93,7 @@ def _shown(result: dict[str, Any], task: Task) -> dict[str, Any]:
     """Without where things lay on one machine."""
     found = {name: value for name, value in result.items() if name not in ("output", "pushed")}
     if isinstance(found.get("model"), str) and Path(found["model"]).is_absolute():
-        found["model"] = f"{SHARED}{task.parts['model']}" if "model" in task.parts else task.shown["model"]
+        found["model"] = f"{SHARED}{task.parts['model']}" if "model" in task.parts else Path(found["model"]).name
     return found
 
 
