@@ -8,6 +8,7 @@ from pathlib import Path
 from .. import __version__
 from ..errors import FactcliError
 from ..files.digests import digest_of_files, digest_of_values
+from ..recipe.reading import load_file
 from .file import Sweep
 from .options import FILES, IDLE, MAKERS, PLACES
 from .product import Run
@@ -61,7 +62,7 @@ def _task(sweep: Sweep, run: Run, parts: dict[str, Task], after: list[Task]) -> 
         bare = name.rpartition(".")[2]
         if bare in FILES:
             texts[name] = _text(folder / str(value), name)
-            shown[name], weighed[name] = Path(str(value)).name, digest_of_values([texts[name]])
+            shown[name], weighed[name] = Path(str(value)).name, load_file(folder / str(value))
             continue
         path = Path(str(value)).expanduser() if isinstance(value, str) else None
         if bare in PLACES and path is not None and path.exists():
