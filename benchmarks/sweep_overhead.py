@@ -4,8 +4,8 @@
 
 A tiny model with random weights is trained on generated data, RUNS times, CPU-bound, one thread a run. For each engine
 (processes of the standard library, a local Ray) the sweep is timed whole, start and end included, with one worker and
-with two. The overhead is the time that workers did not spend in runs, over the time that they did. Prints the bars last
-and exits with 1 where one is missed: an overhead below 15 %, two workers at least 1.6 times as fast as one. Time it on a
+with two. The overhead is the time that workers did not spend in runs, over the time that they did. Prints the bars and
+exits with 1 where one is missed: an overhead below 15 %, two workers at least 1.6 times as fast as one. Time it on a
 machine that does nothing else, with two cores or more.
 """
 

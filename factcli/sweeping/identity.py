@@ -56,7 +56,9 @@ def _keeping(task: Task) -> Task:
 
 
 def _task(sweep: Sweep, run: Run, parts: dict[str, Task], after: list[Task]) -> Task:
-    options, shown, texts, weighed = dict(run.options), dict(run.options), {}, {}
+    options, shown = dict(run.options), dict(run.options)
+    texts: dict[str, str] = {}
+    weighed: dict[str, Any] = {}
     folder = sweep.path.parent
     for name, value in run.options.items():
         bare = name.rpartition(".")[2]

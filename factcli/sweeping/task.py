@@ -35,7 +35,8 @@ class Task:
         """What the folder says of it before it is run."""
         values = asdict(self)
         del values["options"], values["texts"], values["shown"], values["parts"]
-        return values | {"options": dict(self.shown) | {name: f"{SHARED}{id}" for name, id in self.parts.items()}}
+        shown = dict(self.shown) | {name: f"{SHARED}{id}" for name, id in self.parts.items()}
+        return values | {"commands": list(self.commands), "after": list(self.after), "options": shown}
 
 
 def with_all_before(tasks: Sequence[Task], wanted: set[str]) -> list[Task]:
