@@ -58,11 +58,17 @@ def cell_of(runs: Runs, score: str) -> Cell:
         value = number(run["result"], score, run["name"])
         seeds.append(seed_of(run))
         scores.append(value)
-        if run["result"].get("failed_run"):
+        if _failed(run["result"]):
             failed += 1
         else:
             good.append(value)
     return Cell(tuple(seeds), tuple(scores), tuple(good), failed, errors, len(ended))
+
+
+def _failed(result: Mapping[str, Any]) -> bool:
+    """As the last command says that knows."""
+    before = reversed(list((result.get("before") or {}).values()))
+    return bool(next((each["failed_run"] for each in (result, *before) if "failed_run" in each), False))
 
 
 def seed_of(run: Mapping[str, Any]) -> str:

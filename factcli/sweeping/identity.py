@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from .. import __version__
 from ..errors import FactcliError
