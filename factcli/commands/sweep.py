@@ -1,6 +1,6 @@
 """sweep: many runs from one file, of which each is one command or several."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -33,7 +33,7 @@ from ..sweeping.selection import selected
 from ..sweeping.sizes import with_sizes
 from ..sweeping.store import PLAN, Store
 from ..sweeping.task import Task
-from ..sweeping.work import Work
+from ..sweeping.work import Record, Work
 
 MANY = 10_000
 RULES = (
@@ -85,9 +85,10 @@ def sweep(asked: Asked) -> dict[str, Any]:
             with_sizes(shown_runs, tasks, _planned_sizes),
         )
     store = Store(what.output or f"results/{file.path.stem}")
+    passing = []
     if not what.status:
-        _carry_out(store, tasks, wanted, plan, what, _engine(how), asked.called.get("progress"))
-    return _answer(store, plan, what, shown)
+        passing = _carry_out(store, tasks, wanted, plan, what, _engine(how), asked.called.get("progress"))
+    return _answer(store, plan, what, shown, passing)
 
 
 def _tasks(file: Sweep, yes: bool) -> list[Task]:
@@ -105,7 +106,7 @@ def _tasks(file: Sweep, yes: bool) -> list[Task]:
 def _carry_out(
     store: Store, tasks: list[Task], wanted: set[str], plan: dict[str, Any], what: running.Sweeping,
     engine: tuple[Engine, int], progress: Any,
-) -> None:  # fmt: skip
+) -> list[Record]:  # fmt: skip
     if store.is_memory and any(task.keeps for task in tasks):
         raise UsageError(f"{store.url} is seen by one process only: give a directory for a sweep with shared parts.")
     store.write(PLAN, plan)
@@ -115,12 +116,15 @@ def _carry_out(
         open_ = missing(tasks, wanted, store, records, what.retry)
         runs, threads = engine
         work = Work(store.url if store.local is None else str(store.local), perform, driver, threads)
-        drive(open_, work, store, runs, progress or (lambda done, total, name: None))
+        return drive(open_, work, store, runs, progress or (lambda done, total, name: None))
 
 
-def _answer(store: Store, plan: dict[str, Any], what: running.Sweeping, shown: running.Reports) -> dict[str, Any]:
-    """How far the sweep is, as the folder says; and the reports of that."""
+def _answer(
+    store: Store, plan: dict[str, Any], what: running.Sweeping, shown: running.Reports, passing: Sequence[Record] = ()
+) -> dict[str, Any]:
+    """How far the sweep is, as the folder says, and what failed just now; and the reports of that."""
     records = known(store, what.any_code)
+    records.by_id.update({record["id"]: record for record in passing})
     if what.status:
         say_other_code(plan["runs"], records, store.url)
     wanted = _with_parts(plan, selected(plan["runs"], what.only))

@@ -11,7 +11,7 @@ from .claim import is_alive
 from .engine import Engine
 from .identity import code_version
 from .store import DRIVER, MARKS, PLAN, RESULTS, Store
-from .task import DONE, FAILED, PLANNED, RUNNING, STATES, Task, with_all_before
+from .task import DONE, FAILED, PLANNED, RUNNING, STATES, Task
 from .work import Record, Work
 
 Watch = Callable[[int, int, str], None]
@@ -41,32 +41,44 @@ def known(store: Store, any_code: bool) -> Known:
 
 
 def missing(tasks: Sequence[Task], wanted: set[str], store: Store, records: Known, retry: bool) -> list[Task]:
-    """What is to be carried out for the runs of `wanted` ids: without those that are there, with the parts that are
-    needed once more because their model is not."""
+    """What is to be carried out for the runs of `wanted` ids: those without a record (with `retry`, a result), and the
+    parts that these need and that are not there, be it because a model was cleared away."""
+    by_id = {task.id: task for task in tasks}
 
-    def is_there(task: Task) -> bool:
+    def is_over(task: Task) -> bool:
         record = records.of(task.planned())
         return record is not None and (record["state"] == DONE or not retry)
 
-    open_ = {task.id for task in tasks if task.id in wanted and not is_there(task)}
-    # A part is needed by what is open alone: once its model is there, it is not made again.
-    needed = with_all_before(tasks, open_)
-    return [t for t in needed if t.id in open_ or not is_there(t) or (t.keeps and not _has_model(store, t, records))]
+    def is_there(task: Task) -> bool:
+        record = records.of(task.planned())
+        if record is None or record["state"] != DONE:
+            return False
+        return not task.keeps or (task.id in records.by_id and store.has_model(task.id))
+
+    queue = [id for id in wanted if not is_over(by_id[id])]
+    needed = set(queue)
+    while queue:
+        new = [id for id in by_id[queue.pop()].after if id not in needed and not is_there(by_id[id])]
+        needed.update(new)
+        queue += new
+    return [task for task in tasks if task.id in needed]
 
 
-def _has_model(store: Store, task: Task, records: Known) -> bool:
-    return task.id in records.by_id and store.has_model(task.id)
+def drive(tasks: Sequence[Task], work: Work, store: Store, engine: Engine, watch: Watch) -> list[Record]:
+    """Carry out tasks and keep their records as they come. Raises FactcliError where they cannot be written.
 
-
-def drive(tasks: Sequence[Task], work: Work, store: Store, engine: Engine, watch: Watch) -> None:
-    """Carry out tasks and keep their records as they come. Raises FactcliError where they cannot be written."""
-    ended = 0
+    Returns:
+        The records of those that failed for no lasting reason, which are not kept: the next call tries them again.
+    """
+    ended, passing = 0, list[Record]()
 
     def keep(record: Record) -> None:
         nonlocal ended
         ended += 1
         if record["state"] == DONE or record.get("lasting"):
             store.write(f"{RESULTS}/{record['id']}.json", record)
+        else:
+            passing.append(record)
         store.remove(f"{MARKS}/{record['id']}.json")
         if record["state"] == FAILED:
             note(f"{record['name']} failed: {record['error']}")
@@ -74,6 +86,7 @@ def drive(tasks: Sequence[Task], work: Work, store: Store, engine: Engine, watch
 
     if tasks:
         engine.run(tasks, work, keep)
+    return passing
 
 
 def plan_of(tasks: Sequence[Task], report: dict[str, Any]) -> dict[str, Any]:

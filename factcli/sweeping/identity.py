@@ -105,7 +105,6 @@ def _digest_of_place(path: Path, option: str, run: Run) -> str:
     return _digest(path)
 
 
-@cache
 def _digest(path: Path) -> str:
     """Of a file, or of the files below a directory with their names."""
     if path.is_file():

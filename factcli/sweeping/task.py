@@ -1,6 +1,6 @@
 """A run as it is carried out: one JSON object, which goes to a process or a machine and into the folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -37,15 +37,3 @@ class Task:
         del values["options"], values["texts"], values["shown"], values["parts"]
         shown = dict(self.shown) | {name: f"{SHARED}{id}" for name, id in self.parts.items()}
         return values | {"commands": list(self.commands), "after": list(self.after), "options": shown}
-
-
-def with_all_before(tasks: Sequence[Task], wanted: set[str]) -> list[Task]:
-    """Those of the ids, and what they need, in the same order."""
-    needed, known = set(wanted), {task.id: task for task in tasks}
-    queue = list(wanted)
-    while queue:
-        for id in known[queue.pop()].after:
-            if id not in needed:
-                needed.add(id)
-                queue.append(id)
-    return [task for task in tasks if task.id in needed]

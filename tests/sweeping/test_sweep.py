@@ -121,6 +121,9 @@ def test_one_driver_a_folder(place: Path, world: dict[str, str], tmp_path: Path)
     while not (tmp_path / "out" / "driver.json").exists():
         assert time.monotonic() < until
         time.sleep(0.05)
+    while not (now := factcli.sweep(output=str(tmp_path / "out"), status=True)["totals"])["running"]:
+        assert time.monotonic() < until
+    assert (now["runs"], now["running"], now["failed"]) == (3, 1, 0)
     with pytest.raises(factcli.FactcliError, match=rf"Another sweep is at work .*process {first.pid} on"):
         factcli.sweep(file, str(tmp_path / "out"), ray="none")
     wait_for_results(tmp_path / "out", 1, first)
