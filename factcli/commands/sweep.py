@@ -24,7 +24,7 @@ from ..sweeping.drive import (
 )
 from ..sweeping.engine import Engine, slots
 from ..sweeping.file import Sweep, read_sweep
-from ..sweeping.identity import tasks_of
+from ..sweeping.identity import code_version, tasks_of
 from ..sweeping.on_ray import LOCAL, NONE, OnRay, is_installed
 from ..sweeping.pool import Pool
 from ..sweeping.product import runs_of
@@ -115,7 +115,7 @@ def _carry_out(
         say_other_code([run for run in plan["runs"] if run["id"] in wanted], records, store.url)
         open_ = missing(tasks, wanted, store, records, what.retry)
         runs, threads = engine
-        work = Work(store.url if store.local is None else str(store.local), perform, driver, threads)
+        work = Work(store.url if store.local is None else str(store.local), perform, driver, threads, code_version())
         return drive(open_, work, store, runs, progress or (lambda done, total, name: None))
 
 

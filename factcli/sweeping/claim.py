@@ -17,7 +17,7 @@ from typing import Any
 from ..errors import FactcliError
 from ..files.atomic import Busy, lock_of, locked
 from ..notes import note
-from .store import DRIVER, MARKS, Store
+from .store import DRIVER, MARKS, WORK, Store
 
 BEAT = 5.0  # seconds between signs of life
 PATIENCE = 4 * BEAT  # after which one that stands still is none
@@ -38,6 +38,7 @@ def claimed(store: Store) -> Iterator[str]:
             _wait_for_silence(store, found)
         name = secrets.token_hex(8)
         store.remove(MARKS)
+        store.remove(WORK)  # of runs that were killed
         _beat(store, name)
         over = threading.Event()
         beating = threading.Thread(target=_keep_beating, args=(store, name, over), daemon=True)

@@ -24,7 +24,8 @@ _NOT_WEIGHED = {"README.md", "eval_results.json"}  # of a model: they change wit
 @cache
 def code_version() -> str:
     """The version of factcli, with a digest of the modules that decide what a run gives."""
-    files = sorted(p for p in _PACKAGE.rglob("*.py") if p.relative_to(_PACKAGE).parts[0] not in _ASIDE)
+    inner = {p.relative_to(_PACKAGE).parts: p for p in _PACKAGE.rglob("*.py")}
+    files = [inner[parts] for parts in sorted(inner) if parts[0] not in _ASIDE and parts != ("commands", "sweep.py")]
     names = [p.relative_to(_PACKAGE).as_posix() for p in files]
     return f"{__version__}+{digest_of_values([*names, digest_of_files(files)])[:8]}"
 

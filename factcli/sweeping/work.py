@@ -28,12 +28,13 @@ Record = dict[str, Any]
 @dataclass(frozen=True)
 class Work:
     """Where results go, what carries out a command (a function that other processes can import), on behalf of which
-    driver, and the threads of a run."""
+    driver, the threads of a run, and the version of the code that the runs' ids are of."""
 
     url: str
     perform: Perform
     driver: str
     threads: int
+    code: str
 
 
 def carry_out(work: Work, task: Task, *before: Record) -> Record:
@@ -44,6 +45,9 @@ def carry_out(work: Work, task: Task, *before: Record) -> Record:
             return _record(
                 task, {"state": FAILED, "error": f"{each['name']} failed: {each['error']}", "lasting": False}
             )
+    if code_version() != work.code:
+        said = f"{platform.node()} has another factcli ({code_version()}, the sweep's is {work.code}): install the same"
+        return _record(task, {"state": FAILED, "error": f"{said} everywhere.", "lasting": False})
     import torch
 
     torch.set_num_threads(work.threads)
