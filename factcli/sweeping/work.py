@@ -58,9 +58,10 @@ def carry_out(work: Work, task: Task, *before: Record) -> Record:
     with _listening() as notes:
         try:
             with store.workplace(task.id) as place:
-                found = {"state": DONE, "result": _results(work, store, task, place)}
-        except FactcliError as error:
-            found = {"state": FAILED, "error": one_line(error), "lasting": True}
+                try:
+                    found = {"state": DONE, "result": _results(work, store, task, place)}
+                except FactcliError as error:
+                    found = {"state": FAILED, "error": one_line(error).replace(f"{place}/", ""), "lasting": True}
         except (Exception, MemoryError) as error:
             found = {"state": FAILED, "error": f"{type(error).__name__}: {one_line(error)}", "lasting": False}
     return _record(

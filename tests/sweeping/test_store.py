@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from factcli.commands.sweep import perform
 from factcli.sweeping.drive import known, missing
+from factcli.sweeping.identity import code_version
 from factcli.sweeping.store import Store
 from factcli.sweeping.task import Task
+from factcli.sweeping.work import Work, carry_out
 
 
 def test_a_model_goes_there_and_comes_back(tmp_path: Path) -> None:
@@ -52,3 +55,12 @@ def test_a_part_is_made_again_only_where_it_is_needed(tmp_path: Path) -> None:
     (tmp_path / "models" / "longer").mkdir(parents=True)
     (tmp_path / "models" / "longer" / "config.json").write_text("{}")
     assert open_("run") == ["run"]
+
+
+def test_a_machine_with_another_factcli(tmp_path: Path) -> None:
+    work = Work(str(tmp_path), perform, "driver", 1, "0.0.1+01234567")
+    record = carry_out(work, task("run"))
+    assert (record["state"], record["lasting"]) == ("failed", False)
+    assert f"has another factcli ({code_version()}, the sweep's is 0.0.1+01234567): install" in record["error"]
+    follows = carry_out(work, task("next", ("run",)), record)
+    assert follows["error"].startswith("run failed: ")

@@ -134,9 +134,10 @@ def test_one_driver_a_folder(place: Path, world: dict[str, str], tmp_path: Path)
 
 def test_commands_one_after_the_other_in_memory(place: Path) -> None:
     """Convert, then what it is worth, without a file of results; a run that fails says why, and once."""
+    factcli.finetune("bert", place / "trained", task="sst2", save_steps=0, **COMMON)
     file = write_sweep(
         place, command=["convert", "eval"], shared=None, exclude=None,
-        options={"model": "bert", "eval.task": "sst2", "eval.data_dir": "glue", "device": "cpu"},
+        options={"model": "trained", "eval.task": "sst2", "eval.data_dir": "glue", "device": "cpu"},
         grid={"rank": [2, 4], "eval.limit": [8], "rows": {"good": {}, "bad": {"blocks": 2}}},
     )  # fmt: skip
     found = factcli.sweep(file, "memory://tiny", ray="none", workers=1)
@@ -144,7 +145,7 @@ def test_commands_one_after_the_other_in_memory(place: Path) -> None:
     assert found["totals"]["done"] == found["totals"]["failed"] == 2
     assert states["2", "bad"]["error"].startswith("--blocks has no effect with --method low-rank")
     good = states["4", "good"]["result"]
-    plan = factcli.convert("bert", dry_run=True, rank=4)
+    plan = factcli.convert("trained", dry_run=True, rank=4)
     assert good["examples"] == 8
     assert good["before"]["convert"]["parameters"] == plan["parameters"]
     assert factcli.sweep(file, "memory://tiny", ray="none")["totals"] == found["totals"]
