@@ -15,9 +15,22 @@ _API = {  # name -> module; types and keywords are in __init__.pyi
     "inspect": "commands.inspect",
     "load": "models.export",
     "push": "commands.push",
+    "sweep": "commands.sweep",
     "FactcliError": "errors",
 }
-__all__ = ["FactcliError", "bench", "convert", "diagnose", "evaluate", "export", "finetune", "inspect", "load", "push"]
+__all__ = [
+    "FactcliError",
+    "bench",
+    "convert",
+    "diagnose",
+    "evaluate",
+    "export",
+    "finetune",
+    "inspect",
+    "load",
+    "push",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:  # torch and transformers are imported when first needed

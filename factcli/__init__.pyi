@@ -272,3 +272,22 @@ def push(
     dry_run: bool | None = ...,
 ) -> dict[str, Any]:
     """Publish a model on the Hugging Face Hub, in one commit."""
+
+def sweep(
+    sweep_file: str | PathLike[str] | None = ...,
+    output: str | None = ...,
+    *,
+    set: str | Sequence[str] | None = ...,
+    only: str | None = ...,
+    dry_run: bool | None = ...,
+    status: bool | None = ...,
+    yes: bool | None = ...,
+    retry: bool | None = ...,
+    any_code: bool | None = ...,
+    ray: str | None = ...,
+    workers: int | None = ...,
+    report: str | PathLike[str] | None = ...,
+    plot: str | PathLike[str] | None = ...,
+    progress: Callable[[int, int, str], None] | None = ...,
+) -> dict[str, Any]:
+    """Carry out many runs from one file, here or on a cluster; what is done is not done again."""

@@ -172,4 +172,11 @@ PUSH = Command(
     (run.Pushing, run.Console),
     ("folder", "repo_id"),
 )
-COMMANDS = (CONVERT, INSPECT, DIAGNOSE, FINETUNE, EXPORT, EVAL, BENCH, PUSH)
+SWEEP = Command(
+    "sweep",
+    "Carry out many runs from one file, here or on a cluster; what is done is not done again.",
+    (run.Sweeping, run.Engines, run.Reports, run.Console),
+    ("sweep_file", "output"),
+    ("progress",),
+)
+COMMANDS = (CONVERT, INSPECT, DIAGNOSE, FINETUNE, EXPORT, EVAL, BENCH, SWEEP, PUSH)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .registry import Registry
 
 FEW = 4  # names, which are all said
-_ARGUMENTS = {"model": "MODEL", "models": "MODEL", "folder": "DIRECTORY", "repo_id": "REPO_ID"}
+_ARGUMENTS = {"model": "MODEL", "models": "MODEL", "folder": "DIRECTORY", "repo_id": "REPO_ID", "sweep_file": "FILE"}
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,9 @@ def _rivals(group: type[Options]) -> list[tuple[str, ...]]:
     return [c.__dict__["rivals"] for c in group.__mro__ if c.__dict__.get("rivals")]
 
 
-def load_file(path: str | Path) -> dict[str, Any]:
-    """A recipe file as it stands. Raises FactcliError where it cannot be read, or is no mapping of distinct keys."""
+def load_file(path: str | Path, what: str = "recipe") -> dict[str, Any]:
+    """A file of options as it stands, called `what`. Raises FactcliError where it cannot be read, or is no
+    mapping of distinct keys."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -81,9 +82,9 @@ def load_file(path: str | Path) -> dict[str, Any]:
     try:
         values = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
     except (OSError, UnicodeDecodeError) as error:
-        raise FactcliError(f"Cannot read the recipe {path}: {getattr(error, 'strerror', None) or error}.") from error
+        raise FactcliError(f"Cannot read the {what} {path}: {getattr(error, 'strerror', None) or error}.") from error
     except yaml.YAMLError as error:
-        raise FactcliError(f"The recipe {path} is not valid YAML: {' '.join(str(error).split())}.") from error
+        raise FactcliError(f"The {what} {path} is not valid YAML: {' '.join(str(error).split())}.") from error
     if not isinstance(values, dict):
-        raise FactcliError(f"The recipe {path} must be a mapping such as 'method: monarch'.")
+        raise FactcliError(f"The {what} {path} must be a mapping such as 'method: monarch'.")
     return values

@@ -232,3 +232,42 @@ class Pushing(Options):
     private: bool | None = option(None, "Of a new repository.", "your account's", no="--public")
     keep_readme: bool = option(False, "Leave the repository's README.md as it is; else our part goes into it.")
     dry_run: bool = option(False, "List the files and send nothing.")
+
+
+class Sweeping(Options):
+    """Which runs, and where their results are."""
+
+    sweep_file: str | Path | None = option(
+        None, "A sweep (YAML): lists over options.", "the one that the folder was started with", only="argument"
+    )
+    output: str | None = option(
+        None, "Folder of the results: a directory, or s3:// and what else fsspec knows.", "results/NAME", short="-o"
+    )
+    set: tuple[str, ...] = option((), "NAME=VALUE: a variable of the file; repeatable.", words=True)
+    only: str | None = option(None, "Some runs: 'task=mrpc,method=monarch'.", words=True)
+    dry_run: bool = option(False, "List the runs and their sizes, and stop.")
+    status: bool = option(False, "Say what is done, from any machine that sees the folder, and stop.")
+    yes: bool = option(False, "Start 10,000 runs and more.")
+    retry: bool = option(False, "Carry out once more what failed.")
+    any_code: bool = option(False, "Take results that another version of the code gave.")
+
+
+class Engines(Options):
+    """What carries them out."""
+
+    panel: ClassVar[str] = "Where the runs are carried out"
+
+    ray: str | None = option(
+        None, "Address of a Ray cluster, 'local' for one of its own, or 'none' for processes of this machine.",
+        "local where Ray is installed, else none", words=True,
+    )  # fmt: skip
+    workers: int | None = option(None, "Runs at a time, on this machine.", "as many as fit", ge=1)
+
+
+class Reports(Options):
+    """Tables and figures, of what is there when the command ends."""
+
+    panel: ClassVar[str] = "Report"
+
+    report: str | Path | None = option(None, "Tables as Markdown, with their numbers as JSON beside it.")
+    plot: str | Path | None = option(None, "Figure, as .png, .svg or .pdf.")

@@ -1,0 +1,1 @@
+"""Many runs from one file: on this machine, or on many."""

@@ -1,0 +1,99 @@
+"""Runs on Ray: its scheduler places them, waits for their parts and tries again what a machine took with it."""
+
+import os
+import re
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import Any
+
+from ..errors import FactcliError
+from ..notes import note
+from .engine import RETRIES, Ended, Slots
+from .pool import killed
+from .task import Task
+from .work import Record, Work, carry_out
+
+LOCAL, NONE = "local", "none"
+
+
+def is_installed() -> bool:
+    """Whether Ray can be imported."""
+    return find_spec("ray") is not None
+
+
+class OnRay:
+    """On the cluster at `address`, or for `local` on one of its own that lasts as long as the sweep."""
+
+    def __init__(self, address: str, slots: Slots) -> None:
+        self.address, self.slots = address, slots
+
+    def run(self, tasks: Sequence[Task], work: Work, ended: Ended) -> None:
+        """As Engine says. Raises FactcliError where no Ray is."""
+        import ray
+
+        ours = not ray.is_initialized()
+        if ours:
+            _begin(self.address, self.slots)
+        try:
+            self._run(ray, tasks, work, ended)
+        finally:
+            if ours:
+                ray.shutdown()
+
+    def _run(self, ray: Any, tasks: Sequence[Task], work: Work, ended: Ended) -> None:
+        gpus = 1 if ray.cluster_resources().get("GPU") else 0
+        remote = ray.remote(carry_out)
+        share = {"num_cpus": work.threads, "num_gpus": gpus, "max_retries": RETRIES, "scheduling_strategy": "SPREAD"}
+        refs: dict[str, Any] = {}
+        for task in tasks:  # parts stand before what they are of
+            before = [refs[id] for id in task.after if id in refs]
+            refs[task.id] = remote.options(name=task.name, **share).remote(work, task, *before)
+        by_ref = {refs[task.id]: task for task in tasks}
+        while by_ref:
+            done, _ = ray.wait(list(by_ref), num_returns=1)
+            for ref in done:
+                task = by_ref.pop(ref)
+                ended(_record(ray, ref, task))
+
+
+def _record(ray: Any, ref: Any, task: Task) -> Record:
+    try:
+        record: Record = ray.get(ref)
+    except ray.exceptions.RayError as error:  # of a machine or a process; a run's own are in its record
+        return killed(task, f"its process or machine was lost ({type(error).__name__})")
+    return record
+
+
+def _begin(address: str, slots: Slots) -> None:
+    import ray
+
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+    try:
+        if address == LOCAL:
+            cores = slots.count * slots.threads
+            ray.init("local", num_cpus=cores, num_gpus=slots.gpus or None, include_dashboard=False, **quiet)
+            return
+        _check_answers(address)
+        ray.init(address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise FactcliError(_refusal(address)) from error
+    count: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    note(f"On Ray at {address}: {count.get('CPU', 0):.0f} cores, {count.get('GPU', 0):.0f} GPUs.")
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself would try for a minute where nobody listens."""
+    found = re.fullmatch(r"(?:ray://)?\[?([^\]]+?)\]?:(\d+)", address)
+    if found is not None:
+        with socket.create_connection((found[1], int(found[2])), timeout=10), suppress(OSError):
+            pass
+
+
+def _refusal(address: str) -> str:
+    return (
+        f"No Ray answers at {address}: start one with 'ray start --head' and give its address (HOST:6379), or leave "
+        "--ray out."
+    )
