@@ -12,12 +12,16 @@ _API = {  # name -> module; types and keywords are in __init__.pyi
     "export": "commands.export",
     "finetune": "commands.finetune",
     "diagnose": "commands.diagnose",
+    "frontier": "commands.frontier",
     "inspect": "commands.inspect",
     "load": "models.export",
     "push": "commands.push",
     "FactcliError": "errors",
 }
-__all__ = ["FactcliError", "bench", "convert", "diagnose", "evaluate", "export", "finetune", "inspect", "load", "push"]
+__all__ = [
+    "FactcliError", "bench", "convert", "diagnose", "evaluate", "export", "finetune", "frontier", "inspect", "load",
+    "push",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:  # torch and transformers are imported when first needed
