@@ -56,22 +56,21 @@ def frontier(asked: Asked) -> dict[str, Any]:
     with kept(into.output, source, held, ways) as work:
         maker = Maker(source, work, texts_of(source, held, ways, work), backends, ways)
         scores, chosen = Scores(source, work, held), list(candidates(ways))
-        made: list[tuple[Model, list[Runner], list[Row]]] = []
+        runners: list[Runner] = []
+        rows: list[Row] = []
         for done, one in enumerate(chosen):
-            progress(done, 2 * len(chosen), one.folder)
+            progress(done, len(chosen), one.folder)
             model = maker.made(one)
             if model is not None:
                 files = maker.files(one, model)
-                with said_before() if made else nullcontext():
-                    measured = scores.of(model, files)
-                made.append((model, runners_of(model, files), rows_of(one, model, files, measured)))
-        dense = Runner(made[0][0], "torch", "float32", None)
+                with said_before() if rows else nullcontext():
+                    rows += rows_of(one, model, files, scores.of(model, files))
+                runners += runners_of(model, files)
+        dense = Runner(runners[0].source, "torch", "float32", None)
         clock = Clock(dense, (clocked.batch_size, clocked.sequence_length), clocked.seconds, clocked.threads)
-        for done, (model, runners, rows) in enumerate(made):
-            progress(len(chosen) + done, len(chosen) + len(made), f"{model.path.name}, timing")
-            for row, speedup in zip(rows, clock.speedups(runners), strict=True):
-                row["speedup"] = speedup
-    results = judged([row for *_, rows in made for row in rows], clock.milliseconds)
+        for row, speedup in zip(rows, clock.speedups(runners, progress), strict=True):
+            row["speedup"] = speedup
+    results = judged(rows, clock.milliseconds)
     result = {
         "model": name, "metric": results[0]["metric"], "rows": results[0]["rows"], "batch_size": clocked.batch_size,
         "sequence_length": clocked.sequence_length,

@@ -1,6 +1,6 @@
 """Milliseconds of many models in groups, each in turns with the same baseline, and which rows no other beats."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 
 from ..errors import FactcliError
@@ -10,6 +10,8 @@ from .ratios import compare
 from .timing import Cell, Schedule
 
 LEAST_ROUNDS, MOST_ROUNDS = 5, 50
+AT_ONCE = 6  # processes, beside the baseline's
+Progress = Callable[[int, int, str], None]
 
 
 class Clock:
@@ -21,14 +23,23 @@ class Clock:
         self.schedule = Schedule(LEAST_ROUNDS, MOST_ROUNDS, seconds)
         self._of_baseline: list[float] = []
 
-    def speedups(self, chosen: Sequence[Runner]) -> list[float | None]:
-        """How many times as fast as the baseline each of them is: the median over rounds. None for what cannot be
-        timed, and a note says why; the others are timed again without it."""
+    def speedups(self, chosen: Sequence[Runner], progress: Progress | None = None) -> list[float | None]:
+        """How many times as fast as the baseline each of them is: the median over rounds. AT_ONCE of them take turns
+        with it. None for what cannot be timed, and a note says why; the others are timed again without it."""
+        found: list[float | None] = []
+        for start in range(0, len(chosen), AT_ONCE):
+            if progress:
+                progress(start, len(chosen), "timing")
+            found += self._in_turns(chosen[start : start + AT_ONCE])
+        return found
+
+    def _in_turns(self, chosen: Sequence[Runner]) -> list[float | None]:
         try:
             first, *found = measure_apart([self.baseline, *chosen], [self.cell], self.schedule, self.threads)
         except FactcliError as error:
             if len(chosen) > 1:
-                return [speed for one in chosen for speed in self.speedups([one])]
+                half = len(chosen) // 2
+                return [*self._in_turns(chosen[:half]), *self._in_turns(chosen[half:])]
             note(f"{chosen[0].said} is not timed: {error}")
             return [None]
         self._of_baseline.append(first["latency_ms"]["median"])

@@ -10,7 +10,7 @@ _INK, _GRID, _PAPER = "#1f2430", "#e3e6ea", "#ffffff"
 _PANELS = (("bytes", "megabytes of the file", 1e6), ("milliseconds", "milliseconds", 1.0))
 _ROOM = 0.12  # of the height, above and below what is shown
 LOST = 0.2  # of the dense model's score: what lost more is drawn at the lower edge
-MOST_NAMES = 7
+MOST_NAMES = 5
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,9 @@ FAMILIES = (
 
 
 def plot_ways(result: dict[str, Any], path: Path) -> None:
-    """What `frontier` returns, a panel for each cost. A line joins the rows of a family that no other of it beats; int8
-    is filled; those are named that nothing beats. Scores far below the rest are drawn at the lower edge, as such."""
+    """What `frontier` returns, a panel for each cost. A line joins the rows of a family that no other of it beats, the
+    others are pale; int8 is filled; some of those are named that nothing beats. Scores far below the rest are drawn at
+    the lower edge, as such."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -53,9 +54,13 @@ def plot_ways(result: dict[str, Any], path: Path) -> None:
         axis.axhline(dense["score"], color=_INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
         for family in FAMILIES:
             _draw(axis, family, [r for r in shown if _in(family, r)], key, unit, bottom)
-        named = [(_name(r), r[key] / unit, r["score"]) for r in shown if r["optimal"][key] and r["score"] >= bottom]
+        named = [
+            (_name(r), r[key] / unit, r["score"])
+            for r in shown
+            if r["optimal"][key] and r["score"] >= bottom and r["way"] != "dense"
+        ]
         _ticks(axis, [r[key] / unit for r in shown])
-        place_labels(axis, _thinned(named))
+        place_labels(axis, _thinned(named), [(r[key] / unit, max(r["score"], bottom)) for r in shown])
     left = figure.axes[0]
     left.set_ylabel(result["metric"], color=_INK)
     handles: list[Any] = [handle for axis in figure.axes for handle in axis.get_legend_handles_labels()[0]]
@@ -72,10 +77,11 @@ def _in(family: Family, row: dict[str, Any]) -> bool:
 
 
 def _name(row: dict[str, Any]) -> str:
-    """As the picture calls a row."""
+    """As the picture calls a row whose family its colour tells."""
     runtime = {"torch": "PyTorch", "onnx": "ONNX", "openvino": "OpenVINO"}.get(row["backend"], row["backend"])
     precision = "" if row["precision"] == "float32" else f" {row['precision']}"
-    return f"{row['said'].replace(', embeddings too', ' + emb')}{' healed' * row['healed']}, {runtime}{precision}"
+    said = row["said"] if row["keep"] is None else f"{row['keep']:g}"
+    return f"{said}{' with embeddings' * (row['way'] == 'kfac-embeddings')}, {runtime}{precision}"
 
 
 def _heights(rows: list[dict[str, Any]]) -> tuple[float, float]:
@@ -84,20 +90,21 @@ def _heights(rows: list[dict[str, Any]]) -> tuple[float, float]:
     dense = rows[0]["score"]
     counted = [r["score"] for r in rows if r["way"] != "svd" and r["score"] >= dense - LOST * abs(dense)] or [dense]
     spread = max(max(counted) - min(counted), 0.02)
-    return min(counted) - _ROOM * spread, max(*counted, dense) + 1.5 * _ROOM * spread
+    return min(counted) - _ROOM * spread, max(*counted, dense) + 2 * _ROOM * spread
 
 
 def _draw(axis: Any, family: Family, rows: list[dict[str, Any]], key: str, unit: float, bottom: float) -> None:
     """The dots of a family, and a line through its best."""
     label = family.said
     seen = [(r[key] / unit, r["score"], r["precision"] == "int8") for r in rows if r["score"] >= bottom]
-    for x, y, filled in seen:
-        axis.plot([x], [y], family.marker, color=family.colour, markersize=6.5, markeredgewidth=1.3, zorder=3,
-                  markerfacecolor=family.colour if filled else _PAPER, label=label)  # fmt: skip
-        label = "_"
     best = best_of([(x, y) for x, y, _ in seen], 1)
     if len(best) > 1:
-        axis.plot(*zip(*best, strict=True), "-", color=family.colour, linewidth=1.4, alpha=0.75, zorder=2)
+        axis.plot(*zip(*best, strict=True), "-", color=family.colour, linewidth=1.6, alpha=0.8, zorder=2)
+    for x, y, filled in sorted(seen, key=lambda dot: dot[:2] not in best):
+        axis.plot([x], [y], family.marker, color=family.colour, markersize=7, markeredgewidth=1.3, label=label,
+                  markerfacecolor=family.colour if filled else _PAPER, **({"zorder": 3} if (x, y) in best else
+                                                                          {"zorder": 2, "alpha": 0.3}))  # fmt: skip
+        label = "_"
     for r in rows:
         if r["score"] < bottom:
             axis.plot([r[key] / unit], [bottom], "v", color=family.colour, markersize=7, clip_on=False, zorder=3,

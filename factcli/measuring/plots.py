@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -167,15 +168,18 @@ def plot_frontier(result: dict[str, Any], path: Path) -> None:
         save(figure, path.with_suffix(suffix))
 
 
-def place_labels(axis: Any, points: list[tuple[str, float, float]]) -> None:
-    """Names beside their dots: where they meet neither each other nor a dot, within the frame."""
+def place_labels(axis: Any, points: list[tuple[str, float, float]], others: Sequence[tuple[float, float]] = ()) -> None:
+    """Names beside their dots: where they meet neither each other nor a dot, nor one of `others`, within the frame."""
+    from matplotlib.patheffects import withStroke
+
     figure = axis.figure
     figure.canvas.draw()
     frame = axis.get_window_extent()
-    dots = [tuple(axis.transData.transform((x, y))) for _, x, y in points]
+    dots = [tuple(axis.transData.transform(dot)) for dot in (*((x, y) for _, x, y in points), *others)]
     taken: list[Any] = []
     for name, x, y in points:
         text = axis.annotate(name, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=7)
+        text.set_path_effects([withStroke(linewidth=2, foreground="white")])  # over lines
         for away in (6, 14, 24, 36, 50, 66):
             for right, up in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)):
                 text.set_ha("left" if right > 0 else "right" if right < 0 else "center")
