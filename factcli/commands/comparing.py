@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..data.tables import read_table
+from ..data.hub_sets import parse_id
+from ..data.tables import is_table, read_table
 from ..data.tasks import PAIR, TEXT, user_task
 from ..data.unlabelled import unlabelled_task
 from ..errors import FactcliError, UsageError
@@ -71,10 +72,15 @@ def check_asked(held: Held, ways: Ways, into: Compared, flags: Collection[str]) 
         raise UsageError("Without labels --calibration is a file of texts: give one, or --task.")
     refuse_idle(RULES, vars(held) | vars(ways), flags)
     for option, file in (("--validation", held.validation), ("--calibration", held.calibration), ("--heal", ways.heal)):
-        if file is not None and not (is_file(file) or (option == "--calibration" and file in TASKS)):
+        elsewhere = option == "--calibration" and (file in TASKS or _on_the_hub(str(file)))
+        if file is not None and not (is_file(file) or elsewhere):
             raise FactcliError(f"{option} {file} is no file: give one with a row a text.")
     if into.plot is not None:
         check_plot(Path(into.plot))
+
+
+def _on_the_hub(name: str) -> bool:
+    return not is_table(Path(name)) and parse_id(name) is not None
 
 
 def installed(asked: Sequence[str]) -> tuple[str, ...]:
@@ -115,24 +121,31 @@ def kept(output: str | Path | None, source: Model, held: Held, ways: Ways) -> It
     try:
         with atomic.locked(atomic.lock_of(place.path)):
             place.path.mkdir(exist_ok=True)
-            now, known = _identity(source, held, ways), _read(place.path)
-            if known and known.get("of") != now:
+            now, known = _identity(source, held), _read(place.path)
+            healed = known.get("heal") or _healing(ways)
+            if (known and known.get("of") != now) or healed != (_healing(ways) or healed):
                 raise FactcliError(
-                    f"{output} compares another model, or on other data: choose another --output, or remove it."
+                    f"{output} compares another model, on other data, or healed otherwise: choose another --output, or "
+                    "remove it."
                 )
-            atomic.write_json(place.path / RESULTS, {"of": now, "scores": known.get("scores", {})})
+            known = {"of": now, "heal": healed, "scores": known.get("scores", {})}
+            atomic.write_json(place.path / RESULTS, known)
             yield place.path
     except atomic.Busy as error:
         raise FactcliError(f"{output} is being written by another process: wait until it is done.") from error
 
 
-def _identity(source: Model, held: Held, ways: Ways) -> dict[str, Any]:
+def _identity(source: Model, held: Held) -> dict[str, Any]:
     """What the models and scores of a directory depend on, beside their names."""
     named = {name: getattr(held, name) for name in ("validation", "calibration")}
     files = {k: digest_of_files([Path(v).expanduser()]) for k, v in named.items() if is_file(v)}
-    heal = None if ways.heal is None else [digest_of_files([Path(ways.heal).expanduser()]), ways.heal_steps]
     found = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(held).items() if k not in ("data_dir", *files)}
-    return {"model": source.digest, **found, **files, "heal": heal}
+    return {"model": source.digest, **found, **files}
+
+
+def _healing(ways: Ways) -> list[Any] | None:
+    """What healed models depend on."""
+    return None if ways.heal is None else [digest_of_files([Path(ways.heal).expanduser()]), ways.heal_steps]
 
 
 def _read(work: Path) -> dict[str, Any]:
