@@ -28,6 +28,7 @@ from .training_helpers import FAST, rows, save_model, write_csv, write_glue
 
 QUICK: dict[str, Any] = {"seconds": 0.01, "sequence_length": 16, "batch_size": 1, "threads": 1}
 DEPTH = {"distilbert": "n_layers", "t5": "num_layers"}
+UNTIMED: dict[str, Any] = {"seconds": 0}
 CLASSIFIER = "BertForSequenceClassification"
 
 
@@ -167,7 +168,7 @@ def test_what_is_there_is_not_made_again_and_the_table_fits(
     before = {file: file.stat().st_mtime_ns for file in kept.glob("*/model.safetensors")}
     argv = ["factcli", "frontier", str(place / "trained"), "--task", "sst2", "--data-dir", str(place / "glue"),
             "--keeps", "0.5", "--heal", str(place / "texts.csv"), "--heal-steps", "2", "--backend", "torch",
-            "--ways", "dense,kfac", "-o", str(kept), "--seconds", "0.01", "--sequence-length", "16"]  # fmt: skip
+            "--ways", "dense,kfac", "-o", str(kept), "--seconds", "0"]  # fmt: skip
     monkeypatch.setattr("sys.argv", argv)
     main()
     lines = capsys.readouterr().out.splitlines()
@@ -179,19 +180,21 @@ def test_what_is_there_is_not_made_again_and_the_table_fits(
 def test_files_of_runtimes_have_rows_of_their_own(place: Path) -> None:
     pytest.importorskip("onnxruntime")
     result = factcli.frontier(
-        str(place / "trained"), task="sst2", data_dir=place / "glue", ways="dense", backend="onnx", **QUICK
+        str(place / "trained"), task="sst2", data_dir=place / "glue", ways="dense", backend="onnx", **UNTIMED
     )
     assert [(r["backend"], r["precision"]) for r in result["results"]] == [
         ("torch", "float32"), ("onnx", "float32"), ("onnx", "int8"),
     ]  # fmt: skip
     assert result["results"][2]["bytes"] < result["results"][1]["bytes"]
     assert result["output"] is None
+    assert [r["milliseconds"] for r in result["results"]] == [None] * 3
+    assert not any(r["optimal"]["milliseconds"] for r in result["results"])
 
 
 def test_without_labels_no_text_that_compares_is_learnt_from(place: Path, tmp_path: Path) -> None:
     result = factcli.frontier(
         str(place / "embedder"), calibration=place / "texts.csv", heal=place / "texts.csv", heal_steps=1, keeps=0.5,
-        ways="kfac", backend="torch", output=tmp_path / "kept", **QUICK,
+        ways="kfac", backend="torch", output=tmp_path / "kept", **UNTIMED,
     )  # fmt: skip
     sets = {}
     for name in ("texts", "held-out", "heal"):
@@ -222,7 +225,7 @@ factcli.frontier(model, **options, progress=progress)
 
 def test_a_killed_run_goes_on(place: Path, tmp_path: Path, python: Python) -> None:
     options = {"task": "sst2", "data_dir": str(place / "glue"), "keeps": "0.5,0.25", "ways": "svd", "backend": "torch",
-               "output": str(tmp_path / "kept"), **QUICK}  # fmt: skip
+               "output": str(tmp_path / "kept"), **UNTIMED}  # fmt: skip
     done = python.run("-c", _KILLED, json.dumps([str(place / "trained"), options]))
     assert done.returncode == -signal.SIGKILL, done.stderr
     first = (tmp_path / "kept" / "dense" / "model.safetensors").stat().st_mtime_ns
@@ -251,6 +254,8 @@ REFUSED: list[tuple[dict[str, Any], type[FactcliError], str]] = [
     ({"calibration": "texts.csv", "limit": 5}, UsageError, "--limit has no effect"),
     ({"task": "sst2", "heal": "none.csv"}, FactcliError, "--heal none.csv is no file"),
     ({"task": "sst2", "sequence_length": 500}, FactcliError, "--sequence-length"),
+    ({"task": "sst2", "sequence_length": 16, "seconds": 0}, UsageError, "--sequence-length has no effect"),
+    ({"task": "sst2", "seconds": -1.0}, UsageError, "--seconds"),
     ({"task": "sst2", "plot": "picture.bmp"}, UsageError, "must end in"),
     ({"task": "sst2", "output": "glue"}, FactcliError, "is not empty"),
 ]
@@ -292,7 +297,7 @@ def test_what_a_model_has_not_is_left_out_and_said(
 ) -> None:
     save_model(tmp_path / "albert", "albert", "AlbertForSequenceClassification", num_labels=2)
     result = factcli.frontier(
-        str(tmp_path / "albert"), calibration=place / "texts.csv", ways="layers", backend="torch", **QUICK
+        str(tmp_path / "albert"), calibration=place / "texts.csv", ways="layers", backend="torch", **UNTIMED
     )
     assert [r["model"] for r in result["results"]] == ["dense"]
     assert [one["model"] for one in result["left_out"]] == ["layers-2", "layers-3"]

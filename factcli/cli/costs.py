@@ -99,4 +99,9 @@ def compared(result: dict[str, Any]) -> None:
     show(table)
     out = Console(soft_wrap=True, highlight=False, markup=False)
     size = f"{result['batch_size']} x {result['sequence_length']} tokens"
-    out.print(f"\n{result['rows']} rows; {size}, in turns with the dense model in PyTorch.")
+    timed_so = (
+        f"{size}, in turns with the dense model in PyTorch"
+        if result["results"][0]["milliseconds"] is not None
+        else "not timed"
+    )
+    out.print(f"\n{result['rows']} rows; {timed_so}.")

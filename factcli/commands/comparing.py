@@ -22,7 +22,7 @@ from ..models.purpose import EMBEDDING, find_purpose
 from ..notes import note
 from ..recipe.effects import is_file
 from ..recipe.rules import Rule, refuse_idle, unless
-from ..recipe.running import Compared, Held, Ways
+from ..recipe.running import Clocked, Compared, Held, Ways
 from ..recipe.values import TASKS
 from ..runtimes.extras import need
 from ..runtimes.formats import formats
@@ -44,6 +44,11 @@ RULES = (
         ("text_column",),
         lambda v: unless(v["validation"] or v["heal"] or is_file(v["calibration"]), "without a file of your own"),
     ),
+    Rule(
+        ("batch_size", "sequence_length", "threads"),
+        lambda v: unless(v["seconds"], "with --seconds 0, which times nothing"),
+        by=("seconds",),
+    ),
     Rule(("heal_steps",), lambda v: unless(v["heal"], "without --heal"), "give --heal FILE"),
     Rule(
         ("heal",),
@@ -58,7 +63,7 @@ RULES = (
 )
 
 
-def check_asked(held: Held, ways: Ways, into: Compared, flags: Collection[str]) -> None:
+def check_asked(held: Held, ways: Ways, clocked: Clocked, into: Compared, flags: Collection[str]) -> None:
     """Raises UsageError for options that do not go together, FactcliError for a plot that could not be written."""
     if held.task is not None and held.validation is not None:
         raise UsageError("Give either --task, for GLUE, or --validation FILE.")
@@ -70,7 +75,7 @@ def check_asked(held: Held, ways: Ways, into: Compared, flags: Collection[str]) 
         )
     if not any((held.task, held.validation)) and not is_file(held.calibration):
         raise UsageError("Without labels --calibration is a file of texts: give one, or --task.")
-    refuse_idle(RULES, vars(held) | vars(ways), flags)
+    refuse_idle(RULES, vars(held) | vars(ways) | vars(clocked), flags)
     for option, file in (("--validation", held.validation), ("--calibration", held.calibration), ("--heal", ways.heal)):
         elsewhere = option == "--calibration" and (file in TASKS or _on_the_hub(str(file)))
         if file is not None and not (is_file(file) or elsewhere):

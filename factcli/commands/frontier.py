@@ -48,7 +48,7 @@ def frontier(asked: Asked) -> dict[str, Any]:
     started = time.perf_counter()
     held, ways, clocked = asked.of(running.Held), asked.of(running.Ways), asked.of(running.Clocked)
     into, origin, name = asked.of(running.Compared), asked.of(running.Source), asked.of(running.Model).model
-    check_asked(held, ways, into, asked.values.keys())
+    check_asked(held, ways, clocked, into, asked.values.keys())
     backends = installed(clocked.backend)
     source = find_model(name, origin.revision, origin.trust_remote_code)
     check_length(source.name, positions(source.outline.model), clocked.sequence_length, "--sequence-length")
@@ -68,7 +68,8 @@ def frontier(asked: Asked) -> dict[str, Any]:
                 runners += runners_of(model, files)
         dense = Runner(runners[0].source, "torch", "float32", None)
         clock = Clock(dense, (clocked.batch_size, clocked.sequence_length), clocked.seconds, clocked.threads)
-        for row, speedup in zip(rows, clock.speedups(runners, progress), strict=True):
+        speedups = clock.speedups(runners, progress) if clocked.seconds else [None] * len(rows)
+        for row, speedup in zip(rows, speedups, strict=True):
             row["speedup"] = speedup
     results = judged(rows, clock.milliseconds)
     result = {

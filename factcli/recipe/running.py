@@ -243,7 +243,7 @@ class Clocked(Options):
                                       listed=True)  # fmt: skip
     batch_size: int = option(8, "Texts at a time.", ge=1)
     sequence_length: int = option(128, "Tokens of each.", ge=1)
-    seconds: float = option(20.0, "Of the turns that six of them take at a time.", gt=0, called="above 0")
+    seconds: float = option(20.0, "Of the turns that six of them take at a time; 0 times nothing.", ge=0)
     threads: int | None = option(None, "On the CPU.", "torch's own", ge=1)
 
 
