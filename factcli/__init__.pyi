@@ -253,6 +253,34 @@ def finetune(
 ) -> dict[str, Any]:
     """Train a model on a task: dense in and factorized in stages, or factorized in and trained."""
 
+def frontier(
+    model: str,
+    *,
+    task: Literal["sst2", "mrpc", "rte", "qnli", "qqp", "mnli", "mnli-mm", "cola", "stsb", "wnli"] | str | None = ...,
+    data_dir: str | PathLike[str] | None = ...,
+    validation: str | PathLike[str] | None = ...,
+    calibration: str | PathLike[str] | None = ...,
+    text_column: str | Sequence[str] | None = ...,
+    label_column: str | None = ...,
+    label_names: str | Sequence[str] | None = ...,
+    limit: int | None = ...,
+    ways: str | Sequence[str] | None = ...,
+    keeps: float | Sequence[float] | str | None = ...,
+    heal: str | PathLike[str] | None = ...,
+    heal_steps: int | None = ...,
+    backend: str | Sequence[str] | None = ...,
+    batch_size: int | None = ...,
+    sequence_length: int | None = ...,
+    seconds: float | None = ...,
+    threads: int | None = ...,
+    output: str | PathLike[str] | None = ...,
+    plot: str | PathLike[str] | None = ...,
+    revision: str | None = ...,
+    trust_remote_code: bool | None = ...,
+    progress: Callable[[int, int, str], None] | None = ...,
+) -> dict[str, Any]:
+    """Compare the ways to make one model smaller: score against megabytes and milliseconds."""
+
 def inspect(
     model: str,
     revision: str | None = ...,

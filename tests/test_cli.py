@@ -12,7 +12,7 @@ from factcli import __version__, load
 from . import tiny
 from .conftest import Run
 
-COMMANDS = ["", "convert", "inspect", "diagnose", "finetune", "export", "eval", "bench", "push"]
+COMMANDS = ["", "convert", "inspect", "diagnose", "finetune", "export", "eval", "bench", "frontier", "push"]
 
 
 @pytest.fixture(scope="module")

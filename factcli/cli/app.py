@@ -10,7 +10,7 @@ from typer import completion
 from .. import __version__
 from ..errors import FactcliError
 from ..recipe.commands import COMMANDS
-from . import bench, convert, diagnose, eval, export, finetune, inspect, push, sweep
+from . import bench, convert, diagnose, eval, export, finetune, frontier, inspect, push, sweep
 from .build import command
 from .console import fail, show_notes
 
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _module in (convert, inspect, diagnose, finetune, export, eval, bench, sweep, push):
+for _module in (convert, inspect, diagnose, finetune, export, eval, bench, frontier, sweep, push):
     _made_from = next(c for c in COMMANDS if c.name == _module.__name__.rpartition(".")[2])
     app.command(_made_from.name)(command(_made_from, _module.run))
 

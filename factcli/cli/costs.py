@@ -83,3 +83,25 @@ def _cell(r: dict[str, Any]) -> tuple[str, str, str]:
 def _short(value: float) -> str:
     """About three digits, all of those before the point."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3g}"
+
+
+def compared(result: dict[str, Any]) -> None:
+    """What `frontier` found, within 100 columns: a row a model and runtime, marked where no other beats it."""
+    table = columns("model", "backend", "precision", "MB", "ms", "faster", result["metric"], "lost", "best by")
+    table.columns[-1].justify = "left"
+    for r in result["results"]:
+        best = [name for name, key in (("MB", "bytes"), ("ms", "milliseconds")) if r["optimal"][key]]
+        timed = ["", ""] if r["milliseconds"] is None else [_short(r["milliseconds"]), f"{r['speedup']:.2f}"]
+        table.add_row(
+            r["said"] + (", healed" if r["healed"] else ""), r["backend"], r["precision"], f"{r['bytes'] / 1e6:.1f}",
+            *timed, f"{r['score']:.4f}", f"{r['lost']:.2f}", ", ".join(best),
+        )  # fmt: skip
+    show(table)
+    out = Console(soft_wrap=True, highlight=False, markup=False)
+    size = f"{result['batch_size']} x {result['sequence_length']} tokens"
+    timed_so = (
+        f"{size}, in turns with the dense model in PyTorch"
+        if result["results"][0]["milliseconds"] is not None
+        else "not timed"
+    )
+    out.print(f"\n{result['rows']} rows; {timed_so}.")

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,14 @@ def check_plot(path: Path, suffixes: tuple[str, ...] = _SUFFIXES, every: bool = 
 
 
 def _is_plot(file: Path) -> bool:
-    """Whether `_save` made a file: it says so in every format."""
+    """Whether `save` made a file: it says so in every format."""
     try:
         return file.is_file() and _MADE_BY.encode() in file.read_bytes()
     except OSError:
         return False
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
     """Raises FactcliError where it cannot be written."""
     try:
         with whole(path) as part:
@@ -92,7 +93,7 @@ def plot_errors(result: dict[str, Any], path: Path) -> None:
     axes[0].set_ylabel("relative error", fontsize=8)
     axes[0].legend(fontsize=8)
     figure.colorbar(colours, ax=list(axes), label="layer", shrink=0.6)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plot_costs(result: dict[str, Any], path: Path) -> None:
@@ -130,7 +131,7 @@ def plot_costs(result: dict[str, Any], path: Path) -> None:
             axis.margins(0.15)
             axis.legend(fontsize=8)
     for suffix in COST_SUFFIXES:
-        _save(figure, path.with_suffix(suffix))
+        save(figure, path.with_suffix(suffix))
 
 
 def plot_frontier(result: dict[str, Any], path: Path) -> None:
@@ -164,23 +165,26 @@ def plot_frontier(result: dict[str, Any], path: Path) -> None:
         for _, x, y, factorized, filled in marks:
             colour = "tab:blue" if factorized else "tab:orange"
             axis.plot([x], [y], "o" if factorized else "s", color=colour, markerfacecolor=colour if filled else "white")
-        best = _best([(x, y) for _, x, y, *_ in marks], 1 if task else -1)
+        best = best_of([(x, y) for _, x, y, *_ in marks], 1 if task else -1)
         axis.plot(*zip(*best, strict=True), "-", color="grey", linewidth=1, zorder=0)
-        _label(axis, [(name, x, y) for name, x, y, *_ in marks])
+        place_labels(axis, [(name, x, y) for name, x, y, *_ in marks])
     panels[0].set_title("circles: factorized, squares: dense, filled: int8", fontsize=9)
     for suffix in COST_SUFFIXES:
-        _save(figure, path.with_suffix(suffix))
+        save(figure, path.with_suffix(suffix))
 
 
-def _label(axis: Any, points: list[tuple[str, float, float]]) -> None:
-    """Names beside their dots: where they meet neither each other nor a dot, within the frame."""
+def place_labels(axis: Any, points: list[tuple[str, float, float]], others: Sequence[tuple[float, float]] = ()) -> None:
+    """Names beside their dots: where they meet neither each other nor a dot, nor one of `others`, within the frame."""
+    from matplotlib.patheffects import withStroke
+
     figure = axis.figure
     figure.canvas.draw()
     frame = axis.get_window_extent()
-    dots = [tuple(axis.transData.transform((x, y))) for _, x, y in points]
+    dots = [tuple(axis.transData.transform(dot)) for dot in (*((x, y) for _, x, y in points), *others)]
     taken: list[Any] = []
     for name, x, y in points:
         text = axis.annotate(name, (x, y), xytext=(0, 0), textcoords="offset points", fontsize=7)
+        text.set_path_effects([withStroke(linewidth=2, foreground="white")])  # over lines
         for away in (6, 14, 24, 36, 50, 66):
             for right, up in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)):
                 text.set_ha("left" if right > 0 else "right" if right < 0 else "center")
@@ -207,11 +211,11 @@ def _front(axis: Any, points: list[tuple[str, float, float]], label: str, better
     (dots,) = axis.plot([x for _, x, _ in points], [y for *_, y in points], "o", markersize=5)
     for name, x, y in points:
         axis.annotate(name, (x, y), xytext=(4, 4), textcoords="offset points", fontsize=7)
-    best = _best([(x, y) for _, x, y in points], better)
+    best = best_of([(x, y) for _, x, y in points], better)
     axis.plot(*zip(*best, strict=True), "-", color=dots.get_color(), linewidth=1, label=label)
 
 
-def _best(points: list[tuple[float, float]], better: int) -> list[tuple[float, float]]:
+def best_of(points: list[tuple[float, float]], better: int) -> list[tuple[float, float]]:
     """Those with no smaller x at as good a y."""
     best: list[tuple[float, float]] = []
     for x, y in sorted(points, key=lambda p: (p[0], -better * p[1])):

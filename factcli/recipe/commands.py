@@ -156,6 +156,12 @@ BENCH = Command(
     ("models",),
     ("progress",),
 )
+FRONTIER = Command(
+    "frontier",
+    "Compare the ways to make one model smaller: score against megabytes and milliseconds.",
+    (run.Model, run.Held, run.Ways, run.Clocked, run.Compared, run.Source, run.Console),
+    called=("progress",),
+)
 DIAGNOSE = Command(
     "diagnose",
     "Show how compressible a model is, layer by layer, and whether plain SVD will fail.",
@@ -179,4 +185,4 @@ SWEEP = Command(
     ("sweep_file", "output"),
     ("progress",),
 )
-COMMANDS = (CONVERT, INSPECT, DIAGNOSE, FINETUNE, EXPORT, EVAL, BENCH, SWEEP, PUSH)
+COMMANDS = (CONVERT, INSPECT, DIAGNOSE, FINETUNE, EXPORT, EVAL, BENCH, FRONTIER, SWEEP, PUSH)

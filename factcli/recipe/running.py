@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from .fields import Options, option
 from .registry import backends, formats
-from .values import DTYPES, PRECISIONS, TASKS, dtype, loss, numbers, seeds
+from .values import DTYPES, PRECISIONS, TASKS, WAYS, dtype, fractions, loss, numbers, seeds
 
 LABEL_NAMES = option((), "The labels in the order of the model's outputs: no,yes.", listed=True, words=True)
 FILE = "csv, tsv, JSON, parquet or arrow"
@@ -214,6 +214,58 @@ class Timed(Options):
     threads: int | None = option(None, "Of torch on the CPU.", "torch's own", ge=1)
     plot: str | Path | None = option(None, "Latency and accuracy against parameters; .png or .svg, both are written.")
     update_card: bool = option(False, "Put the speed into README.md.")
+
+
+class Held(Options):
+    """What models are held to: labels, or what the dense one says of texts."""
+
+    panel: ClassVar[str] = "Data"
+
+    task: str | None = option(None, "A task of GLUE.", known=TASKS)
+    data_dir: str | Path | None = option(None, "Holds TASK/SPLIT.parquet.", "nyu-mll/glue, on the Hub")
+    validation: str | Path | None = option(None, f"Your rows with labels: {FILE}.")
+    calibration: str | Path | None = option(
+        None, "Texts to calibrate on; with neither labels nor task, a tenth of them compare with the dense model.",
+        "the training data of the task",
+    )  # fmt: skip
+    text_column: tuple[str, ...] = option((), "Column of texts of your files; twice for pairs.", words=True)
+    label_column: str | None = option(None, "Column of labels.", "as it was trained, or label", words=True)
+    label_names: tuple[str, ...] = LABEL_NAMES
+    limit: int | None = option(None, "Only the first rows with labels.", ge=1)
+
+
+class Ways(Options):
+    """Which ways of making a model smaller are compared."""
+
+    panel: ClassVar[str] = "What is compared"
+
+    ways: tuple[str, ...] = option(WAYS, "Some of them.", known=WAYS, listed=True)
+    keeps: tuple[float, ...] = option(
+        (0.5, 0.25, 0.1), "Shares of the targets' parameters that stay.", read=fractions,
+        called="a list of fractions between 0 and 1",
+    )  # fmt: skip
+    heal: str | Path | None = option(None, "Texts to train on with the dense model as teacher, without labels.")
+    heal_steps: int = option(500, "Steps of that.", ge=1)
+
+
+class Clocked(Options):
+    """What runs the models, on what."""
+
+    panel: ClassVar[str] = "How it is timed"
+
+    backend: tuple[str, ...] = option((), "What runs the models.", "all that are installed", known=backends,
+                                      listed=True)  # fmt: skip
+    batch_size: int = option(8, "Texts at a time.", ge=1)
+    sequence_length: int = option(128, "Tokens of each.", ge=1)
+    seconds: float = option(20.0, "Of the turns that six of them take at a time; 0 times nothing.", ge=0)
+    threads: int | None = option(None, "On the CPU.", "torch's own", ge=1)
+
+
+class Compared(Options):
+    """Where that goes."""
+
+    output: str | Path | None = option(None, "Keeps the models here; what is there is not made again.", short="-o")
+    plot: str | Path | None = option(None, "Score against megabytes and milliseconds, as .png, .svg or .pdf.")
 
 
 class Drawn(Options):

@@ -10,6 +10,7 @@ DTYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16"}
 PRECISIONS = (*DTYPES.values(), "int8")
 TASKS = ("sst2", "mrpc", "rte", "qnli", "qqp", "mnli", "mnli-mm", "cola", "stsb", "wnli")  # of GLUE
 BUDGETS = ("params", "keep", "rank", "max_mb")
+WAYS = ("dense", "kfac", "kfac-embeddings", "layers", "svd")  # what `frontier` compares
 MOST_SEEDS = 1000
 LARGEST_SEED = 2**32 - 1
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9}
@@ -60,6 +61,19 @@ def numbers(value: Any) -> tuple[int, ...]:
         return tuple(int(part) if isinstance(part, str) else part for part in parts)
     except ValueError as error:
         raise ValueError("is not a list of whole numbers such as 1,8,32") from error
+
+
+def fractions(value: Any) -> tuple[float, ...]:
+    """ "0.5,0.25", a number or numbers -> the fractions, each once. Raises ValueError for one that is none."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else (value,)
+    wrong = ValueError("is not a list of fractions between 0 and 1, such as 0.5,0.25")
+    try:
+        found = tuple(dict.fromkeys(float(part) for part in parts))
+    except (TypeError, ValueError) as error:
+        raise wrong from error
+    if any(isinstance(part, bool) for part in parts) or not found or not all(0 < one < 1 for one in found):
+        raise wrong
+    return found
 
 
 def seeds(text: Any) -> tuple[int, ...]:

@@ -1,0 +1,245 @@
+"""What `frontier` compares by, and where: its options together, texts, scores, a directory in which they stay."""
+
+import csv
+import json
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..data.hub_sets import parse_id
+from ..data.tables import is_table, read_table
+from ..data.tasks import PAIR, TEXT, user_task
+from ..data.unlabelled import unlabelled_task
+from ..errors import FactcliError, UsageError
+from ..files import atomic
+from ..files.digests import digest_of_files
+from ..files.outputs import Output, inputs, workspace
+from ..measuring.agreement import Reference, reference
+from ..measuring.plots import check_plot
+from ..models.model import Model
+from ..models.purpose import EMBEDDING, find_purpose
+from ..notes import note
+from ..recipe.effects import is_file
+from ..recipe.rules import Rule, refuse_idle, unless
+from ..recipe.running import Clocked, Compared, Held, Ways
+from ..recipe.values import TASKS
+from ..runtimes.extras import need
+from ..runtimes.formats import formats
+from .candidates import Files, Texts
+from .evaluate import evaluate
+
+RESULTS = "frontier.json"  # in the directory that is kept
+_TEXTS, _HELD_OUT, _HEAL = "texts.csv", "held-out.csv", "heal.csv"
+_LABELLED = ("task", "validation")
+RULES = (
+    Rule(
+        ("data_dir",), lambda v: unless(v["task"] or v["calibration"] in TASKS, "without a task of GLUE"), "give --task"
+    ),
+    Rule(
+        ("label_column", "label_names"), lambda v: unless(v["validation"], "without --validation"), "give --validation"
+    ),
+    Rule(("limit",), lambda v: unless(any(v[n] for n in _LABELLED), "without --task or --validation"), "give one"),
+    Rule(
+        ("text_column",),
+        lambda v: unless(v["validation"] or v["heal"] or is_file(v["calibration"]), "without a file of your own"),
+    ),
+    Rule(
+        ("batch_size", "sequence_length", "threads"),
+        lambda v: unless(v["seconds"], "with --seconds 0, which times nothing"),
+        by=("seconds",),
+    ),
+    Rule(("heal_steps",), lambda v: unless(v["heal"], "without --heal"), "give --heal FILE"),
+    Rule(
+        ("heal",),
+        lambda v: unless(set(v["ways"]) - {"dense", "svd"}, f"with --ways {','.join(v['ways'])}"),
+        "take kfac, kfac-embeddings or layers",
+    ),
+    Rule(
+        ("keeps",),
+        lambda v: unless(set(v["ways"]) - {"dense", "layers"}, f"with --ways {','.join(v['ways'])}"),
+        "take kfac, kfac-embeddings or svd",
+    ),
+)
+
+
+def check_asked(held: Held, ways: Ways, clocked: Clocked, into: Compared, flags: Collection[str]) -> None:
+    """Raises UsageError for options that do not go together, FactcliError for a plot that could not be written."""
+    if held.task is not None and held.validation is not None:
+        raise UsageError("Give either --task, for GLUE, or --validation FILE.")
+    if held.task is None and held.calibration is None:
+        missing = "texts to calibrate on" if held.validation is not None else "labels or texts"
+        raise UsageError(
+            f"There are no {missing}: give --calibration FILE with texts like those that the model is for"
+            + ("." if held.validation is not None else ", or --task, or --validation FILE and --calibration FILE.")
+        )
+    if not any((held.task, held.validation)) and not is_file(held.calibration):
+        raise UsageError("Without labels --calibration is a file of texts: give one, or --task.")
+    refuse_idle(RULES, vars(held) | vars(ways) | vars(clocked), flags)
+    for option, file in (("--validation", held.validation), ("--calibration", held.calibration), ("--heal", ways.heal)):
+        elsewhere = option == "--calibration" and (file in TASKS or _on_the_hub(str(file)))
+        if file is not None and not (is_file(file) or elsewhere):
+            raise FactcliError(f"{option} {file} is no file: give one with a row a text.")
+    if into.plot is not None:
+        check_plot(Path(into.plot))
+
+
+def _on_the_hub(name: str) -> bool:
+    return not is_table(Path(name)) and parse_id(name) is not None
+
+
+def installed(asked: Sequence[str]) -> tuple[str, ...]:
+    """The backends: those asked for, or all that are installed; a note says which are not. Raises FactcliError for one
+    that is asked for and not installed."""
+    found = []
+    for name in asked or ("torch", *formats):
+        try:
+            if name != "torch":
+                need(name)
+            found.append(name)
+        except FactcliError as error:
+            if asked:
+                raise
+            note(f"Rows of {formats[name].title} are left out: {error}")
+    return tuple(dict.fromkeys(found))
+
+
+@contextmanager
+def kept(output: str | Path | None, source: Model, held: Held, ways: Ways) -> Iterator[Path]:
+    """The directory that the models are made in: `output`, where they stay, or one that is gone after the body.
+
+    Raises FactcliError where it holds anything else than a comparison of this source on these data, and where another
+    process is at it.
+    """
+    if output is None:
+        with workspace(None) as work:
+            yield work
+        return
+    read = inputs(("the source", source.name), ("--validation", held.validation), ("--heal", ways.heal),
+                  ("--calibration", held.calibration), ("--data-dir", held.data_dir))  # fmt: skip
+    place = Output(output, read=read, overwrite=True)
+    ours = (place.path / RESULTS).is_file()
+    if not ours and place.path.is_dir() and any(place.path.iterdir()):
+        raise FactcliError(f"{output} is not empty, and no comparison: choose another --output.")
+    if not ours:
+        place.check()
+    try:
+        with atomic.locked(atomic.lock_of(place.path)):
+            place.path.mkdir(exist_ok=True)
+            now, known = _identity(source, held), _read(place.path)
+            healed = known.get("heal") or _healing(ways)
+            if (known and known.get("of") != now) or healed != (_healing(ways) or healed):
+                raise FactcliError(
+                    f"{output} compares another model, on other data, or healed otherwise: choose another --output, or "
+                    "remove it."
+                )
+            known = {"of": now, "heal": healed, "scores": known.get("scores", {})}
+            atomic.write_json(place.path / RESULTS, known)
+            yield place.path
+    except atomic.Busy as error:
+        raise FactcliError(f"{output} is being written by another process: wait until it is done.") from error
+
+
+def _identity(source: Model, held: Held) -> dict[str, Any]:
+    """What the models and scores of a directory depend on, beside their names."""
+    named = {name: getattr(held, name) for name in ("validation", "calibration")}
+    files = {k: digest_of_files([Path(v).expanduser()]) for k, v in named.items() if is_file(v)}
+    found = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(held).items() if k not in ("data_dir", *files)}
+    return {"model": source.digest, **found, **files}
+
+
+def _healing(ways: Ways) -> list[Any] | None:
+    """What healed models depend on."""
+    return None if ways.heal is None else [digest_of_files([Path(ways.heal).expanduser()]), ways.heal_steps]
+
+
+def _read(work: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((work / RESULTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def texts_of(source: Model, held: Held, ways: Ways, work: Path) -> Texts:
+    """The texts to calibrate on and to heal on, none of which is one that models are held to without labels; written to
+    `work` where they are a part of a file. Raises FactcliError for files that cannot be read."""
+    columns: dict[str, Any] = {"text_column": held.text_column} if held.text_column else {}
+    apart, spared = find_purpose(source).kind == EMBEDDING, set[tuple[str, ...]]()
+    if held.task is None and held.validation is None:
+        task = unlabelled_task(str(held.calibration), None, held.text_column, apart, 0)
+        parts = {split: _rows(table.columns) for split, table in task.files.items()}  # type: ignore[union-attr]
+        (first, train), (second, others) = parts.items()
+        assert (first, second) == ("train", task.validation)
+        for name, rows in ((_TEXTS, train), (_HELD_OUT, others)):
+            _write(work / name, rows)
+        spared = set(others)
+        note(f"{len(others)} of the texts are held out and compare with the dense model; {len(train)} calibrate.")
+        calibration: dict[str, Any] = {"calibration": str(work / _TEXTS)}
+    elif held.calibration is None or held.calibration in TASKS:
+        data = {} if held.data_dir is None else {"data_dir": held.data_dir}
+        calibration = {"calibration": held.calibration or held.task, **data}
+    else:
+        calibration = {"calibration": str(held.calibration), **columns}
+    if ways.heal is None:
+        return Texts(calibration, None)
+    task = user_task({"train": ways.heal}, held.text_column, None)
+    table = read_table(Path(ways.heal))
+    named = [table.values(table.find(name, "--text-column")) for name in task.columns]
+    named = [[text for row in zip(*named, strict=True) for text in row]] if apart else named
+    rows = [row for row in _rows(named) if row not in spared]
+    if len(set(rows)) < 2:
+        raise FactcliError(f"--heal {ways.heal} has no texts beside those that are held out: give others, and more.")
+    _write(work / _HEAL, rows)
+    return Texts(calibration, work / _HEAL)
+
+
+def _rows(columns: Sequence[Sequence[Any]]) -> list[tuple[str, ...]]:
+    return list(zip(*([str(value) for value in column] for column in columns), strict=True))
+
+
+def _write(file: Path, rows: Sequence[tuple[str, ...]]) -> None:
+    with atomic.whole(file) as part, part.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([(TEXT, PAIR)[: len(rows[0])], *rows])
+
+
+class Scores:
+    """Scores of models and their files, kept in `work` as soon as they are known."""
+
+    def __init__(self, source: Model, work: Path, held: Held) -> None:
+        self.source, self.work, self.held = source, work, held
+        self.known: dict[str, dict[str, Any]] = _read(work).get("scores", {})
+        self._reference: Reference | None = None
+
+    def of(self, model: Model, files: Files) -> list[dict[str, Any]]:
+        """Of each file: backend, precision, metric, score (a fraction of one) and rows. Raises FactcliError where the
+        dense model has nothing to lose."""
+        found = []
+        for (backend, precision), file in files.items():
+            key = f"{model.path.name} {backend} {precision}"
+            if key not in self.known:
+                measured = self._measured(model, backend, file)
+                self.known[key] = {"backend": backend, "precision": precision, **measured}
+                atomic.write_json(self.work / RESULTS, _read(self.work) | {"scores": self.known})
+            found.append(self.known[key])
+        return found
+
+    def _measured(self, model: Model, backend: str, file: Path | None) -> dict[str, Any]:
+        held = self.held
+        if held.task is None and held.validation is None:
+            self._reference = self._reference or reference(self.source, self.work / _HELD_OUT)
+            score = self._reference.score(model, None if file is None else (backend, file))
+            return {"metric": self._reference.metric, "score": score, "rows": len(self._reference.features)}
+        options: dict[str, Any] = {"task": held.task, "data_dir": held.data_dir if held.task else None}
+        if held.validation is not None:
+            options = {k: getattr(held, k) for k in ("validation", "text_column", "label_column", "label_names")}
+        given = {k: v for k, v in (options | {"limit": held.limit}).items() if v not in (None, ())}
+        given |= {} if file is None else {"backend": backend, "file": file.relative_to(model.path).as_posix()}
+        result = evaluate(str(model.path), trust_remote_code=self.source.trusted or None, **given)[0]
+        if result["failed_run"] and not self.known:
+            raise FactcliError(
+                f"{self.source.name} is no better than always answering the commonest label: there is nothing to "
+                "lose. Fine-tune it on the task first."
+            )
+        metric = next(iter(result["metrics"]))
+        return {"metric": metric, "score": result["metrics"][metric], "rows": result["examples"]}
