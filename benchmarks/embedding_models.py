@@ -18,6 +18,7 @@ import argparse
 import csv
 import json
 import random
+import shutil
 import sys
 import time
 from itertools import pairwise

@@ -53,11 +53,6 @@ def save(figure: Any, path: Path) -> None:
         raise FactcliError(f"{path} cannot be written ({error.strerror}): choose another --plot.") from error
 
 
-def save_plot(figure: Any, path: Path) -> None:
-    """As `_save`, for what is drawn elsewhere."""
-    _save(figure, path)
-
-
 def plot_errors(result: dict[str, Any], path: Path) -> None:
     """Relative reconstruction error against the number of singular values, a panel for each kind of matrix and a line
     for each layer (as in figure 5 of Gupta et al. 2024), for plain SVD and, dashed, for the criterion that it is

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..measuring.plots import save_plot
+from ..measuring.plots import save
 from .cells import Cell, Runs, cell_of, labels_of
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def draw(runs: Runs, asked: Mapping[str, Any], layout: "Layout", file: Path) -> 
         if axis.has_data():
             axis.legend(fontsize="small")
     figure.axes[0].set_ylabel("failed runs (%)" if failed else layout.score.rpartition(".")[2])
-    save_plot(figure, file)
+    save(figure, file)
 
 
 def _value(cell: Cell, scale: float, failed: bool) -> float | None:
