@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -17,7 +16,6 @@ from factcli.cli import main
 from factcli.compress.dropping import every, export_plain
 from factcli.errors import FactcliError, UsageError
 from factcli.files.outputs import Output
-from factcli.measuring.agreement import compare
 from factcli.measuring.apart import Runner
 from factcli.measuring.frontier import Clock, optimal
 from factcli.models.model import find_model
@@ -96,7 +94,7 @@ def test_layers_that_are_shared_or_of_a_decoder_are_not_left_out(kind: str, tmp_
         every(find_model(str(tmp_path / "model")), 2)
 
 
-# --- marks, times, agreement
+# --- marks, times
 
 
 def beaten(a: tuple[float, float], points: Sequence[tuple[float, float]]) -> bool:
@@ -109,15 +107,6 @@ def test_what_is_optimal_is_what_no_other_beats() -> None:
         points = [(float(draw.randint(1, 6)), float(draw.randint(1, 6))) for _ in range(draw.randint(1, 9))]
         assert optimal(points) == [not beaten(one, points) for one in points]
     assert optimal([(None, 1.0), (2.0, 0.5)]) == [False, True]
-
-
-def test_agreement_by_hand() -> None:
-    a, b = np.array([[1.0, 0], [0, 2], [3, 4]]), np.array([[2.0, 0], [1, 0], [4, 3]])
-    assert compare("vectors", a, b) == pytest.approx((1 + 0 + 24 / 25) / 3)
-    assert compare("class", a, b) == pytest.approx(1 / 3)
-    assert compare("labels", a, b) == pytest.approx(4 / 6)
-    assert compare("number", np.array([[1.0], [2], [3]]), np.array([[2.0], [4], [7]])) == pytest.approx(0.993399, 1e-5)
-    assert compare("number", np.ones((3, 1)), np.array([[2.0], [4], [7]])) == 0
 
 
 def test_what_cannot_be_timed_is_said_and_the_others_are(place: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -109,7 +109,7 @@ class Candidates:
             options["calibration"] = how.recipe.calibration  # a recipe has no directories
         told = finetune(
             self.source.reference, place.given, config=recipe, teacher=self.source.reference, train=healing.texts,
-            max_steps=healing.steps, seed=how.recipe.seed, save_steps=0, device=str(how.device),
+            max_steps=healing.steps, schedule="direct", seed=how.recipe.seed, save_steps=0, device=str(how.device),
             trust_remote_code=self.source.trusted, data_dir=how.data_dir, **options,
         )  # fmt: skip
         files = _exported(place, how.shipment, self.source.trusted) if how.shipment else []

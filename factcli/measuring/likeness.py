@@ -20,8 +20,7 @@ from ..scores.prediction import Forward, Run, predict
 
 Answers = NDArray[Any]  # (texts, k): vectors, one number, or the choice of a text or of each of its tokens
 Alike = Callable[[NDArray[np.int64]], float]  # of a choice of texts, by their indices
-_NAMES = {EMBEDDING: "cosine of vectors", HIDDEN: "cosine of mean-pooled hidden states", "number": "correlation",
-          "labels": "share of texts with the same labels", "class": "share of the same answers"}  # fmt: skip
+_NAMES = {EMBEDDING: "cosine", HIDDEN: "cosine", "number": "correlation"}
 _TOKENS = ("token", "masked", "next")
 NOTHING = -1  # the choice at what is no token
 
@@ -41,8 +40,9 @@ def compared_by(source: Model) -> Purpose:
 
 
 def metric_of(purpose: Purpose) -> str:
-    """What the likeness of models with this purpose is called."""
-    return _NAMES.get(purpose.kind, "share of tokens with the same answer")
+    """What the likeness of models with this purpose is called: the mean cosine of vectors, Pearson's correlation of
+    numbers, the agreement on choices (the share that is the same, of texts or of tokens)."""
+    return _NAMES.get(purpose.kind, "agreement")
 
 
 def alike(kind: str, dense: Answers, small: Answers) -> Alike:
@@ -53,8 +53,6 @@ def alike(kind: str, dense: Answers, small: Answers) -> Alike:
     if kind in (EMBEDDING, HIDDEN):
         lengths = np.linalg.norm(dense, axis=1) * np.linalg.norm(small, axis=1)
         each = (dense * small).sum(1) / np.maximum(lengths, 1e-12)
-    elif kind == "labels":
-        each = (dense == small).all(1)
     else:
         there = dense != NOTHING
         each = ((dense == small) & there).sum(1) / there.sum(1)
