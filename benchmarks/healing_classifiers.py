@@ -5,8 +5,8 @@
 
 all-MiniLM-L6-v2 fine-tuned on each task as for whole_model.py (a model that stands in WORK/TASK/dense is taken as it
 is); 10 % of its linear layers kept (kfac, global). Then as many steps of 32 rows as in training-minilm.yaml: with
-labels (learning rate 1e-4, as there), and on the same texts without them, the dense model as teacher and all else as
-it is by default. Bar: without labels at most 0.3 points below, mean over the tasks.
+labels (learning rate 1e-4, as there), and on the same texts without them, the dense model as teacher and all else as it
+is by default. Bar: without labels at most 0.3 points below, mean over the tasks.
 
 Scores go into RESULTS/healing-classifiers.json as soon as they are there; RESULTS/healing-classifiers.md is written
 anew. Exits with 1 where the bar is missed.

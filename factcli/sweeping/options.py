@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from ..errors import UsageError
@@ -23,9 +24,10 @@ _OWNED = {
 IDLE = {*declared(running.Training), *declared(running.Device), "trust_remote_code", "progress"}
 
 
-def keywords(command: str) -> list[str]:
+@cache
+def keywords(command: str) -> tuple[str, ...]:
     """What a run may ask of a command; the model of `eval` is one, as everywhere else."""
-    return ["model" if name == "models" else name for name in COMMANDS[command].keywords if name not in _OWNED]
+    return tuple("model" if name == "models" else name for name in COMMANDS[command].keywords if name not in _OWNED)
 
 
 def check_name(name: str, commands: Sequence[str], where: str) -> None:

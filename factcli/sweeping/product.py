@@ -83,6 +83,8 @@ def _filled(
         return _filled(sweep, inner, known | own, {}, name, (*above, name), f"{SHARED}{name} of {sweep.path}")
 
     for name, value in part.options.items():
+        if name.startswith(OWN):  # for holes, which it has filled in
+            continue
         value = _fill(value, known, where)
         if name == AFTER:
             after += [below(_shared_name(each, where)) for each in (value if isinstance(value, list) else [value])]
@@ -90,7 +92,7 @@ def _filled(
             parts[name] = below(value.removeprefix(SHARED))
             if not set(parts[name].commands) & set(MAKERS):
                 raise UsageError(f"{where}: {value} makes no model that {name!r} could be.")
-        elif value is not None and not name.startswith(OWN):
+        elif value is not None:
             options[name] = value
     stood_in = options | dict.fromkeys(parts, "shared")
     if not any(name.rpartition(".")[2] == "model" for name in stood_in):

@@ -61,7 +61,7 @@ def test_a_node_is_lost_and_then_the_driver(cluster: Any, tmp_path: Path, world:
     assert found["totals"] == {"runs": 25, "planned": 0, "running": 0, "done": 25, "failed": 0}
     model = next((out / "models").iterdir())
     for run in found["runs"]:
-        if run["labels"]:
+        if run["labels"].get("seed") in ("1", "4"):
             options = {k: v for k, v in run["options"].items() if k not in ("model", "data_dir")}
             alone = factcli.finetune(
                 str(model), tmp_path / "alone", overwrite=True, data_dir="glue", save_steps=0, **options
