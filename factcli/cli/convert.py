@@ -18,7 +18,7 @@ def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **ask
     if as_json:
         console.result(result)
         return
-    from .tables import exported, plan_table, searched, totals
+    from .plans import exported, plan_table, searched, totals
 
     if result["purpose"] and not (quiet or dry_run):
         console.note(f"{result['model']} {result['purpose']}.")

@@ -5,7 +5,7 @@ from typing import Any
 from . import console
 
 
-def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **asked: Any) -> None:
+def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, every: bool = False, **asked: Any) -> None:
     with console.importing():
         from ..commands.diagnose import diagnose
 
@@ -17,6 +17,6 @@ def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **ask
     if as_json:
         console.result(result)
         return
-    from .tables import diagnosis
+    from .diagnosis import diagnosis
 
-    diagnosis(result)
+    diagnosis(result, every)

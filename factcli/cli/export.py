@@ -15,7 +15,7 @@ def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **ask
     if as_json:
         console.result(result)
         return
-    from .tables import exported
+    from .plans import exported
 
     if not quiet:
         exported(result["files"])

@@ -53,8 +53,8 @@ def diagnose(asked: Asked) -> dict[str, Any]:
         for every criterion the relative error at these ranks, the root of what is left over what there is, in its own
         norm; where that has no spectrum, in the norm with its sums over rows and over columns. With calibration also
         "svd_errors", those of plain SVD in the norm of the criterion that it is compared with, at the same keep ratios
-        ("keeps"), "fisher_variance" and "advice". "compared" are plain SVD's criterion and that one: the first
-        whose errors are exact and in units of the loss.
+        ("keeps"), "times" (how many times that one's errors they are, at 0.25), "fisher_variance" and "advice".
+        "compared" are plain SVD's criterion and that one: the first whose errors are exact and in units of the loss.
 
         "fisher_variance" is phi = Var(I) / Mean(I)^2 of the Fisher information I, entry by entry: the measure that
         predicts where plain SVD fails (Hua et al. 2022; the formula is ours, after its description), zero where all
@@ -151,6 +151,7 @@ def _examine(target: Target, w: Tensor, measured: list[Measured], reference: Mea
         total = norm.error(w) or 1.0
         plain = [left[0, 0] @ right[0, 0] for left, right in (project(w, None, rank, 1) for rank in keeps)]
         layer["svd_errors"] = [round((norm.error(w - new) / total) ** 0.5, 6) for new in plain]
+        layer["times"] = round(_times_worse(layer, reference), 3)
     layer["advice"] = _advice(layer, reference)
     return layer
 
@@ -172,7 +173,7 @@ def _advice(layer: dict[str, Any], reference: Measured | None) -> str:
     share = f"{needed} of {full} singular values hold 90 %"
     if reference is None:
         return f"{share}: " + ("plain SVD has a chance" if needed < 0.25 * full else "near full rank for plain SVD")
-    times, name = _times_worse(layer, reference), reference.criterion.name
+    times, name = layer["times"], reference.criterion.name
     if times < TIMES:
         return f"{share}: plain SVD is nearly as good as {name}"
     uneven = ", its weights matter very unevenly" if layer["fisher_variance"] > UNEVEN else ""
@@ -186,7 +187,7 @@ def _verdict(layers: list[dict[str, Any]], reference: Measured | None) -> str:
             f"The median target needs {share:.0%} of its singular values for 90 % of its energy; what that loses, "
             "--calibration tells."
         )
-    times = [_times_worse(layer, reference) for layer in layers]
+    times = [layer["times"] for layer in layers]
     risk = sum(t >= TIMES for t in times)
     if risk * 2 < len(layers):
         return f"Plain SVD is close to the best here: {risk} of {len(layers)} targets are at risk."
