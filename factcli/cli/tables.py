@@ -70,7 +70,7 @@ def laid_out(table: Columns, width: int) -> Iterator[str]:
             if _wide([first, *keys, *shown]) > width and len(set(kind[place][1:])) == 1:
                 common.append(kind.pop(place))
     if common:
-        said = ", ".join(f"{column[0]} {column[1]}".strip() for column in reversed(common))
+        said = ", ".join(f"{column[0]} {column[1]}".strip() for column in others if column in common)
         yield from textwrap.wrap(said, width, break_long_words=False)
     names = [first, *keys]
     apart = _wide([*names, *shown]) > width and _wide(names) > width // 2
