@@ -2,7 +2,6 @@
 
 import re
 
-import click
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +21,7 @@ def tables(draw: st.DrawFn) -> Columns:
 
 
 def plain(table: Columns, width: int) -> list[str]:
-    return [click.unstyle(line) for line in laid_out(table, width)]
+    return [re.sub(r"\x1b\[\d+m", "", line) for line in laid_out(table, width)]
 
 
 @given(tables(), st.integers(45, 120))
