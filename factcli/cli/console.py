@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..compress.factorize import Progress
+    from ..progress import Progress
 
 
 def fail(message: str) -> None:
@@ -83,16 +83,14 @@ def quiet_libraries(verbose: bool, bars: bool = True) -> None:
 
 @contextmanager
 def progress(what: str, shown: bool) -> Iterator["Progress | None"]:
-    """A bar on stderr where a person watches, else None."""
+    """What is told of steps, as a bar on stderr where a person watches, else None."""
     if not shown or not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
+    from .bars import Bar
 
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=f"{what} {name}")
+    with Bar(what) as bar:
+        yield bar.step
 
 
 def pushed(result: dict[str, Any], quiet: bool) -> None:

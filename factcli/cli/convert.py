@@ -11,7 +11,7 @@ def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **ask
 
         console.quiet_libraries(verbose, bars=not (quiet or as_json))
     dry_run = bool(asked.get("dry_run"))
-    with console.progress("Factorizing", not (quiet or as_json or dry_run)) as progress:
+    with console.progress("convert", not (quiet or as_json)) as progress:
         result = convert(**asked, progress=progress)
     for text in result.get("notes", ()):
         console.note(text)

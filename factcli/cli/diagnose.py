@@ -10,7 +10,7 @@ def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, every
         from ..commands.diagnose import diagnose
 
         console.quiet_libraries(verbose, bars=not (quiet or as_json))
-    with console.progress("Examining", not (quiet or as_json)) as progress:
+    with console.progress("diagnose", not (quiet or as_json)) as progress:
         result = diagnose(**asked, progress=progress)
     for text in result.get("notes", ()):
         console.note(text)

@@ -10,7 +10,7 @@ def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **ask
         from ..commands.export import export
 
         console.quiet_libraries(verbose, bars=not (quiet or as_json))
-    with console.progress("Exporting", not (quiet or as_json)) as progress:
+    with console.progress("export", not (quiet or as_json)) as progress:
         result = export(**asked, progress=progress)
     if as_json:
         console.result(result)

@@ -23,11 +23,11 @@ def finetuned(result: dict[str, Any]) -> None:
     """One run, or one row a seed and their summary; before it the learning rates that were tried."""
     runs = result.get("runs", [result])
     if runs[0]["search"]:
-        rates = columns("learning rate", "training loss")
-        for entry in runs[0]["search"]:
-            chosen = " (chosen)" if entry["learning_rate"] == runs[0]["learning_rate"] else ""
-            loss = "diverged" if entry["loss"] is None else f"{entry['loss']:.4f}{chosen}"
-            rates.add_row(f"{entry['learning_rate']:g}", loss)
+        rates = columns("learning rate", "training loss", "")
+        for entry in sorted(runs[0]["search"], key=lambda entry: -entry["learning_rate"]):
+            chosen = "chosen" if entry["learning_rate"] == runs[0]["learning_rate"] else ""
+            loss = "diverged" if entry["loss"] is None else f"{entry['loss']:.4f}"
+            rates.add_row(f"{entry['learning_rate']:g}", loss, chosen)
         show(rates)
         line("")
     metrics = next((list(r["metrics"]) for r in runs if r["metrics"]), [])

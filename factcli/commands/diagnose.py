@@ -19,6 +19,7 @@ from ..models.devices import pick_device
 from ..models.loading import load_model
 from ..models.model import find_model
 from ..models.targets import Target, find_targets, matrix
+from ..progress import steps
 from ..recipe import running
 from ..recipe.commands import DIAGNOSE, Asked, answers
 from ..recipe.effects import OF_DATA
@@ -66,7 +67,6 @@ def diagnose(asked: Asked) -> dict[str, Any]:
     """
     how, origin = asked.of(Examined), asked.of(running.Source)
     data_dir, plot = asked.of(running.DataDir).data_dir, asked.of(running.Drawn).plot
-    progress = asked.called.get("progress")
     refuse_idle(RULES, vars(how) | {"data_dir": data_dir}, asked.values.keys())
     where = pick_device(asked.of(running.Device).device)
     if plot is not None:
@@ -80,7 +80,6 @@ def diagnose(asked: Asked) -> dict[str, Any]:
         with torch.enable_grad():
             gathered = calibrate(
                 source, loaded, options_of(how, data_dir), frozenset(Kind), how.include, how.exclude, device=where,
-                progress=progress,
             )  # fmt: skip
     measured = [Measured(criteria[n].made(how), gathered) for n in criteria if gathered or not criteria[n].needs]
     reference = next((m for m in measured if m.criterion.comparable and m.criterion.exact), None)
@@ -91,11 +90,9 @@ def diagnose(asked: Asked) -> dict[str, Any]:
         raise FactcliError(
             f"Every target of {source.name} that was asked for shares its weight: there is none to diagnose."
         )
-    for done, target in enumerate(targets, 1):
+    for target in steps("examining", targets):
         w = matrix(base.get_submodule(target.name)).detach().to(where).double()
         layers.append(_examine(target, w, measured, reference))
-        if progress:
-            progress(done, len(targets), target.name)
     result: dict[str, Any] = {
         "model": source.name,
         "verdict": _verdict(layers, reference),

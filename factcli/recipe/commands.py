@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from functools import wraps
 from typing import Any, TypeVar
 
+from ..progress import watched
 from . import running as run
 from .factorizing import Examined, Recipe
 from .fields import Declared, Options, declared
@@ -113,7 +114,8 @@ def answers(command: Command) -> Callable[[Callable[[Asked], Result]], Callable[
             values = command.signature.bind(*args, **keywords).arguments
             called = {name: values.pop(name) for name in command.called if values.get(name) is not None}
             asked = command.ask(values)
-            return function(Asked(command, asked.values, called))
+            with watched(called.get("progress")):
+                return function(Asked(command, asked.values, called))
 
         public.__signature__ = command.signature  # type: ignore[attr-defined]
         return public
