@@ -1,11 +1,12 @@
 """Steps are told to whoever watches: each in order to its end, on a terminal as a bar, and nowhere else."""
 
+import fcntl
 import os
 import pty
 import re
 import shutil
-import subprocess
-import sys
+import struct
+import termios
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import factcli
 from factcli.progress import continued, part, steps, tell, watched
 
 from ..conftest import Run
+from ..processes import Python
 from ..training_helpers import rows, save_model, write_csv
 
 Told = list[tuple[int, int, str]]
@@ -62,36 +64,33 @@ def test_every_step_of_a_conversion_is_told(place: Path, tmp_path: Path, monkeyp
         assert name in ("counting tokens", "writing") or counts[-1][0] == counts[-1][1] > 0
 
 
-def in_terminal(words: list[str], env: dict[str, str], cwd: Path) -> str:
+def in_terminal(python: Python, cwd: Path, *words: str) -> str:
     """What a terminal of 60 columns is sent by the command, on stdout and stderr."""
     ours, theirs = pty.openpty()
-    with subprocess.Popen(words, env=env | {"COLUMNS": "60", "TERM": "xterm"}, cwd=cwd, stdin=subprocess.DEVNULL,
-                          stdout=theirs, stderr=theirs) as process:  # fmt: skip
-        os.close(theirs)
-        sent = b""
-        try:
-            while more := os.read(ours, 65536):
-                sent += more
-        except OSError:  # which is how a terminal says that nobody writes any more
-            pass
-        os.close(ours)
-    assert process.returncode == 0, sent.decode()
+    fcntl.ioctl(ours, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 60, 0, 0))
+    with open(theirs, "r+b", buffering=0) as end:
+        process = python.start("-m", "factcli", *words, stdin=end, stdout=end, stderr=end, cwd=cwd)
+    sent = b""
+    try:
+        while more := os.read(ours, 65536):
+            sent += more
+    except OSError:  # which is how a terminal says that nobody writes any more
+        pass
+    os.close(ours)
+    assert process.wait() == 0, sent.decode()
     return sent.decode()
 
 
-def test_a_terminal_shows_a_bar_that_fits_and_goes(place: Path, tmp_path: Path, world: dict[str, str]) -> None:
+def test_a_terminal_shows_a_bar_that_fits_and_goes(place: Path, tmp_path: Path, python: Python) -> None:
     shutil.copytree(place / "model", tmp_path / "model")
     shutil.copyfile(place / "texts.csv", tmp_path / "texts.csv")
-    words = [sys.executable, "-m", "factcli", "convert", "model", "--keep", "0.5", "--criterion", "activation",
-             "--calibration", "texts.csv", "-o", "small"]  # fmt: skip
-    env = world | {"FACTCLI_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(Path(factcli.__file__).parents[1])}
-    sent = in_terminal(words, env, tmp_path)
+    words = ("convert", "model", "--keep", "0.5", "--criterion", "activation", "--calibration", "texts.csv")
+    sent = in_terminal(python, tmp_path, *words, "-o", "small")
     plain = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", sent)]
     assert any("━" in line for line in plain)
     assert max(map(len, plain)) <= 60
     assert plain[-2:] == ["small", ""]
-    quiet = in_terminal([*words, "--overwrite", "-q"], env, tmp_path)
-    assert quiet.split() == ["small"]
+    assert in_terminal(python, tmp_path, *words, "-o", "silent", "-q").split() == ["silent"]
 
 
 def test_no_bar_where_nobody_watches(place: Path, tmp_path: Path, factcli: Run) -> None:
