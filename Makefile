@@ -3,11 +3,12 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := .venv/.demo
 READY := .venv/.ready
+PACKAGING := .venv/.packaging
 TRANSFORMERS_4 := .cache/transformers-4/.ready
 OPTIMUM := .cache/optimum/.ready
 TRANSFORMERS_JS := .cache/node/.ready
 
-.PHONY: demo demo-publish test lint bench clean
+.PHONY: demo demo-publish test lint package bench clean
 
 demo: $(DEMO)
 	$(BIN)/python -m demo.run
@@ -23,12 +24,19 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+package: $(PACKAGING)
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(BIN)/python -m tests.packaging.installed dist/*.whl
+
 bench: $(READY)
 	$(BIN)/python benchmarks/forward_speed.py
 	$(BIN)/python benchmarks/runtimes.py --parts bert $(if $(GLUE),minilm --data-dir $(GLUE))
 
 clean:
-	rm -rf .venv .cache demo-output
+	rm -rf .venv .cache demo-output dist
 
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
@@ -39,6 +47,10 @@ $(DEMO): pyproject.toml constraints.txt
 
 $(READY): $(DEMO)
 	$(INSTALL) --editable ".[demo,dev]"
+	touch $@
+
+$(PACKAGING): $(READY)
+	$(INSTALL) --editable ".[package]"
 	touch $@
 
 # The last transformers 4, in a directory of its own: exports must reload there too.
