@@ -25,7 +25,8 @@ def test_they_run_what_make_has(file: Path) -> None:
     jobs = yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"]
     commands = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
     assert commands
-    assert {command.removeprefix("make ") for command in commands} <= TARGETS
+    documented = set() if (ROOT / "mkdocs.yml").is_file() else {"docs"}  # which that file comes with
+    assert {command.removeprefix("make ") for command in commands} <= TARGETS | documented
 
 
 def test_every_python_that_the_package_names_is_tested() -> None:
