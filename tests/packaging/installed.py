@@ -6,6 +6,7 @@ model, and type checkers read its types, in which they must find the one mistake
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -54,15 +55,16 @@ def check_command(python: Path, folder: Path) -> None:
 def check_types(python: Path, folder: Path) -> None:
     """mypy, and pyright where it runs: it fetches itself from npm. Without torch's own types, which take minutes."""
     next(folder.glob("env/lib/python*/site-packages/packages.pth")).unlink()
+    shutil.copyfile(CONSUMER, folder / CONSUMER.name)  # away from the repository, whose factcli stands beside it
     mypy = said(BIN / "mypy", "--strict", "--python-executable", python, "--cache-dir", folder / "mypy",
-                "--config-file", os.devnull, CONSUMER, cwd=folder, code=1)  # fmt: skip
+                "--config-file", os.devnull, CONSUMER.name, cwd=folder, code=1)  # fmt: skip
     lines = [line for line in mypy.splitlines() if ": error:" in line]
     assert lines, mypy
     assert all(f"consumer.py:{WRONG}: error:" in line for line in lines), mypy
     if not said(BIN / "pyright", "--version", cwd=folder, code=None):
         print("pyright does not run here: its types are checked by mypy alone.")
         return
-    found = json.loads(said(BIN / "pyright", "--pythonpath", python, "--outputjson", CONSUMER, cwd=folder, code=1))
+    found = json.loads(said(BIN / "pyright", "--pythonpath", python, "--outputjson", CONSUMER.name, cwd=folder, code=1))
     wrong = {d["range"]["start"]["line"] + 1 for d in found["generalDiagnostics"] if d["severity"] == "error"}
     assert wrong == {WRONG}, found["generalDiagnostics"]
 
