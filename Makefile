@@ -4,11 +4,12 @@ BIN := .venv/bin
 DEMO := .venv/.demo
 READY := .venv/.ready
 SITE := .venv/.site
+PACKAGING := .venv/.packaging
 TRANSFORMERS_4 := .cache/transformers-4/.ready
 OPTIMUM := .cache/optimum/.ready
 TRANSFORMERS_JS := .cache/node/.ready
 
-.PHONY: demo demo-publish test lint docs bench clean
+.PHONY: demo demo-publish test lint docs package bench clean
 
 demo: $(DEMO)
 	$(BIN)/python -m demo.run
@@ -30,12 +31,19 @@ docs: $(SITE)
 	$(BIN)/python -m pages --check
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 
+package: $(PACKAGING)
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(BIN)/python -m tests.packaging.installed dist/*.whl
+
 bench: $(READY)
 	$(BIN)/python benchmarks/forward_speed.py
 	$(BIN)/python benchmarks/runtimes.py --parts bert $(if $(GLUE),minilm --data-dir $(GLUE))
 
 clean:
-	rm -rf .venv .cache demo-output
+	rm -rf .venv .cache demo-output dist
 
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
@@ -50,6 +58,10 @@ $(READY): $(DEMO)
 
 $(SITE): $(READY)
 	$(INSTALL) --editable ".[docs]"
+	touch $@
+
+$(PACKAGING): $(READY)
+	$(INSTALL) --editable ".[package]"
 	touch $@
 
 # The last transformers 4, in a directory of its own: exports must reload there too.

@@ -16,6 +16,7 @@ from ..models.embeddings import lookups
 from ..models.fit import Fit, find_fit
 from ..models.purpose import EMBEDDING, HIDDEN, Purpose, purpose_of
 from ..models.targets import Target
+from ..progress import tell
 from .collector import Collector
 from .losses import Example, decoder_inputs, mask_tokens, pseudo_loss
 from .statistics import Kind, Statistics
@@ -62,7 +63,6 @@ def gather(
     seed: int = 0,
     batch_tokens: int = TOKENS,
     device: torch.device | None = None,
-    progress: Progress | None = None,
     counts: Tensor | None = None,
 ) -> Calibration:
     """The statistics `kinds` of `targets` over `examples`, in one pass in evaluation mode (without dropout).
@@ -104,8 +104,7 @@ def gather(
             chosen = [examples[i] for i in indices]
             _run(ran, purpose, fit, chosen, collector, seed, empirical, backward, device)
             done += len(indices)
-            if progress:
-                progress(done, len(examples), "")
+            tell(done, len(examples), "calibrating")
     found = collector.finish()
     found |= {t.name: replace(found[t.name], counts=counts) for t in targets if t.embedding}
     calibration = Calibration(found, len(examples), sum(lengths), texts=examples, tokenizer=tokenizer)

@@ -17,7 +17,7 @@ from ..models.targets import find_targets
 from ..recipe.factorizing import Examined, Recipe
 from . import cache
 from .data import CalibrationOptions, count_tokens, load_examples
-from .gather import Calibration, Progress, gather
+from .gather import Calibration, gather
 from .statistics import Kind
 
 
@@ -45,7 +45,6 @@ def calibrate(
     embeddings: bool = False,
     *,
     device: torch.device | None = None,
-    progress: Progress | None = None,
 ) -> Calibration:
     """Statistics of the model's targets, from the cache or from a pass over the data.
 
@@ -75,7 +74,7 @@ def calibrate(
             if calibration is None:
                 calibration = gather(
                     model, tokenizer, examples, targets, kinds, empirical=empirical, purpose=purpose,
-                    seed=options.seed, device=device, progress=progress, counts=counts,
+                    seed=options.seed, device=device, counts=counts,
                 )  # fmt: skip
                 cache.write(key, calibration)
     calibration.texts, calibration.tokenizer = examples, tokenizer

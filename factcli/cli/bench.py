@@ -12,7 +12,7 @@ def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **ask
 
         keep_freed()
         console.quiet_libraries(verbose, bars=not (quiet or as_json))
-    with console.progress("Measuring", not (quiet or as_json)) as progress:
+    with console.progress("bench", not (quiet or as_json)) as progress:
         result = bench(**asked, progress=progress)
     for text in result["notes"]:
         console.note(text)

@@ -21,7 +21,7 @@ def command(made_from: Command, run: Callable[..., None]) -> Callable[..., None]
         run(**{name: value for name, value in values.items() if value is not None and value != []})
 
     shown = {name: one for name, one in made_from.options.items() if one.about.only != "file"}
-    called.__doc__ = made_from.summary
+    called.__doc__ = _help(made_from)
     called.__annotations__ = {name: _annotation(one) for name, one in shown.items()} | {"return": None}
     called.__signature__ = inspect.Signature([  # type: ignore[attr-defined]
         inspect.Parameter(
@@ -33,6 +33,25 @@ def command(made_from: Command, run: Callable[..., None]) -> Callable[..., None]
     return called
 
 
+def _help(made_from: Command) -> str:
+    """Examples, then what it does; \b keeps the lines of a paragraph as they are."""
+    examples = "".join(f"\n  factcli {example}" for example in made_from.examples)
+    return made_from.summary + (f"\n\n\b\nExamples:{examples}" if examples else "")
+
+
+def _completion(one: Declared) -> Callable[[str], list[str]] | None:
+    """What a value may be completed to, where there are names for it; of a list its last one."""
+    known = tuple(one.about.known)
+    if not known:
+        return None
+
+    def complete(incomplete: str) -> list[str]:
+        before, comma, begun = incomplete.rpartition(",") if one.about.listed else ("", "", incomplete)
+        return [before + comma + name for name in known if name.startswith(begun) and name not in before.split(",")]
+
+    return complete
+
+
 def _annotation(one: Declared) -> Any:
     kind = _kind(one)
     if one.about.only == "argument":
@@ -41,7 +60,10 @@ def _annotation(one: Declared) -> Any:
     names = [f"{one.flag}/{one.about.no}" if one.about.no else one.flag, *filter(None, [one.about.short])]
     metavar = None if kind is bool else _METAVARS.get(kind, "TEXT")
     return Annotated[
-        kind | None, typer.Option(*names, help=one.help, metavar=metavar, rich_help_panel=one.panel or None)
+        kind | None,
+        typer.Option(
+            *names, help=one.help, metavar=metavar, rich_help_panel=one.panel or None, autocompletion=_completion(one)
+        ),
     ]
 
 

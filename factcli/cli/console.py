@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..compress.factorize import Progress
+    from ..progress import Progress
 
 
 def fail(message: str) -> None:
@@ -32,8 +32,26 @@ def note(message: str) -> None:
     typer.echo(redact(message), err=True)
 
 
+class Once(logging.Filter):
+    """Lets a message through the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in self._said
+        self._said.add(message)
+        return new
+
+
 class Notes(logging.Handler):
-    """Prints what the library says through `factcli.notes`, one line each."""
+    """Prints what the library says through `factcli.notes`, one line each, and the same line once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.addFilter(Once())
 
     def emit(self, record: logging.LogRecord) -> None:
         note(" ".join(record.getMessage().split()))
@@ -65,10 +83,20 @@ def importing() -> Iterator[None]:
 
 
 def quiet_libraries(verbose: bool, bars: bool = True) -> None:
-    """Other libraries' warnings only with -v; `bars` of downloads and uploads only where someone watches."""
-    if verbose:
-        return
+    """Other libraries' warnings only with -v, and each once; `bars` of downloads and uploads only where someone
+    watches."""
     import warnings
+
+    if verbose:
+        warnings.simplefilter("once")
+        once = Once()
+        handlers = {
+            id(h): h for name in list(logging.root.manager.loggerDict) for h in logging.getLogger(name).handlers
+        }
+        for handler in (*handlers.values(), *logging.root.handlers, logging.lastResort):
+            if handler is not None:
+                handler.addFilter(once)
+        return
 
     from huggingface_hub.utils.tqdm import disable_progress_bars
     from transformers.utils import logging as transformers_logging
@@ -83,16 +111,14 @@ def quiet_libraries(verbose: bool, bars: bool = True) -> None:
 
 @contextmanager
 def progress(what: str, shown: bool) -> Iterator["Progress | None"]:
-    """A bar on stderr where a person watches, else None."""
+    """What is told of steps, as a bar on stderr where a person watches, else None."""
     if not shown or not sys.stderr.isatty():
         yield None
         return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
+    from .bars import Bar
 
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total, name: bar.update(task, completed=done, total=total, description=f"{what} {name}")
+    with Bar(what) as bar:
+        yield bar.step
 
 
 def pushed(result: dict[str, Any], quiet: bool) -> None:

@@ -11,14 +11,14 @@ def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **ask
 
         console.quiet_libraries(verbose, bars=not (quiet or as_json))
     dry_run = bool(asked.get("dry_run"))
-    with console.progress("Factorizing", not (quiet or as_json or dry_run)) as progress:
+    with console.progress("convert", not (quiet or as_json)) as progress:
         result = convert(**asked, progress=progress)
     for text in result.get("notes", ()):
         console.note(text)
     if as_json:
         console.result(result)
         return
-    from .tables import exported, plan_table, searched, totals
+    from .plans import exported, plan_table, searched, totals
 
     if result["purpose"] and not (quiet or dry_run):
         console.note(f"{result['model']} {result['purpose']}.")

@@ -2,66 +2,62 @@
 
 from typing import Any
 
-from rich.console import Console
-
 from ..recipe.values import format_count
-from .tables import columns, show
+from .console import line
+from .tables import alike, columns, show, wrapped
+
+_CELL = ("backend", "precision", "batch", "tokens", "variant")
 
 
 def measured(result: dict[str, Any]) -> None:
-    """How it was measured, the figures, then the ratios to the baseline."""
-    out = Console(soft_wrap=True, highlight=False, markup=False)
-    out.print(_conditions(result))
+    """The ratios to the baseline, then what was measured, and how."""
+    if result["ratios"]:
+        _ratios(result["ratios"])
+        line("")
     centre = "mean" if result["protocol"] == "paper" else "median"
+    results = result["results"]
     table = columns(
-        "model", "backend", "dtype", "batch", "tokens", "variant", f"{centre} ms", "p10", "p90", "tokens/s", "GFLOPs",
-        "peak MB", "disk MB", "parameters",
+        "model", *_CELL, f"{centre} ms", "p10", "p90", "tokens/s", "disk MB", "peak MB", "GFLOPs", "parameters",
+        keys=6,
     )  # fmt: skip
-    for r in result["results"]:
-        times = [_short(r["latency_ms"][key]) for key in (centre, "p10", "p90")]
-        table.add_row(
-            r["model"] + (" (baseline)" if r["baseline"] else ""), r["backend"], r["dtype"], *_cell(r), *times,
-            f"{r['tokens_per_second']:,.0f}", _short(r["flops"] / 1e9), _short(r["peak_memory_bytes"] / 1e6),
-            _short(r["bytes"] / 1e6), format_count(r["parameters"]),
-        )  # fmt: skip
+    times = [r["latency_ms"] for r in results]
+    numbers = zip(*(alike([t[key] for t in times]) for key in (centre, "p10", "p90")), strict=True)
+    costs = zip(
+        alike([r["bytes"] / 1e6 for r in results]), alike([r["peak_memory_bytes"] / 1e6 for r in results]),
+        alike([r["flops"] / 1e9 for r in results]), strict=True,
+    )  # fmt: skip
+    for r, latency, cost in zip(results, numbers, costs, strict=True):
+        name = r["model"] + (" (baseline)" if r["baseline"] else "")
+        table.add_row(name, *_cell(r, r["dtype"]), *latency, f"{r['tokens_per_second']:,.0f}", *cost,
+                      format_count(r["parameters"]))  # fmt: skip
     show(table)
-    if not result["ratios"]:
-        return
-    out.print("\nTimes cheaper than the baseline:")
-    table = columns(
-        "model",
-        "backend",
-        "precision",
-        "batch",
-        "tokens",
-        "variant",
-        "speed-up",
-        "p10",
-        "p90",
-        "FLOPs",
-        "memory",
-        "disk",
-        "parameters",
-        "",
-    )
-    for r in result["ratios"]:
-        keys = ("speedup", "speedup_p10", "speedup_p90", "flops_ratio", "memory_ratio", "bytes_ratio",
-                "parameters_ratio")  # fmt: skip
+    wrapped(_conditions(result))
+
+
+def _ratios(ratios: list[dict[str, Any]]) -> None:
+    line("Times cheaper than the baseline:")
+    table = columns("model", *_CELL, "speed-up", "p10", "p90", "", "disk", "memory", "FLOPs", "parameters", keys=6)
+    keys = ("bytes_ratio", "memory_ratio", "flops_ratio", "parameters_ratio")
+    for r in ratios:
+        speed = (f"{r[key]:.2f}" for key in ("speedup", "speedup_p10", "speedup_p90"))
         verdict = "faster" if r["faster"] else "not faster"
-        table.add_row(
-            r["model"], r["backend"], r["precision"] or "", *_cell(r), *(f"{r[key]:.2f}" for key in keys), verdict
-        )
+        cell = _cell(r, r["precision"] or "")
+        table.add_row(r["model"], *cell, *speed, verdict, *(f"{r[key]:.2f}" for key in keys))
     show(table)
-    for r in result["ratios"]:
+    for r in ratios:
         if not r["faster"]:
             size = f"{r['batch_size']} x {r['sequence_length']} tokens, {r['variant']}"
-            out.print(f"{r['model']} is not faster at {size}: {r['why']}.")
+            wrapped(f"{r['model']} is not faster at {size}: {r['why']}.")
 
 
 def _conditions(result: dict[str, Any]) -> str:
     """What the numbers hold for, in one line."""
     device = result["device_name"] or f"{result['device']}, {result['cores']} cores"
-    parts = [device, f"{result['threads']} threads", "/".join(sorted({r["dtype"] for r in result["results"]}))]
+    parts = [
+        device,
+        f"{result['threads']} thread{'s' * (result['threads'] > 1)}",
+        "/".join(sorted({r["dtype"] for r in result["results"]})),
+    ]
     if result["device_name"]:
         parts.append(f"float32 products at precision {result['float32_matmul_precision']!r}")
     if result["compile_mode"]:
@@ -76,32 +72,23 @@ def _conditions(result: dict[str, Any]) -> str:
     return ", ".join([*parts, f"torch {result['torch']}", how])
 
 
-def _cell(r: dict[str, Any]) -> tuple[str, str, str]:
-    return str(r["batch_size"]), str(r["sequence_length"]), r["variant"]
-
-
-def _short(value: float) -> str:
-    """About three digits, all of those before the point."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.3g}"
+def _cell(r: dict[str, Any], precision: str) -> tuple[str, ...]:
+    return r["backend"], precision, str(r["batch_size"]), str(r["sequence_length"]), r["variant"]
 
 
 def compared(result: dict[str, Any]) -> None:
-    """What `frontier` found, within 100 columns: a row a model and runtime, marked where no other beats it."""
-    table = columns("model", "backend", "precision", "MB", "ms", "faster", result["metric"], "lost", "best by")
-    table.columns[-1].justify = "left"
-    for r in result["results"]:
+    """What `frontier` found: a row a model and runtime, marked where no other beats it."""
+    results = result["results"]
+    table = columns("model", "backend", "precision", result["metric"], "lost", "MB", "ms", "faster", "best by", keys=3)
+    timed = [r for r in results if r["milliseconds"] is not None]
+    times = dict(zip(map(id, timed), alike([r["milliseconds"] for r in timed]), strict=True))
+    for r, size in zip(results, alike([r["bytes"] / 1e6 for r in results]), strict=True):
         best = [name for name, key in (("MB", "bytes"), ("ms", "milliseconds")) if r["optimal"][key]]
-        timed = ["", ""] if r["milliseconds"] is None else [_short(r["milliseconds"]), f"{r['speedup']:.2f}"]
-        table.add_row(
-            r["said"] + (", healed" if r["healed"] else ""), r["backend"], r["precision"], f"{r['bytes'] / 1e6:.1f}",
-            *timed, f"{r['score']:.4f}", f"{r['lost']:.2f}", ", ".join(best),
-        )  # fmt: skip
+        faster = f"{r['speedup']:.2f}" if id(r) in times else ""
+        name = r["said"] + (", healed" if r["healed"] else "")
+        table.add_row(name, r["backend"], r["precision"], f"{r['score']:.4f}", f"{r['lost']:.2f}", size,
+                      times.get(id(r), ""), faster, ", ".join(best))  # fmt: skip
     show(table)
-    out = Console(soft_wrap=True, highlight=False, markup=False)
     size = f"{result['batch_size']} x {result['sequence_length']} tokens"
-    timed_so = (
-        f"{size}, in turns with the dense model in PyTorch"
-        if result["results"][0]["milliseconds"] is not None
-        else "not timed"
-    )
-    out.print(f"\n{result['rows']} rows; {timed_so}.")
+    how = f"{size}, in turns with the dense model in PyTorch" if timed else "not timed"
+    wrapped(f"{result['rows']} rows; {how}.")

@@ -12,7 +12,7 @@ def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **ask
 
         keep_freed()
         console.quiet_libraries(verbose, bars=not (quiet or as_json))
-    with console.progress("Evaluating", not (quiet or as_json)) as progress:
+    with console.progress("eval", not (quiet or as_json)) as progress:
         results = evaluate(**asked, progress=progress)
     if as_json:
         console.result(results[0] if len(results) == 1 else results)

@@ -10,12 +10,12 @@ def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **ask
         from ..commands.export import export
 
         console.quiet_libraries(verbose, bars=not (quiet or as_json))
-    with console.progress("Exporting", not (quiet or as_json)) as progress:
+    with console.progress("export", not (quiet or as_json)) as progress:
         result = export(**asked, progress=progress)
     if as_json:
         console.result(result)
         return
-    from .tables import exported
+    from .plans import exported
 
     if not quiet:
         exported(result["files"])

@@ -14,6 +14,6 @@ def run(as_json: bool = False, quiet: bool = False, verbose: bool = False, **ask
     if as_json:
         console.result(result)
         return
-    from .tables import inspection
+    from .inspection import inspection
 
     inspection(result)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..progress import watched
 from ..training.events import Event, Watch
 from . import console
 
@@ -44,13 +45,9 @@ def _line(event: Event, loss: float | None) -> str:
 
 
 def _bar() -> Iterator[Watch]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from .bars import Bar
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-               TextColumn("{task.fields[said]}"))  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        row = bar.add_task("Training", total=None, said="")
+    with Bar("finetune") as bar, watched(bar.step):
         said: dict[str, str] = {}
 
         def watch(event: Event) -> None:
@@ -58,11 +55,9 @@ def _bar() -> Iterator[Watch]:
                 said["loss"] = f"loss {event.loss:.4f}"
             said.update({name: f"{name} {value:.4f}" for name, value in event.metrics.items()})
             if event.total:
-                stage = f"Stage {event.stage} of {event.stages}" if event.stages > 1 else "Training"
-                bar.update(
-                    row, completed=event.step, total=event.total, description=stage, said=" ".join(said.values())
-                )
+                stage = f"stage {event.stage} of {event.stages}" if event.stages > 1 else "training"
+                bar.step(event.step, event.total, stage, " ".join(said.values()))
             if event.kind not in (*_SILENT, "evaluation", "checkpoint"):
-                bar.console.print(_line(event, None), highlight=False)
+                console.note(_line(event, None))
 
         yield watch

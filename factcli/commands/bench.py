@@ -20,6 +20,7 @@ from ..measuring.timing import Cell, Schedule
 from ..models.devices import pick_device
 from ..models.fit import check_length, positions
 from ..models.precision import say_if_slow
+from ..progress import part
 from ..recipe import running
 from ..recipe.commands import BENCH, Asked, answers
 from ..recipe.rules import refuse_idle
@@ -53,7 +54,7 @@ def bench(asked: Asked) -> dict[str, Any]:
         FactcliError: Whatever a user can put right, such as an input longer than a model's positions.
     """
     names, how = list(asked.of(running.Models).models), asked.of(running.Timed)
-    device, progress = asked.of(running.Device).device, asked.called.get("progress")
+    device = asked.of(running.Device).device
     baseline, update_card, plot = how.baseline, how.update_card, how.plot
     cells = make_cells(how)
     schedule = make_schedule(how, cells)
@@ -65,7 +66,7 @@ def bench(asked: Asked) -> dict[str, Any]:
     refuse_idle((*RULES, *APART), {"device": where.type, "apart": apart}, asked.values.keys())
     check(names, cells, where, plot)
     if apart:
-        return _apart(names, how, cells, schedule, progress)
+        return _apart(names, how, cells, schedule)
     if how.dtype == "bfloat16" and where.type == "cpu":
         say_if_slow("--dtype", "bfloat16")
     subjects = [load_subject(name, where, kind) for name in ([baseline] if baseline is not None else []) + names]
@@ -79,9 +80,8 @@ def bench(asked: Asked) -> dict[str, Any]:
     guard = torch.cuda.device(where) if where.type == "cuda" else nullcontext()
     with _threads(how.threads) as used, torch.inference_mode(), guard:
         for done, cell in enumerate(cells):
-            if progress:
-                progress(done, len(cells), "{} x {} {}".format(*cell))
-            measured = measure_cell(subjects, cell, schedule, where)
+            with part(done, len(cells), "{} x {} {}".format(*cell)):
+                measured = measure_cell(subjects, cell, schedule, where)
             if baseline is not None:
                 measured[0]["baseline"] = True
                 ratios += [compare(model, measured[0], schedule.centre) for model in measured[1:]]
@@ -113,9 +113,7 @@ def bench(asked: Asked) -> dict[str, Any]:
     return result
 
 
-def _apart(
-    names: list[str], how: running.Timed, cells: list[Cell], schedule: Schedule, progress: Progress | None
-) -> dict[str, Any]:
+def _apart(names: list[str], how: running.Timed, cells: list[Cell], schedule: Schedule) -> dict[str, Any]:
     """What `bench` gives, of several backends."""
     chosen = runners(names, how.backend, how.precision)
     if how.baseline is not None:
@@ -125,7 +123,7 @@ def _apart(
     if any((r.backend, r.precision) == ("torch", "bfloat16") for r in chosen):
         say_if_slow("--precision", "bfloat16")
     threads = how.threads or torch.get_num_threads()
-    results = measure_apart(chosen, cells, schedule, threads, progress)
+    results = measure_apart(chosen, cells, schedule, threads)
     ratios: list[dict[str, Any]] = []
     for start in range(0, len(results), len(chosen)) if how.baseline is not None else ():
         first, *others = results[start : start + len(chosen)]

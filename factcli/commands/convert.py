@@ -34,7 +34,7 @@ def convert(asked: Asked) -> dict[str, Any]:
     """Factorize a model (a directory or Hub id) under a budget and save the result to `output`; with `vocabulary` the
     tokens that texts do not use go first, and without a budget nothing else does.
 
-    `progress` is called with (done, total, name) after each target. With `dry_run` it plans only, and writes nothing;
+    `progress` is called with (done, total, step): see `progress.py`. With `dry_run` it plans only, and writes nothing;
     from config.json alone where neither criterion nor allocation look at weights.
 
     Returns:
@@ -53,7 +53,6 @@ def convert(asked: Asked) -> dict[str, Any]:
     goal, asked = read_goal(asked)
     making, hub, origin = asked.of(running.Making), asked.of(running.Publishing), asked.of(running.Source)
     data_dir, dry_run = asked.of(running.DataDir).data_dir, asked.of(running.DryRun).dry_run
-    progress = asked.called.get("progress")
     refuse_idle(PUBLISHING, vars(hub), asked.flags(running.Publishing))
     recipe, shipment = read_shipping(asked, data_dir)
     note_training(making.config)
@@ -83,7 +82,7 @@ def convert(asked: Asked) -> dict[str, Any]:
         if recipe.vocabulary is not None:
             source, trim = held.enter_context(trimmed(source, recipe, place))
             smaller = {"vocabulary": trim.to_json()}
-        how = Conversion(recipe, shipment, data_dir, pick_device(asked.of(running.Device).device), progress)
+        how = Conversion(recipe, shipment, data_dir, pick_device(asked.of(running.Device).device))
         if goal is not None:
             if place is None:
                 place = Output(_named(source, recipe, goal.first), making.overwrite, read)

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from ..calibration.gather import Progress
 from ..compress.exporting import export_dense, export_factorized
 from ..compress.factorize import Errors
 from ..compress.file_size import MEGABYTE, FileSize, file_size
@@ -46,7 +45,6 @@ class Conversion:
     shipment: Shipment | None
     data_dir: str | Path | None
     device: torch.device
-    progress: Progress | None
 
     def size(self, source: Model) -> FileSize | None:
         """What --max-mb counts: the largest of the files for runtimes, or the weights."""
@@ -65,9 +63,7 @@ class Conversion:
         if needs_weights(recipe):
             check_feasible(source, recipe, size)
             loaded = load_for(source, recipe)
-            measured = known or measure(
-                source, loaded, recipe, data_dir=self.data_dir, device=self.device, progress=self.progress
-            )
+            measured = known or measure(source, loaded, recipe, data_dir=self.data_dir, device=self.device)
         return Planned(loaded, measured, plan_for(source, recipe, loaded, measured, self.device, size))
 
     def written(self, source: Model, planned: Planned, place: Output) -> tuple[Planned, Errors | None, list[Written]]:
@@ -83,7 +79,7 @@ class Conversion:
                     return planned, None, files
                 errors = export_factorized(
                     source, self.recipe, planned.plan, place, planned.loaded, planned.measured,
-                    data_dir=self.data_dir, device=self.device, progress=self.progress, then=ship,
+                    data_dir=self.data_dir, device=self.device, then=ship,
                 )  # fmt: skip
                 return planned, errors, files
             except _TooLarge as found:

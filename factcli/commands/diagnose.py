@@ -19,6 +19,7 @@ from ..models.devices import pick_device
 from ..models.loading import load_model
 from ..models.model import find_model
 from ..models.targets import Target, find_targets, matrix
+from ..progress import steps
 from ..recipe import running
 from ..recipe.commands import DIAGNOSE, Asked, answers
 from ..recipe.effects import OF_DATA
@@ -53,8 +54,8 @@ def diagnose(asked: Asked) -> dict[str, Any]:
         for every criterion the relative error at these ranks, the root of what is left over what there is, in its own
         norm; where that has no spectrum, in the norm with its sums over rows and over columns. With calibration also
         "svd_errors", those of plain SVD in the norm of the criterion that it is compared with, at the same keep ratios
-        ("keeps"), "fisher_variance" and "advice". "compared" are plain SVD's criterion and that one: the first
-        whose errors are exact and in units of the loss.
+        ("keeps"), "times" (how many times that one's errors they are, at 0.25), "fisher_variance" and "advice".
+        "compared" are plain SVD's criterion and that one: the first whose errors are exact and in units of the loss.
 
         "fisher_variance" is phi = Var(I) / Mean(I)^2 of the Fisher information I, entry by entry: the measure that
         predicts where plain SVD fails (Hua et al. 2022; the formula is ours, after its description), zero where all
@@ -66,7 +67,6 @@ def diagnose(asked: Asked) -> dict[str, Any]:
     """
     how, origin = asked.of(Examined), asked.of(running.Source)
     data_dir, plot = asked.of(running.DataDir).data_dir, asked.of(running.Drawn).plot
-    progress = asked.called.get("progress")
     refuse_idle(RULES, vars(how) | {"data_dir": data_dir}, asked.values.keys())
     where = pick_device(asked.of(running.Device).device)
     if plot is not None:
@@ -80,7 +80,6 @@ def diagnose(asked: Asked) -> dict[str, Any]:
         with torch.enable_grad():
             gathered = calibrate(
                 source, loaded, options_of(how, data_dir), frozenset(Kind), how.include, how.exclude, device=where,
-                progress=progress,
             )  # fmt: skip
     measured = [Measured(criteria[n].made(how), gathered) for n in criteria if gathered or not criteria[n].needs]
     reference = next((m for m in measured if m.criterion.comparable and m.criterion.exact), None)
@@ -91,11 +90,9 @@ def diagnose(asked: Asked) -> dict[str, Any]:
         raise FactcliError(
             f"Every target of {source.name} that was asked for shares its weight: there is none to diagnose."
         )
-    for done, target in enumerate(targets, 1):
+    for target in steps("examining", targets):
         w = matrix(base.get_submodule(target.name)).detach().to(where).double()
         layers.append(_examine(target, w, measured, reference))
-        if progress:
-            progress(done, len(targets), target.name)
     result: dict[str, Any] = {
         "model": source.name,
         "verdict": _verdict(layers, reference),
@@ -151,6 +148,7 @@ def _examine(target: Target, w: Tensor, measured: list[Measured], reference: Mea
         total = norm.error(w) or 1.0
         plain = [left[0, 0] @ right[0, 0] for left, right in (project(w, None, rank, 1) for rank in keeps)]
         layer["svd_errors"] = [round((norm.error(w - new) / total) ** 0.5, 6) for new in plain]
+        layer["times"] = round(_times_worse(layer, reference), 3)
     layer["advice"] = _advice(layer, reference)
     return layer
 
@@ -172,7 +170,7 @@ def _advice(layer: dict[str, Any], reference: Measured | None) -> str:
     share = f"{needed} of {full} singular values hold 90 %"
     if reference is None:
         return f"{share}: " + ("plain SVD has a chance" if needed < 0.25 * full else "near full rank for plain SVD")
-    times, name = _times_worse(layer, reference), reference.criterion.name
+    times, name = layer["times"], reference.criterion.name
     if times < TIMES:
         return f"{share}: plain SVD is nearly as good as {name}"
     uneven = ", its weights matter very unevenly" if layer["fisher_variance"] > UNEVEN else ""
@@ -186,7 +184,7 @@ def _verdict(layers: list[dict[str, Any]], reference: Measured | None) -> str:
             f"The median target needs {share:.0%} of its singular values for 90 % of its energy; what that loses, "
             "--calibration tells."
         )
-    times = [_times_worse(layer, reference) for layer in layers]
+    times = [layer["times"] for layer in layers]
     risk = sum(t >= TIMES for t in times)
     if risk * 2 < len(layers):
         return f"Plain SVD is close to the best here: {risk} of {len(layers)} targets are at risk."

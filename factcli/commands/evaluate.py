@@ -21,7 +21,7 @@ from ..recipe import running
 from ..recipe.commands import EVAL, Asked, answers
 from ..recipe.rules import Rule, refuse_idle, unless
 from ..runtimes.running import check_device, find_file, open_file, parts_of
-from ..scores.evaluating import LABEL_COLUMN, Progress
+from ..scores.evaluating import LABEL_COLUMN
 from ..scores.exams import asked_of, commit_of_data, data_of, pipeline_of, task_for
 from ..scores.results import Entry, check_card, identify, keep
 from .unchanged import unchanged
@@ -66,7 +66,7 @@ def evaluate(asked: Asked) -> list[dict[str, Any]]:
     qrels.tsv or qrels/`split`.tsv, as BEIR's, or a data set of the Hub in mteb's layout.
 
     Columns, lengths and labels are by default those that the model was trained with, where it remembers them (a note
-    says so). `progress` is called with (done, total, name).
+    says so). `progress` is called with (done, total, step).
 
     Returns:
         One object a model, as `eval --json` prints it. Its `majority` is the accuracy of the commonest label of what is
@@ -96,7 +96,7 @@ def evaluate(asked: Asked) -> list[dict[str, Any]]:
     commit = commit_of_data(how)
     for source in sources:
         file = files.get(source.name)
-        result, about = _measure(source, how, commit, where, by.backend, file, asked.called.get("progress"))
+        result, about = _measure(source, how, commit, where, by.backend, file)
         results.append(result)
         parts = source.stored.files if file is None else parts_of(by.backend, file)
         keep(source, {k: v for k, v in result.items() if k != "model"} | about, parts, how.update_card)
@@ -105,7 +105,6 @@ def evaluate(asked: Asked) -> list[dict[str, Any]]:
 
 def _measure(
     source: Model, how: running.Measured, commit: str | None, where: torch.device, backend: str, file: Path | None,
-    progress: Progress | None,
 ) -> tuple[dict[str, Any], Entry]:  # fmt: skip
     """The result of one model, or of its `file` for a runtime, and what its entry says beside it."""
     started = time.perf_counter()
@@ -119,11 +118,11 @@ def _measure(
             loaded = source.load()
             torch.nn.Module.to(loaded.model, where)
             exam = asked_of(source, purpose, chosen, data, trained, how, loaded.model, sorted(loaded.absent))
-            outputs = exam.outputs(loaded.model, progress=progress)
+            outputs = exam.outputs(loaded.model)
         else:
             exam = asked_of(source, purpose, chosen, data, trained, how, source.outline.model, ())
             session = open_file(backend, file)
-            outputs = exam.outputs(None, exam.of_file(session.run), progress)
+            outputs = exam.outputs(None, exam.of_file(session.run))
     metrics, split = exam.metrics(outputs), how.split or chosen.validation
     part: dict[str, Any] = {} if how.limit is None else {"limit": how.limit}
     part |= {} if file is None else {"runs": file.relative_to(source.path).as_posix()}

@@ -33,7 +33,7 @@ def export(asked: Asked) -> dict[str, Any]:
     `precision`, and compare each with the model; they join its directory, or a directory `output` of their own.
 
     They are compared on the examples of `task` or `validation`; else on texts of `calibration` that were not calibrated
-    on; else on random tokens. A float32 file must equal the model. `progress` is called with (done, total, name).
+    on; else on random tokens. A float32 file must equal the model. `progress` is called with (done, total, step).
 
     Returns:
         The result object of the command's --json, with model, output, files (path, format, precision, bytes, checked),
@@ -59,7 +59,7 @@ def export(asked: Asked) -> dict[str, Any]:
         exam = _exam(source, data, loaded.model, sorted(loaded.absent)) if labelled else None
         fit = exam.fit if exam is not None else fit_of(source, loaded)
         rows = read_rows(how, data, fit, source.config, exam)
-        return write_files(source, loaded, fit, how, rows, work, asked.called.get("progress"))
+        return write_files(source, loaded, fit, how, rows, work)
 
     if into.output is None:
         check_free(source.path, names_of(how), into.overwrite)

@@ -17,7 +17,7 @@ from ..models.trained import read_trained
 from ..recipe.factorizing import Recipe
 from ..recipe.file import FILE_NAME, dump_recipe
 from ..recipe.values import TASKS
-from .factorize import Errors, Progress, factorize
+from .factorize import Errors, factorize
 from .measured import Measured
 from .plan import Plan
 from .planning import describe, describe_dense, load_for, saved_dtype, target_dtypes
@@ -33,7 +33,6 @@ def export_factorized(
     *,
     data_dir: str | Path | None = None,
     device: torch.device | None = None,
-    progress: Progress | None = None,
     then: Callable[[Path], None] | None = None,
 ) -> Errors:
     """Factorize the model of `source` by `plan` and write it to `place`, with its recipe and card. `loaded` is the
@@ -43,7 +42,7 @@ def export_factorized(
         loaded = loaded or load_for(source, recipe)
         dtypes = target_dtypes(source.outline_in(saved_dtype(source, recipe)).model, plan)
         where = device or torch.device("cpu")
-        errors = factorize(loaded.model, plan.factorized, recipe, where, progress, measured, dtypes)
+        errors = factorize(loaded.model, plan.factorized, recipe, where, measured, dtypes)
         steps = [*vocabulary_steps(source, recipe), story.factorized(source.provenance()["model"], recipe)]
         about = made_with(source, recipe, calibrated_on(recipe, data_dir) | chosen_by(recipe), steps)
         sizes = describe(source, recipe, plan)["bytes"]

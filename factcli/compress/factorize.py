@@ -1,6 +1,6 @@
 """Swap layers of a model, in place, for their factorizations."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from ..calibration.drift import Drift, compensated
 from ..calibration.lockstep import Lockstep
 from ..models.targets import Lookup, Target, matrix
+from ..progress import tell
 from ..recipe.factorizing import Recipe
 from ..remote_code.embeddings_factorized import FactorizedEmbedding, swap_embedding
 from .criteria import criteria
@@ -19,8 +20,6 @@ from .plan import Layer
 from .structures import Embedding, structures
 from .structures.base import held
 from .structures.embedding import part
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,6 @@ def factorize(
     layers: Sequence[Layer],
     recipe: Recipe,
     device: torch.device,
-    progress: Progress | None = None,
     measured: Measured | None = None,
     dtypes: Mapping[str, torch.dtype] | None = None,
 ) -> Errors:
@@ -58,8 +56,7 @@ def factorize(
 
     def done(layer: Layer) -> None:
         del waiting[layer.name]
-        if progress:
-            progress(len(layers) - len(waiting), len(layers), layer.name)
+        tell(len(layers) - len(waiting), len(layers), "factorizing")
 
     texts = measured.calibration
     if recipe.compensates and texts is not None and texts.tokenizer is not None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from ..calibration.drift import Drift
-from ..calibration.gather import Calibration, Progress
+from ..calibration.gather import Calibration
 from ..calibration.measure import calibrate, options_of
 from ..calibration.statistics import Statistics
 from ..models.loading import Loaded
@@ -99,7 +99,6 @@ def measure(
     *,
     data_dir: str | Path | None = None,
     device: torch.device | None = None,
-    progress: Progress | None = None,
 ) -> Measured:
     """The norms of a recipe's criterion for `loaded`, the model of `source`; calibrates where the criterion needs it,
     unless that was done before (see `calibration/cache`).
@@ -113,6 +112,6 @@ def measure(
         criterion,
         calibrate(
             source, loaded, options_of(recipe, data_dir), criterion.needs, recipe.include, recipe.exclude,
-            recipe.factorizes_embeddings, device=device, progress=progress,
+            recipe.factorizes_embeddings, device=device,
         ),
     )  # fmt: skip

@@ -19,6 +19,7 @@ from ..models.memory import KEEPS_FREED
 from ..models.model import Model, find_model
 from ..models.weights import markers
 from ..notes import note
+from ..progress import part
 from ..runtimes.formats import formats
 from ..runtimes.running import find_file, parts_of
 from ..scores.results import accuracies
@@ -80,7 +81,6 @@ def measure_apart(
     cells: Sequence[Cell],
     schedule: Schedule,
     threads: int | None,
-    progress: Callable[[int, int, str], None] | None = None,
 ) -> list[dict[str, Any]]:
     """An entry of "results" for each cell and runner. Raises FactcliError where one fails."""
     results = []
@@ -93,14 +93,13 @@ def measure_apart(
             for r, ask in zip(chosen, workers, strict=True)
         ]  # fmt: skip
         for done, cell in enumerate(cells):
-            if progress:
-                progress(done, len(cells), "{} x {}".format(*cell))
             batches = [_plain(given[r.source.name][cell][0]) for r in chosen]
             fastest = [
                 ask(do="inputs", batches=b, backend=r.backend)
                 for r, ask, b in zip(chosen, workers, batches, strict=True)
             ]
-            samples = in_turns(_turns(workers), len(workers), max(fastest), schedule)
+            with part(done, len(cells), "{} x {}".format(*cell)):
+                samples = in_turns(_turns(workers), len(workers), max(fastest), schedule)
             results += [
                 _entry(r, cell, a, given[r.source.name][cell][1], s, ask(do="memory"), schedule.centre)
                 for r, a, s, ask in zip(chosen, about, samples, workers, strict=True)

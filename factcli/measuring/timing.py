@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from ..progress import tell
 from .inputs import Inputs
 
 TURN_SECONDS, MOST_FORWARDS = 0.5, 10  # of the slowest model's turn in a round
+_TICKS = 10  # a second
 WARM_UP_SECONDS, MOST_WARM_UPS = 1.0, 10
 
 Cell = tuple[int, int, str]  # batch size, sequence length, variant
@@ -131,6 +133,11 @@ def in_turns(turn: Callable[[int, int], list[float]], count: int, slowest: float
     for done in range(schedule.most):
         if done >= schedule.least and time.perf_counter() - started > schedule.seconds:
             break
+        taken = time.perf_counter() - started
+        if schedule.seconds and done >= schedule.least:
+            tell(int(_TICKS * taken), int(_TICKS * schedule.seconds), "timing")
+        elif not schedule.seconds:
+            tell(done, schedule.most, "timing")
         for place in range(count):
             k = (done + place) % count
             samples[k].append(turn(k, forwards))

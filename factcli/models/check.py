@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from ..errors import CheckFailed
 from ..notes import note
+from ..progress import steps
 from .loading import Loaded, load_model
 from .model import Model
 
@@ -30,7 +31,7 @@ def check(work: Path, loaded: Loaded, model_class: type[PreTrainedModel], source
         raise CheckFailed(f"What was written does not reload: {lost[0]} is missing; please report this.")
     _take_over(loaded.absent, expected, reloaded)
     written = reloaded.state_dict()
-    for name, tensor in expected.state_dict().items():
+    for name, tensor in steps("checking", expected.state_dict().items()):
         if name not in written or not same(tensor, written[name]):
             raise CheckFailed(f"What was written does not reload: {name} differs; please report this.")
     inputs = sample_inputs(expected)

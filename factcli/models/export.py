@@ -18,6 +18,7 @@ from .. import remote_code
 from ..errors import CheckFailed, FactcliError
 from ..files.atomic import write_json
 from ..notes import note
+from ..progress import tell
 from ..remote_code import configuration_factorized, modeling_factorized
 from ..remote_code.configuration_factorized import FORMAT_VERSION, PREFIX
 from . import carried, tokenizers
@@ -148,6 +149,7 @@ def write_model(
         dtypes = stored_dtypes(model_class, config, state, torch.float32)
     cast(loaded.model, dtypes)
     write_small_files(work, source, with_dtype(raw, dtype))
+    tell(0, 0, "writing")
     write_weights(work, loaded)
     for file in remote_code.files_with(plan.layer_file) if plan is not None else ():
         shutil.copyfile(file, work / file.name)

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from functools import wraps
 from typing import Any, TypeVar
 
+from ..progress import watched
 from . import running as run
 from .factorizing import Examined, Recipe
 from .fields import Declared, Options, declared
@@ -21,7 +22,8 @@ Result = TypeVar("Result")
 class Command:
     """A command, and the function of its name. An option that several groups have belongs to the first of them.
 
-    `called` are keywords that only the function has: what to tell of its progress.
+    `called` are keywords that only the function has: what to tell of its progress. `examples` stand at the top of its
+    help: what it is mostly used for, as typed after "factcli", in lines that fit a help of 80 columns.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Command:
     positional: tuple[str, ...] = ("model",)
     called: tuple[str, ...] = ()
     function: str = ""
+    examples: tuple[str, ...] = ()
 
     @property
     def called_as(self) -> str:
@@ -111,7 +114,8 @@ def answers(command: Command) -> Callable[[Callable[[Asked], Result]], Callable[
             values = command.signature.bind(*args, **keywords).arguments
             called = {name: values.pop(name) for name in command.called if values.get(name) is not None}
             asked = command.ask(values)
-            return function(Asked(command, asked.values, called))
+            with watched(called.get("progress")):
+                return function(Asked(command, asked.values, called))
 
         public.__signature__ = command.signature  # type: ignore[attr-defined]
         return public
@@ -126,6 +130,8 @@ CONVERT = Command(
      run.Console),
     ("model", "output"),
     ("progress",),
+    examples=("convert MODEL --keep 0.4 --criterion kfac --calibration texts.csv",
+              "convert MODEL --params 44M --method monarch --blocks 4 --dry-run"),
 )  # fmt: skip
 FINETUNE = Command(
     "finetune",
@@ -134,6 +140,8 @@ FINETUNE = Command(
      run.Console),
     ("model", "output"),
     ("watch",),
+    examples=("finetune MODEL --keep 0.4 --train train.csv --validation val.csv",
+              "finetune small -o better --task sst2 --teacher MODEL --seeds 1-3"),
 )  # fmt: skip
 EVAL = Command(
     "eval",
@@ -142,12 +150,14 @@ EVAL = Command(
     ("models",),
     ("progress",),
     "evaluate",
+    examples=("eval MODEL small --task mrpc", "eval small --validation val.csv --backend onnx"),
 )
 EXPORT = Command(
     "export",
     "Write a model's ONNX and OpenVINO files, in low precision if asked, and hold them to its quality.",
     (run.Model, run.Exporting, run.Into, run.Data, run.Source, run.Console),
     called=("progress",),
+    examples=("export small --format openvino", "export small --format onnx --precision int8 --calibration texts.csv"),
 )
 BENCH = Command(
     "bench",
@@ -155,28 +165,36 @@ BENCH = Command(
     (run.Models, run.Timed, run.Device, run.Console),
     ("models",),
     ("progress",),
+    examples=(
+        "bench small --baseline MODEL --batch-size 1,8",
+        "bench small --backend torch,onnx --precision float32,int8",
+    ),
 )
 FRONTIER = Command(
     "frontier",
     "Compare the ways to make one model smaller: score against megabytes and milliseconds.",
     (run.Model, run.Held, run.Ways, run.Clocked, run.Compared, run.Source, run.Console),
     called=("progress",),
+    examples=("frontier MODEL --task sst2 --plot frontier.png", "frontier MODEL --calibration texts.csv -o compared"),
 )
 DIAGNOSE = Command(
     "diagnose",
     "Show how compressible a model is, layer by layer, and whether plain SVD will fail.",
     (run.Model, Examined, run.DataDir, run.Drawn, run.Source, run.Device, run.Console),
     called=("progress",),
+    examples=("diagnose MODEL --calibration texts.csv", "diagnose MODEL --plot errors.png --all"),
 )
 INSPECT = Command(
     "inspect", "Show what is in an export: plan, sizes, provenance, pins.", (run.Model, run.Revision, run.Console),
     ("model", "revision"),
+    examples=("inspect small", "inspect owner/name@main --json"),
 )  # fmt: skip
 PUSH = Command(
     "push",
     "Publish a model on the Hugging Face Hub, in one commit.",
     (run.Pushing, run.Console),
     ("folder", "repo_id"),
+    examples=("push small --dry-run", "push small owner/name --private --tag v1"),
 )
 SWEEP = Command(
     "sweep",
@@ -184,5 +202,6 @@ SWEEP = Command(
     (run.Sweeping, run.Engines, run.Reports, run.Console),
     ("sweep_file", "output"),
     ("progress",),
+    examples=("sweep recipes/sweeps/seed-paper.yaml --dry-run", "sweep grid.yaml -o results --report table.md"),
 )
 COMMANDS = (CONVERT, INSPECT, DIAGNOSE, FINETUNE, EXPORT, EVAL, BENCH, FRONTIER, SWEEP, PUSH)

@@ -99,6 +99,7 @@ def reference() -> str:
     ]  # fmt: skip
     for command in COMMANDS:
         lines += [f"## factcli {command.name}", "", command.summary, ""]
+        lines += ["```bash", *(f"factcli {example}" for example in command.examples), "```", ""]
         panels: dict[str, list[Declared]] = {}
         for one in command.options.values():
             panels.setdefault(one.panel, []).append(one)

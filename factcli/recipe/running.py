@@ -269,6 +269,7 @@ class Compared(Options):
 
 
 class Drawn(Options):
+    every: bool = option(False, "Show every target, not the worst five alone.", flag="all", only="line")
     plot: str | Path | None = option(None, "Error against rank for every layer, as .png, .svg or .pdf.")
 
 

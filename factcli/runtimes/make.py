@@ -1,7 +1,7 @@
 """The files of a model for runtimes: written, quantized, run, held to what was asked."""
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from ..models.fit import Features, Fit, find_fit
 from ..models.loading import Loaded
 from ..models.model import Model
 from ..notes import note
+from ..progress import tell
 from ..recipe.running import Exporting
 from ..scores.exams import Questions
 from . import cpus
@@ -23,8 +24,6 @@ from .formats import Batch, Format, Made, formats
 from .graph import OPSET, Graph, graph_of
 from .harm import harmed
 from .joining import told_when_full
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -92,9 +91,7 @@ def fit_of(source: Model, loaded: Loaded) -> Fit:
     return find_fit(loaded.model, source.tokenizer, source.name)
 
 
-def write_files(
-    source: Model, loaded: Loaded, fit: Fit, how: Exporting, rows: Rows, work: Path, progress: Progress | None = None
-) -> list[Written]:
+def write_files(source: Model, loaded: Loaded, fit: Fit, how: Exporting, rows: Rows, work: Path) -> list[Written]:
     """Write the files that `how` asks for into the directory `work`, below which they have their paths, and check them.
     `loaded` is the model, which is used up.
 
@@ -102,12 +99,11 @@ def write_files(
     loses more than it may.
     """
     chosen = wanted_formats(how)
-    steps = 1 + 2 * len(chosen)
-    say = progress or (lambda done, total, name: None)
+    total = 1 + 2 * len(chosen)
     torch.nn.Module.to(loaded.model, "cpu", torch.float32)
     graph = graph_of(source, loaded.model, fit)
     with tempfile.TemporaryDirectory(dir=work, prefix=".graph-") as folder, told_when_full(work.parent):
-        say(0, steps, "graph")
+        tell(0, total, "graph")
         exact = Path(folder) / "model.onnx"
         graph.write(exact, how.opset or OPSET)
         check = Check(graph, rows.exam, rows.check, fit)
@@ -116,11 +112,11 @@ def write_files(
         made = _made(graph, fit, exact, how, rows, check)
         found = []
         for number, one in enumerate(chosen):
-            say(1 + 2 * number, steps, f"{one.name} {how.precision}")
+            tell(1 + 2 * number, total, f"{one.name} {how.precision}")
             file = work / one.file(how.precision)
             file.parent.mkdir(parents=True, exist_ok=True)
             one.write(made, how.precision, file)
-            say(2 + 2 * number, steps, f"{one.name} {how.precision}, checking")
+            tell(2 + 2 * number, total, f"{one.name} {how.precision}, checking")
             found.append(_written(one, how, file, work, check))
     return found
 

@@ -1,6 +1,6 @@
 """Texts through an embedding model, as its own files say: each alone, pooled to a vector."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -53,7 +53,6 @@ class Embedder:
         hidden: Forward,
         model: PreTrainedModel | None,
         prompt: str = "",
-        progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
         """Vectors (texts, k), float32, from what `hidden` gives for a batch: hidden states (B, T, d)."""
         before = 0 if self.vectors.prompts or not prompt else self._tokens(prompt)
@@ -63,7 +62,7 @@ class Embedder:
             mask[:, :before] = 0
             return self.vectors(hidden(batch).float(), mask)
 
-        return torch.from_numpy(predict(model, self.fit, features, self.batch_size, forward, progress))
+        return torch.from_numpy(predict(model, self.fit, features, self.batch_size, forward))
 
     def hidden(self, model: PreTrainedModel) -> Forward:
         """What `encode` takes, of a model."""

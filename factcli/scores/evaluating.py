@@ -1,6 +1,6 @@
 """A model, measured on a task: its predictions on the task's examples, and what they score."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 32
 LABEL_COLUMN = "label"
-Progress = Callable[[int, int, str], None]
 
 
 def columns_of(
@@ -125,13 +124,12 @@ def measure(
     features: Sequence[Features],
     batch_size: int,
     words: Sequence[Sequence[int]] | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[Any]:
     """Predictions (examples,) of a model: output indices (of a tagger for each word that it reads), or numbers for a
     regression; (examples, labels), 1 where the sigmoid of an output is above one half, where examples have any number
     of labels. `words` are the tokens of the labels for a model that answers in them."""
     forward = None if words is None else label_scorer(model, words)
-    return predictions_of(task, predict(model, fit, features, batch_size, forward, progress), words is not None)
+    return predictions_of(task, predict(model, fit, features, batch_size, forward), words is not None)
 
 
 def predictions_of(task: Task, outputs: NDArray[Any], in_words: bool = False) -> NDArray[Any]:
@@ -161,14 +159,11 @@ class Exam:
     order: list[int] | None
     batch_size: int
 
-    def outputs(
-        self, model: PreTrainedModel | None, forward: Forward | None = None, progress: Progress | None = None
-    ) -> NDArray[Any]:
+    def outputs(self, model: PreTrainedModel | None, forward: Forward | None = None) -> NDArray[Any]:
         """The answers (examples, outputs) of the model, or of whatever `forward` runs."""
         if forward is None and self.words is not None and model is not None:
             forward = label_scorer(model, self.words)
-        report = (lambda done, total: progress(done, total, self.source.name)) if progress else None
-        return predict(model, self.fit, self.features, self.batch_size, forward, report)
+        return predict(model, self.fit, self.features, self.batch_size, forward)
 
     def of_file(self, run: Run) -> Forward:
         """The same questions, asked of what a runtime runs."""

@@ -15,7 +15,7 @@ from ..models.purpose import Purpose
 from ..models.trained import Trained
 from ..recipe.running import Measured
 from .embedding import embedder_of, embeds, with_length
-from .evaluating import Progress, chosen_task, commit_of_task, exam_of
+from .evaluating import chosen_task, commit_of_task, exam_of
 from .prediction import Forward, Run
 from .reranking import Reranking, ranks, reranking_of
 from .retrieval import retrieval_of
@@ -40,9 +40,7 @@ class Questions(Protocol):
     @property
     def majority(self) -> float | None: ...
 
-    def outputs(
-        self, model: PreTrainedModel | None, forward: Forward | None = None, progress: Progress | None = None
-    ) -> Any: ...
+    def outputs(self, model: PreTrainedModel | None, forward: Forward | None = None) -> Any: ...
 
     def of_file(self, run: Run) -> Forward: ...
 

@@ -13,6 +13,7 @@ from ..data.encoding import batches
 from ..errors import FactcliError
 from ..models.fit import WORDS, Features, Fit
 from ..models.loading import align
+from ..progress import tell
 
 Forward = Callable[[dict[str, torch.Tensor]], torch.Tensor]
 Run = Callable[[Mapping[str, NDArray[Any]]], dict[str, NDArray[Any]]]  # inputs by name -> outputs by name
@@ -24,7 +25,6 @@ def predict(
     features: Sequence[Features],
     batch_size: int,
     forward: Forward | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> NDArray[Any]:
     """Outputs of shape (examples, labels), float32, in the order of `features`; the model is left in its mode. Of
     taggers (words, labels): those at the first token of each word that has one.
@@ -41,8 +41,7 @@ def predict(
             batch = fit.batch([{k: v for k, v in features[i].items() if k != "labels"} for i in indices], device)
             outputs = _answers(forward or logits, batch, fit.name)
             rows.update((i, _read(features[i], output)) for i, output in zip(indices, outputs, strict=True))
-            if progress:
-                progress(len(rows), len(features))
+            tell(len(rows), len(features), f"evaluating {fit.name}")
     join = np.concatenate if WORDS in features[0] else np.stack
     return join([rows[i] for i in range(len(features))])
 

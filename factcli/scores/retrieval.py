@@ -14,9 +14,9 @@ from ..data.retrieval import Collected
 from ..data.tasks import Task
 from ..models.fit import Fit
 from ..notes import note
+from ..progress import continued
 from . import ranking
 from .embedding import Embedder, between
-from .evaluating import Progress
 from .prediction import Forward, Run
 
 DEPTH = 100  # documents of a ranking
@@ -72,9 +72,7 @@ class Retrieval:
         """Of the model and its tokenizer."""
         return self.embedder.fit
 
-    def outputs(
-        self, model: PreTrainedModel | None, forward: Forward | None = None, progress: Progress | None = None
-    ) -> list[list[float]]:
+    def outputs(self, model: PreTrainedModel | None, forward: Forward | None = None) -> list[list[float]]:
         """For each query the grades of the documents that are nearest to it, the nearest first; of the model, or of the
         hidden states that `forward` gives. The search is exact, and holds a part of the documents at a time."""
         ours, usage = self.embedder, self.embedder.usage
@@ -90,9 +88,9 @@ class Retrieval:
                 ours.limit.say(features)
                 cut = any(len(f["input_ids"]) >= ours.limit.tokens for f in features)
             before = done
-            report = (lambda n, _: progress(before + n, total, ours.source.name)) if progress else None
             done += len(texts)
-            return ours.encode(features, forward, model, prompt, report)
+            with continued(before, total):
+                return ours.encode(features, forward, model, prompt)
 
         nearest = Nearest(encode(self.data.queries, usage.query), torch.tensor(self.data.own), usage.similarity)
         shown = 0

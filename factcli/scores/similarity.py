@@ -19,7 +19,7 @@ from ..notes import note
 from ..recipe.rules import without_effect
 from ..recipe.running import Data
 from .embedding import Embedder, of_pairs
-from .evaluating import Progress, columns_of
+from .evaluating import columns_of
 from .metrics import compute_metrics, majority_score
 from .prediction import Forward, Run
 
@@ -85,16 +85,13 @@ class Similarity:
     pairs: NDArray[Any]
     labels: NDArray[Any]
 
-    def outputs(
-        self, model: PreTrainedModel | None, forward: Forward | None = None, progress: Progress | None = None
-    ) -> NDArray[Any]:
+    def outputs(self, model: PreTrainedModel | None, forward: Forward | None = None) -> NDArray[Any]:
         """Similarities (examples,), of the model or of the hidden states that `forward` gives."""
         ours = self.embedder
-        report = (lambda done, total: progress(done, total, ours.source.name)) if progress else None
         if forward is None:
             assert model is not None
             forward = ours.hidden(model)
-        vectors = ours.encode(self.features, forward, model, ours.usage.text, report)
+        vectors = ours.encode(self.features, forward, model, ours.usage.text)
         found: NDArray[Any] = of_pairs(ours.usage.similarity, *(vectors[i].double() for i in self.pairs.T)).numpy()
         return found
 

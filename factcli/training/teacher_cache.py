@@ -16,6 +16,7 @@ from ..files.caches import LIMIT, find, keep, making
 from ..models.fit import Features
 from ..models.model import Model
 from ..models.purpose import HIDDEN
+from ..progress import steps
 from .distillation import Teacher, Weights
 from .job import Job
 
@@ -113,7 +114,9 @@ def _outputs(teacher: Teacher, job: Job, device: torch.device) -> dict[str, Tens
     if layers:
         tensors["hidden"] = torch.empty(sum(sizes), layers, config.hidden_size, dtype=torch.float16)
     teacher.to(device)
-    for indices in batches([job.fit.kind(f["input_ids"]) for f in features], BATCH_SIZE):
+    for indices in steps(
+        "asking the teacher", list(batches([job.fit.kind(f["input_ids"]) for f in features], BATCH_SIZE))
+    ):
         batch = job.fit.batch([{k: v for k, v in features[i].items() if k != "labels"} for i in indices], device)
         output = teacher(batch)
         logits = output.logits.float().cpu()

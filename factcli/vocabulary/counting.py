@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from ..progress import tell
 from .texts import HELD_OUT, batches
 
 Ints = NDArray[np.int64]
@@ -38,6 +39,7 @@ def count(backend: Tokenizer, texts: Sequence[str], size: int) -> Counts:
     seen, held = np.zeros(size, np.int64), np.zeros(size, np.int64)
     number = nothing = 0
     for batch in batches(texts):
+        tell(number, len(texts), "counting tokens")
         parts: tuple[list[int], list[int]] = [], []
         for ids in encoded(backend, batch):
             number += 1

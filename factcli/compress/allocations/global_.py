@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING
 
+from ...progress import steps
 from .base import Allocation, Request, allocations
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Global(Allocation):
     needs_gains = True
 
     def ranks(self, request: Request) -> dict[str, int | None]:
-        curves = [_curve(request, t) for t in request.targets]
+        curves = [_curve(request, t) for t in steps("planning", request.targets)]
         picks = solve(curves, request.limit)
         return {c.target.name: c.ranks[i] for c, i in zip(curves, picks, strict=True)}
 
