@@ -370,8 +370,11 @@ def main() -> int:
             runs.say(json.dumps(entry))
             write_text(file, json.dumps([*entries, entry | runs.record(arguments.commit)], indent=1) + "\n")
     entries = runs.read(file)
-    title = ["# Whole heads and units, or factors", "", "Points of accuracy lost against the dense all-MiniLM-L6-v2 at",
-             "equal FLOPs, without training; made by `benchmarks/prune_units.py`.", ""]  # fmt: skip
+    samples = ", ".join(sorted({str(e["samples"]) for e in entries if e["way"].startswith("units")}))
+    title = ["# Whole heads and units, or factors", "",
+             "Points of accuracy lost against the dense all-MiniLM-L6-v2 at equal FLOPs, without training; made by",
+             f"`benchmarks/prune_units.py`. Units by the Fisher information of {samples} training examples, scaled on",
+             "a quarter of them; factors by 512.", ""]  # fmt: skip
     lines = [*table(entries, arguments.tasks), "", *ahead(entries)]
     write_text(arguments.results / "prune-units.md", "\n".join([*title, *lines]) + "\n")
     sys.stdout.write("\n".join(lines) + "\n")

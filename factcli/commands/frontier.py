@@ -51,7 +51,8 @@ def frontier(asked: Asked) -> dict[str, Any]:
     check_asked(held, ways, clocked, into, asked.values.keys())
     backends = installed(clocked.backend)
     source = find_model(name, origin.revision, origin.trust_remote_code)
-    check_length(source.name, positions(source.outline.model), clocked.sequence_length, "--sequence-length")
+    if clocked.seconds:
+        check_length(source.name, positions(source.outline.model), clocked.sequence_length, "--sequence-length")
     progress = asked.called.get("progress") or (lambda done, total, name: None)
     with kept(into.output, source, held, ways) as work:
         maker = Maker(source, work, texts_of(source, held, ways, work), backends, ways)
