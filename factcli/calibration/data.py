@@ -49,6 +49,7 @@ class CalibrationOptions:
     objective: str | None = None
 
 
+_READ = ("input_ids", "token_type_ids")  # of a text: where its words begin is for who has tags
 COUNTED = 200_000  # rows at most, drawn as the examples are
 AT_A_TIME = 4096
 
@@ -122,7 +123,7 @@ def load_others(
             tokens = tuple(feature["input_ids"])
             if tokens and tokens not in before and len(found) < options.samples:
                 before.add(tokens)
-                found.append(feature)
+                found.append({name: feature[name] for name in _READ if name in feature})
         if len(found) == options.samples:
             break
     return found

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from ..models.fit import WORDS, Features
 from ..models.purpose import EMBEDDING, HIDDEN, answers, wanted
 from ..scores.evaluating import BATCH_SIZE
 from ..scores.prediction import Forward, predict
@@ -44,7 +45,12 @@ class HeldOut:
         return {"agreement": means[0], "divergence": means[1]}
 
     def _predict(self, model: PreTrainedModel, forward: Forward) -> Tensor:
-        return torch.from_numpy(predict(model, self.job.fit, self.job.validation_features, BATCH_SIZE, forward))
+        return torch.from_numpy(predict(model, self.job.fit, self._features, BATCH_SIZE, forward))
+
+    @cached_property
+    def _features(self) -> list[Features]:
+        """Of whole texts: what counts of a tagger is all of its tokens, where there are words too."""
+        return [{k: v for k, v in f.items() if k != WORDS} for f in self.job.validation_features]
 
     def _vectors(self, model: PreTrainedModel) -> Tensor:
         return self._predict(model, lambda batch: answers(self.purpose, model(**batch), _mask(batch)))

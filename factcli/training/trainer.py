@@ -195,7 +195,7 @@ class StagedTrainer(Trainer):
         """The output of the model, with the loss of the labels, if there are any."""
         if not self.job.sigmoid:
             output = model(**inputs, **wanted)
-            if self.job.task.tagging:
+            if self.job.task.tagging and "labels" in inputs:
                 output.loss = output.loss * share(inputs["labels"] != IGNORED)
             return output
         output = model(**{k: v for k, v in inputs.items() if k != "labels"}, **wanted)

@@ -54,6 +54,17 @@ def heal(place: Path, name: str, output: Path, **more: Any) -> dict[str, Any]:
     )  # fmt: skip
 
 
+def test_a_tagger_on_lists_of_words(place: Path, tmp_path: Path) -> None:
+    """Words that are cut into several tokens or none: what is held out is measured over all tokens."""
+    lines = [json.dumps({"tokens": text.split()}) for text in (place / "texts.txt").read_text().splitlines()]
+    (tmp_path / "words.jsonl").write_text("\n".join(lines))
+    result = heal(place, "token", tmp_path / "healed", train=tmp_path / "words.jsonl", text_column="tokens")
+    again = heal(place, "token", tmp_path / "again")
+    assert result["metrics"].keys() == {"agreement", "divergence"}
+    assert result["metrics"]["divergence"] < result["before"]["divergence"]
+    assert result["before"] == pytest.approx(again["before"])
+
+
 def vectors(folder: Path, texts: list[str]) -> torch.Tensor:
     """Mean pooling by hand, normalized."""
     model, tokenizer = AutoModel.from_pretrained(folder, trust_remote_code=True), AutoTokenizer.from_pretrained(folder)

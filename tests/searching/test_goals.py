@@ -97,6 +97,15 @@ def test_a_model_is_wholly_like_itself(kind: str, place: Path, tmp_path: Path) -
     assert sum(map(len, halves)) == len({text for text, _ in rows(600, 3)}) - 64
 
 
+def test_a_tagger_on_lists_of_words(place: Path, tmp_path: Path) -> None:
+    save_model(tmp_path / "one", "bert", "BertForTokenClassification", num_labels=3)
+    lines = [json.dumps({"tokens": text.split()}) for text, _ in rows(100, 3)]
+    (tmp_path / "words.jsonl").write_text("\n".join(lines))
+    source = find_model(str(tmp_path / "one"))
+    asked = CalibrationOptions(str(tmp_path / "words.jsonl"), 40, text_column=("tokens",))
+    assert likeness(source, 0.9, replace(asked, samples=2000), [asked]).lost(source, None) == pytest.approx(0)
+
+
 def test_likeness_by_hand() -> None:
     three = np.arange(3)
     vectors = np.array([[1.0, 0], [0, 2], [1, 1]])
