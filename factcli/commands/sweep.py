@@ -109,6 +109,7 @@ def _carry_out(
 ) -> list[Record]:  # fmt: skip
     if store.is_memory and any(task.keeps for task in tasks):
         raise UsageError(f"{store.url} is seen by one process only: give a directory for a sweep with shared parts.")
+    store.check_own()
     store.write(PLAN, plan)
     with claimed(store) as driver:
         records = known(store, what.any_code)

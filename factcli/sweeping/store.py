@@ -38,6 +38,20 @@ class Store:
         """Seen by this process only."""
         return "memory" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
 
+    def check_own(self) -> None:
+        """Raises FactcliError for a folder in which no sweep was begun and that holds anything but results: names of
+        ours in it may be those of others, and would be written over."""
+        plan, names = self.read(PLAN), list[str]()
+        if isinstance(plan, dict) and "runs" in plan:
+            return
+        with suppress(FileNotFoundError, NotADirectoryError):
+            names = [Path(str(name)).name for name in self.fs.ls(self.root, detail=False)]
+        strange = sorted(name for name in names if name != RESULTS and not name.startswith("."))
+        if strange:
+            raise FactcliError(
+                f"{self.url} holds {strange[0]}, which is not of a sweep: give a folder of its own as --output."
+            )
+
     # --- JSON files
 
     def write(self, name: str, values: Any) -> None:

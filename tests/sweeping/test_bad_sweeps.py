@@ -78,6 +78,12 @@ def test_folders(tmp_path: Path) -> None:
         factcli.sweep(file, "/dev/null/out", ray="none")
     with pytest.raises(FactcliError, match=r"Cannot write to /proc/out \("):  # for reading only, whoever one is
         factcli.sweep(file, "/proc/out", ray="none")
+    (tmp_path / "mine" / "work").mkdir(parents=True)
+    (tmp_path / "mine" / "work" / "thesis.tex").write_text("mine")
+    with pytest.raises(FactcliError, match="mine holds work, which is not of a sweep: give a folder of its own"):
+        factcli.sweep(file, "mine", ray="none")
+    assert (tmp_path / "mine" / "work" / "thesis.tex").read_text() == "mine"
+    assert os.listdir(tmp_path / "mine") == ["work"]
     with pytest.raises(UsageError, match="Give FILE, a sweep"):
         factcli.sweep(output="out")
     (tmp_path / "list.yaml").write_text(yaml.safe_dump([1]))
