@@ -56,18 +56,22 @@ def _share(before: int, after: int) -> str:
 
 def searched(search: dict[str, Any]) -> None:
     """What is reported of the candidate taken, then all of a search, the smallest first."""
-    low, high = search["interval"]
-    wrapped(
-        f"On {search['rows']['report']} rows that nothing was chosen by it loses {search['loss']:.2f} points of "
-        f"{search['metric']} (between {low:.2f} and {high:.2f}, with 95 %); {search['dense']['report']:.4f} dense."
-    )
+    if "ms" in search:
+        goal = search["goal"]
+        wrapped(f"{search['ms']:.2f} ms for {goal['batch_size']} x {goal['sequence_length']} tokens.")
+    if "loss" in search:
+        low, high = search["interval"]
+        wrapped(
+            f"On {search['rows']['report']} rows that nothing was chosen by it loses {search['loss']:.2f} points of "
+            f"{search['metric']}; dense {search['dense']['report']:.4f}. On as many others it would be {low:.2f} to "
+            f"{high:.2f}, with 95 %."
+        )
     line("")
-    table = columns("kept", "MB", "points lost", "seconds", "")
+    table = columns("kept", "MB", "points lost", "ms", "seconds", "")
     for one in sorted(search["candidates"], key=lambda c: c["keep"]):
         taken = "taken" if one["keep"] == search["keep"] else ""
-        table.add_row(
-            f"{one['keep']:.4f}", f"{one['bytes'] / 1e6:.2f}", f"{one['loss']:.2f}", f"{one['seconds']:.1f}", taken
-        )
+        lost, ms = ("" if one[key] is None else f"{one[key]:.2f}" for key in ("loss", "ms"))
+        table.add_row(f"{one['keep']:.4f}", f"{one['bytes'] / 1e6:.2f}", lost, ms, f"{one['seconds']:.1f}", taken)
     show(table)
     line("")
 

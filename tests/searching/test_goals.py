@@ -19,6 +19,7 @@ from factcli.searching import bisection
 from factcli.searching.bisection import Candidate, bisect
 from factcli.searching.likeness import likeness
 
+from ..conftest import Run
 from ..processes import Python
 from ..training_helpers import FAST, rows, save_model, write_csv
 
@@ -266,3 +267,15 @@ def test_where_no_name_is_given(place: Path, tmp_path: Path, monkeypatch: pytest
     found = factcli.convert(str(place / "dense"), min_similarity=0.01, **texts(place))
     assert found["output"] == "dense-low-rank-min-similarity-0_01"
     assert (tmp_path / found["output"] / "model.safetensors").is_file()
+
+
+def test_on_the_command_line(place: Path, tmp_path: Path, factcli: Run) -> None:
+    """What a person reads of a time, which has nothing lost beside it."""
+    done = factcli(
+        "convert", str(place / "dense"), "-o", str(tmp_path / "fast"), "--max-ms", "10000", "--sequence-length", "8",
+        "--budget-seconds", "0.01",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "ms for 1 x 8 tokens." in done.stdout
+    assert [line.split() for line in done.stdout.splitlines() if "taken" in line][0][-1] == "taken"
+    assert "points lost" not in done.stdout
