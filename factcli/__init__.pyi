@@ -259,7 +259,7 @@ def frontier(
     task: Literal["sst2", "mrpc", "rte", "qnli", "qqp", "mnli", "mnli-mm", "cola", "stsb", "wnli"] | str | None = ...,
     data_dir: str | PathLike[str] | None = ...,
     validation: str | PathLike[str] | None = ...,
-    calibration: str | PathLike[str] | None = ...,
+    calibration: str | None = ...,
     text_column: str | Sequence[str] | None = ...,
     label_column: str | None = ...,
     label_names: str | Sequence[str] | None = ...,

@@ -159,7 +159,9 @@ def test_what_is_there_is_not_made_again_and_the_table_fits(
             "--keeps", "0.5", "--heal", str(place / "texts.csv"), "--heal-steps", "2", "--backend", "torch",
             "--ways", "dense,kfac", "-o", str(kept), "--seconds", "0"]  # fmt: skip
     monkeypatch.setattr("sys.argv", argv)
-    main()
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
     assert [line.split("  ")[0] for line in lines[1:5]] == ["dense", "dense", "kfac, 0.5", "kfac, 0.5, healed"]
@@ -277,7 +279,7 @@ def test_a_model_that_is_factorized_and_one_that_knows_nothing(place: Path, tmp_
 def test_another_comparison_in_the_same_place_is_refused(made: dict[str, Any], place: Path) -> None:
     with pytest.raises(FactcliError, match="compares another model, or on other data"):
         factcli.frontier(
-            str(place / "trained"), calibration=place / "texts.csv", output=place / "kept", backend="torch"
+            str(place / "trained"), calibration=place / "texts.csv", output=place / "kept", backend="torch", **UNTIMED
         )
 
 

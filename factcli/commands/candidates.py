@@ -11,6 +11,7 @@ from ..files.outputs import Output
 from ..models.model import Model, find_model
 from ..notes import note, said_before
 from ..recipe.running import Ways
+from ..recipe.values import BEST, WAYS
 from ..runtimes.formats import formats
 from .convert import convert
 from .export import export
@@ -51,7 +52,7 @@ def candidates(how: Ways) -> Iterator[Candidate]:
         yield Candidate("dense-bfloat16", "dense", "dense", dtype="bfloat16")
     made = [
         Candidate(f"{way}-{keep:g}", way, f"{said}, {keep:g}", keep=keep)
-        for way, said in (("kfac", "kfac"), ("kfac-embeddings", "kfac, embeddings too"), ("svd", "plain SVD"))
+        for way, said in ((WAYS[1], WAYS[1]), ("kfac-embeddings", "kfac, embeddings too"), ("svd", "plain SVD"))
         for keep in how.keeps
         if way in how.ways
     ]
@@ -108,7 +109,7 @@ class Maker:
             stay = None if one.step is None else every(self.source, one.step)
             export_plain(self.source, Output(folder), stay, one.dtype)
         else:
-            options: dict[str, Any] = {"criterion": "kfac", "allocation": "global"} if one.way != "svd" else {}
+            options: dict[str, Any] = dict(BEST) if one.way != "svd" else {}
             options |= self.texts.calibration if options else {}
             options |= {"embeddings": "factorize"} if one.way == "kfac-embeddings" else {}
             convert(str(self.work / "dense"), folder, keep=one.keep, **options, **origin)

@@ -25,6 +25,7 @@ from ..searching.goal import read_goal
 from ..vocabulary.trimming import trimmed
 from .converting import Conversion
 from .searching import searched
+from .shares import Made
 from .unchanged import unchanged
 
 
@@ -88,22 +89,19 @@ def convert(asked: Asked) -> dict[str, Any]:
                 place = Output(_named(source, recipe, goal.first), making.overwrite, read)
                 held.enter_context(place.held())
             found = held.enter_context(searched(how, source, goal, place))
-            recipe, planned, errors, files = found.how.recipe, found.made.planned, found.made.errors, found.made.files
+            recipe, made = found.how.recipe, found.made
             smaller["search"] = found.search
-            place.take(found.made.place.path)
+            place.take(made.place.path)
         else:
             planned = how.planned(source)
             if dry_run:
-                if source.weights is None:
-                    note(
-                        f"Sizes are those of config.json: the weights of {source.name} are not here, and may hold more."
-                    )
+                _say_unseen(source)
                 return planned.described(source, recipe) | smaller
             place = place or Output(
                 default_output(source, recipe, planned.described(source, recipe)), making.overwrite, read
             )  # fmt: skip
-            planned, errors, written = how.written(source, planned, place)
-            files = [file.to_json() for file in written]
+            made = Made.of(place, *how.written(source, planned, place))
+        planned, errors, files = made.planned, made.errors, made.files
         result, measured = planned.described(source, recipe) | smaller, planned.measured
     pushed = publishing.publish(place.given) if publishing else None
     return result | {
@@ -114,6 +112,11 @@ def convert(asked: Asked) -> dict[str, Any]:
         **({"runtimes": files} if shipment else {}),
         "pushed": pushed,
     }
+
+
+def _say_unseen(source: Model) -> None:
+    if source.weights is None:
+        note(f"Sizes are those of config.json: the weights of {source.name} are not here, and may hold more.")
 
 
 def default_output(source: Model, recipe: Recipe, result: dict[str, Any]) -> str:

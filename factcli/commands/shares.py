@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from ..files.outputs import Output
 from ..models.model import Model, find_model
 from ..recipe.factorizing import Recipe
 from ..recipe.file import dump_recipe
+from ..recipe.values import DIRECT
+from ..runtimes.make import Written
 from ..runtimes.shipping import Shipment
 from ..searching.bisection import LARGEST, SMALLEST, Candidate
 from ..searching.goal import Goals, Healing
@@ -23,8 +25,6 @@ from ..searching.journal import Journal
 from ..searching.judging import Judge, RuntimeFile
 from ..searching.stopwatch import milliseconds
 from .converting import Conversion, Planned
-from .export import export
-from .finetune import finetune
 
 WIDER = 1.5  # from one share to the next where the structure cannot keep so little
 
@@ -39,6 +39,11 @@ class Made:
     errors: Errors | None
     files: list[dict[str, Any]]
     healed: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, place: Output, planned: Planned, errors: Errors | None, files: Sequence[Written]) -> "Made":
+        """What `Conversion.written` gave."""
+        return cls(place, replace(planned, loaded=None), errors, [file.to_json() for file in files], None)
 
     def model(self, trusted: bool) -> Model:
         return find_model(str(self.place.path), None, trusted, accept_factorized=True)
@@ -96,8 +101,7 @@ class Candidates:
         self.known = planned.measured
         place = Output(folder, shown=self.shown)
         if self.goals.healing is None:
-            planned, errors, files = how.written(self.source, planned, place)
-            return Made(place, replace(planned, loaded=None), errors, [file.to_json() for file in files], None)
+            return Made.of(place, *how.written(self.source, planned, place))
         return self._healed(how, replace(planned, loaded=None), place, self.goals.healing)
 
     def _healed(self, how: Conversion, planned: Planned, place: Output, healing: Healing) -> Made:
@@ -107,9 +111,11 @@ class Candidates:
         options: dict[str, Any] = {"text_column": healing.text_column} if healing.text_column else {}
         if how.recipe.calibration is not None:
             options["calibration"] = how.recipe.calibration  # a recipe has no directories
+        from .finetune import finetune  # what trains is not imported before it is asked for
+
         told = finetune(
             self.source.reference, place.given, config=recipe, teacher=self.source.reference, train=healing.texts,
-            max_steps=healing.steps, schedule="direct", seed=how.recipe.seed, save_steps=0, device=str(how.device),
+            max_steps=healing.steps, schedule=DIRECT, seed=how.recipe.seed, save_steps=0, device=str(how.device),
             trust_remote_code=self.source.trusted, data_dir=how.data_dir, **options,
         )  # fmt: skip
         files = _exported(place, how.shipment, self.source.trusted) if how.shipment else []
@@ -145,5 +151,7 @@ def _exported(place: Output, shipment: Shipment, trusted: bool) -> list[dict[str
     texts = {k: v for k, v in vars(shipment.texts).items() if k in ("text_column", "max_length", "data_revision") and v}
     if shipment.how.calibration is None:
         texts = {}
+    from .export import export
+
     files: list[dict[str, Any]] = export(str(place.path), trust_remote_code=trusted, **how, **texts)["files"]
     return files

@@ -26,8 +26,8 @@ class Family:
 
 FAMILIES = (
     Family("dense", "#1f2430", "s", ("dense",)),
-    Family("factorized (kfac)", "#2a7fd4", "o", ("kfac", "kfac-embeddings")),
-    Family("factorized (kfac), healed", "#0b3d91", "o", ("kfac", "kfac-embeddings"), True),
+    Family("factorized (kfac)", "#2a7fd4", "o", WAYS[1:3]),
+    Family("factorized (kfac), healed", "#0b3d91", "o", WAYS[1:3], True),
     Family("fewer layers", "#f0a04b", "^", ("layers",)),
     Family("fewer layers, healed", "#c2571a", "^", ("layers",), True),
     Family("plain SVD", "#a9b0ba", "D", ("svd",)),

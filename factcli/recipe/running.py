@@ -224,7 +224,7 @@ class Held(Options):
     task: str | None = option(None, "A task of GLUE.", known=TASKS)
     data_dir: str | Path | None = option(None, "Holds TASK/SPLIT.parquet.", "nyu-mll/glue, on the Hub")
     validation: str | Path | None = option(None, f"Your rows with labels: {FILE}.")
-    calibration: str | Path | None = option(
+    calibration: str | None = option(
         None, "Texts to calibrate on; with neither labels nor task, a tenth of them compare with the dense model.",
         "the training data of the task",
     )  # fmt: skip

@@ -14,7 +14,7 @@ from ..recipe.file import read_recipe
 from ..recipe.registry import criteria
 from ..recipe.rules import Rule, refuse_idle, unless, without_effect
 from ..recipe.running import DataDir, Goal, Measured
-from ..recipe.values import BUDGETS, TASKS
+from ..recipe.values import BEST, BUDGETS, TASKS
 
 PLACEHOLDER = 0.5  # a budget, until the search knows one
 WANTED = ("max_loss", "min_similarity", "max_ms")
@@ -164,10 +164,8 @@ def _choose_criterion(goal: Goal, values: dict[str, Any], in_file: Mapping[str, 
     """Where none is asked for, and there are texts, the one that loses least."""
     there = values.get("calibration") or in_file.get("calibration") or goal.task
     if there is not None and "criterion" not in values | dict(in_file):
-        values["criterion"] = "kfac"
-        if "allocation" not in values | dict(in_file):
-            values["allocation"] = "global"
-        note(f"--criterion kfac --allocation {values.get('allocation') or in_file['allocation']}, as there are texts.")
+        values |= {name: values.get(name, in_file.get(name, best)) for name, best in BEST.items()}
+        note(f"--criterion {values['criterion']} --allocation {values['allocation']}, as there are texts.")
     criterion = values.get("criterion") or in_file.get("criterion") or Recipe().criterion
     if goal.task is not None and there == goal.task and criteria[criterion].reads_data():
         values.setdefault("calibration", goal.task)
