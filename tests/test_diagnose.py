@@ -91,14 +91,14 @@ def test_plot_is_refused_before_any_work(folder: Path, tmp_path: Path) -> None:
 def test_the_command(factcli: Callable[..., object], folder: Path, tmp_path: Path) -> None:
     cache = str(folder / "cache")
     asked = ("diagnose", folder / "model", "--calibration", folder / "train.csv")
-    table, every = (factcli(*asked, *more, FACTCLI_CACHE=cache) for more in ((), ("--json",)))
+    table, every = (factcli(*asked, *more, FACTCLI_CACHE=cache, COLUMNS="100") for more in ((), ("--json",)))
     assert table.returncode == 0, table.stderr
     assert table.stdout.startswith("Plain SVD ")
     worst = sorted(json.loads(every.stdout)["layers"], key=lambda layer: -layer["times"])[:5]
     shown = [line for line in table.stdout.splitlines() if line.startswith("encoder.")]
     assert [line.split()[0] for line in shown] == [layer["name"] for layer in worst]
     assert [line.split()[1] for line in shown] == [f"{layer['times']:.1f}" for layer in worst]
-    whole = factcli(*asked, "--all", FACTCLI_CACHE=cache).stdout
+    whole = factcli(*asked, "--all", FACTCLI_CACHE=cache, COLUMNS="100").stdout
     assert all(layer["name"] in whole for layer in json.loads(every.stdout)["layers"])
     assert max(map(len, (table.stdout + whole).splitlines())) <= 100
     out = factcli("diagnose", folder / "model", "--include", "query", "--json", "--plot", tmp_path / "f.png")

@@ -97,19 +97,17 @@ def convert(asked: Asked) -> dict[str, Any]:
             if dry_run:
                 _say_unseen(source)
                 return planned.described(source, recipe) | smaller
-            place = place or Output(
-                default_output(source, recipe, planned.described(source, recipe)), making.overwrite, read
-            )  # fmt: skip
+            name = default_output(source, recipe, planned.described(source, recipe))
+            place = place or Output(name, making.overwrite, read)
             made = Made.of(place, *how.written(source, planned, place))
-        planned, errors, files = made.planned, made.errors, made.files
-        result, measured = planned.described(source, recipe) | smaller, planned.measured
+        result, measured = made.planned.described(source, recipe) | smaller, made.planned.measured
     pushed = publishing.publish(place.given) if publishing else None
     return result | {
         "output": str(place.given),
         "seconds": round(time.perf_counter() - started, 2),
-        "error": errors.frobenius if errors else None,
-        **({"metric_error": errors.own} if errors and measured and measured.calibration else {}),
-        **({"runtimes": files} if shipment else {}),
+        "error": made.errors.frobenius if made.errors else None,
+        **({"metric_error": made.errors.own} if made.errors and measured and measured.calibration else {}),
+        **({"runtimes": made.files} if shipment else {}),
         "pushed": pushed,
     }
 

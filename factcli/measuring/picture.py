@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..recipe.values import WAYS
 from .plots import best_of, place_labels, save
 
 _INK, _GRID, _PAPER = "#1f2430", "#e3e6ea", "#ffffff"

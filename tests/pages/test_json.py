@@ -75,7 +75,7 @@ def test_convert_finetune_eval_export_bench_and_inspect(printed: Print, place: P
     printed("convert able --max-ms 1000 --sequence-length 8 --budget-seconds 0.001 -o fast")
     printed(f"frontier able {GLUE} --ways dense,svd --keeps 0.5 --backend torch --seconds 0")
     (place / "grid.yaml").write_text("{command: convert, options: {model: dense}, grid: {keep: [0.5, 0.25]}}")
-    printed("sweep grid.yaml -o grid --dry-run --ray none")
+    printed("sweep grid.yaml -o grid --dry-run")
     printed(f"finetune small {GLUE} --max-steps 1 {FAST} --seeds 1-2 -o seeds")
     printed(f"finetune small --teacher able --train texts.csv --label-weight 0 --max-steps 2 {FAST} -o healed")
     printed(f"eval small able {GLUE} --device cpu")
