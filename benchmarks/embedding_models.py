@@ -133,6 +133,7 @@ def heal(folder: Path, place: Path, texts: Path, minutes: float, steps: int | No
         if event.kind == "step":
             times.append((event.step, time.perf_counter()))
 
+    timed = steps is None  # with steps given the machine may be shared
     if steps is None:
         factcli.finetune(str(folder), place, max_steps=40, limit=4000, **options, watch=watch)
         inner = [b - a for (_, a), (_, b) in pairwise(times[5:])]
@@ -140,7 +141,7 @@ def heal(folder: Path, place: Path, texts: Path, minutes: float, steps: int | No
     started = time.perf_counter()
     result = factcli.finetune(str(folder), place, max_steps=steps, **options)
     trained = {"steps": result["steps"], "before": result["before"], "after": result["metrics"]}
-    return trained | {"healing_seconds": round(time.perf_counter() - started, 1)}
+    return trained | ({"healing_seconds": round(time.perf_counter() - started, 1)} if timed else {})
 
 
 def speeds(entries: list[Entry], data_dir: Path, work: Path) -> list[Entry]:
@@ -170,7 +171,8 @@ def table(entries: list[Entry]) -> list[str]:
         share = ""
         if "dense" in by:
             share = f"{100 * sum(e[t] / by['dense'][t] for t in TASKS) / len(TASKS):.1f} %"
-        healed = f"{e['steps']} steps, {e['healing_seconds'] / 60:.0f} min" if "steps" in e else ""
+        healed = f"{e['steps']} steps" if "steps" in e else ""
+        healed += f", {e['healing_seconds'] / 60:.0f} min" if "healing_seconds" in e else ""
         size = f"{e['bytes'] / 1e6:.1f}"
         lines.append(f"| {row} | {e['mrpc']:.1f} | {e['qqp']:.1f} | {share} | {size} | {e.get(MS, '')} | {healed} |")
     return lines
