@@ -26,8 +26,8 @@ from ..recipe.running import Clocked, Compared, Held, Ways
 from ..recipe.values import TASKS
 from ..runtimes.extras import need
 from ..runtimes.formats import formats
-from .candidates import Files, Texts
 from .evaluate import evaluate
+from .ways import Files, Texts
 
 RESULTS = "frontier.json"  # in the directory that is kept
 _TEXTS, _HELD_OUT, _HEAL = "texts.csv", "held-out.csv", "heal.csv"

@@ -15,9 +15,9 @@ from ..notes import said_before
 from ..recipe import running
 from ..recipe.commands import FRONTIER, Asked, answers
 from ..runtimes.running import parts_of
-from .candidates import Candidate, Files, Maker, candidates
 from .comparing import Scores, check_asked, installed, kept, texts_of
 from .unchanged import unchanged
+from .ways import Candidate, Files, Maker, candidates
 
 Row = dict[str, Any]
 
