@@ -141,7 +141,8 @@ def test_compensated_is_a_minimum(centred: bool) -> None:
     x = torch.randn(200, 6, generator=draw, dtype=torch.float64) + 0.4
     y = x @ torch.randn(6, 6, generator=draw, dtype=torch.float64) + 0.3
     w = torch.randn(4, 6, generator=draw, dtype=torch.float64)
-    parts = [(x[s], y[s], x[s] @ w.T + 3) for s in (slice(90), slice(90, None))]
+    cut = (slice(90), slice(90, None))
+    parts = [(x[None, s], y[None, s], x[None, s] @ w.T + 3, torch.ones(1, len(x[s]))) for s in cut]
     found = drifting.compensated(w, drifting.measure_drift(parts), centred)
     if centred:
         x, y = x - x.mean(0), y - y.mean(0)

@@ -10,30 +10,34 @@ from torch.utils.hooks import RemovableHandle
 from ..errors import FactcliError
 from ..models.embeddings import scale
 from .statistics import Kind, Statistics
-from .sums import column_sums, gram
+from .sums import Fold, centred, column_sums, fold_width, gram
 
 
 @dataclass(eq=False)
 class _Inputs:
-    """Sums over tokens; layers that read the same tensor (query, key and value) share one."""
+    """Sums over tokens, and over folds of them; layers that read the same tensor (query, key and value) share one."""
 
+    shift: Tensor
     total: Tensor
     second: Tensor
-    shift: Tensor
+    along: Tensor
+    weight: Tensor
     tokens: int = 0
 
     @classmethod
     def like(cls, tokens: Tensor) -> "_Inputs":
         """Empty; about a mean of the first batch the second moment loses no digits to outlying features."""
         zeros = torch.zeros(tokens.shape[-1], dtype=torch.float64, device=tokens.device)
-        return cls(zeros, torch.outer(zeros, zeros), tokens.mean(0))
+        return cls(tokens.mean(0), zeros, torch.outer(zeros, zeros), zeros.clone(), zeros.sum())
 
-    def add(self, tokens: Tensor) -> None:
-        """`tokens` (N, n)."""
-        moved = tokens - self.shift
-        self.total += column_sums(moved)
-        self.second += gram(moved)
-        self.tokens += len(tokens)
+    def add(self, x: Tensor, fold: Fold) -> None:
+        """`x` (B, T, n)."""
+        rows, total = fold(x, self.shift)
+        self.total += total
+        self.second += gram(rows)
+        self.along += column_sums(fold.own * rows)
+        self.weight += fold.own.double().square().sum()
+        self.tokens += int(fold.there.sum())
 
 
 @dataclass(eq=False)
@@ -61,7 +65,8 @@ class Collector:
     embeddings) do not belong to tokens and are left out. Of an embedding (`modules` has the lookups that share its
     matrix under its name) gradients are gathered alone.
 
-    Sums are kept in float32 for a batch and in float64 over batches, so that their sizes hardly matter.
+    Sums are kept in float32 for a batch and in float64 over batches, so that their sizes hardly matter. Where there are
+    more `tokens` than second moments need, these are of folds (see `sums.Fold`); means are of all tokens.
     """
 
     def __init__(
@@ -69,13 +74,15 @@ class Collector:
         modules: dict[str, nn.Module],
         kinds: Iterable[Kind],
         lookups: Mapping[str, Sequence[nn.Module]] | None = None,
+        tokens: int = 0,
     ) -> None:
         self.kinds = frozenset(kinds)
         self.modules, self.lookups = modules, lookups or {}
         self.layers = {name: _Layer() for name in (*modules, *self.lookups)}
-        self.examples = 0
-        self._mask = torch.empty(0)
+        self.examples, self.expected = 0, tokens
+        self._mask = self._signs = torch.empty(0)
         self._whole = False
+        self._folds: dict[int, Fold] = {}
         self._seen: dict[int, tuple[Tensor, _Inputs]] = {}
         self._handles: list[RemovableHandle] = []
 
@@ -90,9 +97,11 @@ class Collector:
         for handle in self._handles:
             handle.remove()
 
-    def start(self, mask: Tensor) -> None:
-        """Before each batch: `mask` (B, T) is 1 where there is a token."""
+    def start(self, mask: Tensor, signs: Tensor | None = None) -> None:
+        """Before each batch: `mask` (B, T) is 1 where there is a token, `signs` are random (see `sums.Fold`)."""
         self._mask = mask.bool()
+        self._signs = mask if signs is None else signs
+        self._folds = {}
         self._whole = bool(self._mask.all())
         self._seen = {}
         self.examples += len(mask)
@@ -124,6 +133,12 @@ class Collector:
 
         return hook
 
+    def _fold(self, x: Tensor) -> Fold:
+        width = fold_width(self.expected, x.shape[-1])
+        if width not in self._folds:
+            self._folds[width] = Fold(self._signs, width)
+        return self._folds[width]
+
     def _tokens(self, x: Tensor) -> Tensor:
         return x.reshape(-1, x.shape[-1]) if self._whole else x[self._mask]
 
@@ -133,24 +148,22 @@ class Collector:
         if seen is not None and seen[0].shape == x.shape and (layer.inputs is None or layer.inputs is seen[1]):
             layer.inputs = seen[1]
             return
-        tokens = self._tokens(x).float()
         sums = layer.inputs
         if sums is None:
-            sums = layer.inputs = _Inputs.like(tokens)
+            sums = layer.inputs = _Inputs.like(self._tokens(x).float())
         self._seen[key] = (x, sums)
-        sums.add(tokens)
+        sums.add(x.float(), self._fold(x))
 
     def _add_gradient(self, layer: _Layer, x: Tensor, g: Tensor) -> None:
         layer.calls -= 1
         if g.ndim == 2:
             g = g.view(*self._mask.shape, -1)
         if Kind.GRADIENTS in self.kinds:
-            tokens = self._tokens(g).float()
+            m = g.shape[-1]
             if layer.gradients is None:
-                m = g.shape[-1]
                 layer.gradients = torch.zeros(m, m, dtype=torch.float64, device=g.device)
-            layer.gradients += gram(tokens)
-            layer.tokens += len(tokens)
+            layer.gradients += gram(self._fold(g)(g.float())[0])
+            layer.tokens += int(self._mask.sum())
         if Kind.FISHER in self.kinds and x.numel():
             layer.waiting.append((x, g))
             if layer.calls == 0:  # a layer that runs more than once has one gradient an example, the sum of its calls'
@@ -195,7 +208,8 @@ class Collector:
 def _moments(sums: _Inputs, name: str) -> tuple[Tensor, Tensor]:
     """Mean and covariance, float32."""
     offset = sums.total / sums.tokens
-    covariance = (sums.second / sums.tokens).sub_(torch.outer(offset, offset)).float()
+    about = centred(sums.second, offset, offset, (sums.along, sums.along), sums.weight)
+    covariance = (about / sums.tokens).float()
     _check(covariance, name, "inputs")  # their squares may overflow where they do not
     return (offset + sums.shift).float(), covariance
 

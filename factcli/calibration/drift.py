@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .sums import column_sums, gram
+from .sums import Fold, centred, column_sums, gram
 
 ANCHOR = 0.5  # weight of the dense model's outputs against what the dense matrix makes of the inputs as they are
 RIDGE = 0.02  # of the mean variance
@@ -29,22 +29,27 @@ class Drift:
     cross: Tensor
 
 
-def measure_drift(batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Drift:
-    """Of batches of tokens: x and y, each (N, n), and the outputs of the dense layer W x + b (N, m); with x in their
-    place, that of the identity."""
+def measure_drift(batches: Iterable[tuple[Tensor, Tensor, Tensor, Tensor]], width: int = 1) -> Drift:
+    """Of batches: x and y, each (B, T, n), the outputs of the dense layer W x + b (B, T, m), or x in their place for
+    the identity, and the random signs of the tokens (B, T). Second moments are of folds (see `sums.Fold`) of `width`.
+    """
     count = 0
     first: list[Tensor] = []
     sums: list[Tensor] = []
-    for values in batches:
-        first = first or [v.mean(0) for v in values]  # about these second moments lose no digits to outlying features
-        x, y, outputs = (v - mean for v, mean in zip(values, first, strict=True))
-        found = [gram(y), (outputs.T @ y).double(), *map(column_sums, (x, y, outputs))]
+    for *values, signs in batches:
+        fold = Fold(signs, width)
+        first = first or [v[fold.there].mean(0) for v in values]  # about these no digits are lost to outlying features
+        (_, x), (y_rows, y), (z_rows, z) = (fold(v, mean) for v, mean in zip(values, first, strict=True))
+        found = [gram(y_rows), (z_rows.T @ y_rows).double(), x, y, z]
+        found += [column_sums(fold.own * y_rows), column_sums(fold.own * z_rows), fold.own.double().square().sum()]
         sums = [a + b for a, b in zip(sums, found, strict=True)] if sums else found
-        count += len(x)
-    covariance, cross, x, y, outputs = (s / count for s in sums)
+        count += int(fold.there.sum())
+    second, cross, *rest = sums
+    x, y, z = (total / count for total in rest[:3])
+    of_y, of_z, weight = rest[3:]
     return Drift(
         first[0].double() + x, first[1].double() + y,
-        covariance - torch.outer(y, y), cross - torch.outer(outputs, y),
+        centred(second, y, y, (of_y, of_y), weight) / count, centred(cross, z, y, (of_z, of_y), weight) / count,
     )  # fmt: skip
 
 

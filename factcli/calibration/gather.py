@@ -20,6 +20,7 @@ from ..progress import tell
 from .collector import Collector
 from .losses import Example, decoder_inputs, mask_tokens, pseudo_loss
 from .statistics import Kind, Statistics
+from .sums import random_signs
 
 TOKENS = 2048  # of one batch, with padding: bounds what a backward pass holds
 Progress = Callable[[int, int, str], None]
@@ -95,9 +96,10 @@ def gather(
         config.pad_token_id = fit.pad_id  # what the batches are padded with
     targets = list(targets)
     modules = {t.name: ran.base_model.get_submodule(t.name) for t in targets if not t.embedding}
-    collector = Collector(modules, kinds, {t.name: lookups(ran.base_model, t.name) for t in targets if t.embedding})
     examples = sorted(examples, key=place)
     lengths = [len(e.ids) for e in examples]
+    looked_up = {t.name: lookups(ran.base_model, t.name) for t in targets if t.embedding}
+    collector = Collector(modules, kinds, looked_up, sum(lengths))
     done = 0
     with _differentiable_inputs(ran, backward), collector, torch.set_grad_enabled(backward):
         for indices in batches_within(batch_tokens, lengths, [fit.kind(e.ids, padded=True) for e in examples]):
@@ -110,6 +112,12 @@ def gather(
     calibration = Calibration(found, len(examples), sum(lengths), texts=examples, tokenizer=tokenizer)
     calibration.seconds = time.perf_counter() - started
     return calibration
+
+
+def of_every_length(examples: Sequence[Example], tokens: int) -> list[Example]:
+    """Every k-th of the examples in their order by length, so few that they hold about `tokens` tokens at most."""
+    ordered = sorted(examples, key=place)
+    return ordered[:: max(1, -(-sum(len(e.ids) for e in ordered) // tokens))]
 
 
 def place(example: Example) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[float, ...]]:
@@ -139,7 +147,7 @@ def _run(
         true = batch["input_ids"]
         masked, chosen = mask_tokens(true, batch["attention_mask"], special, mask_id, generators)
         batch["input_ids"] = masked
-    collector.start(batch["attention_mask"])
+    collector.start(batch["attention_mask"], signs_of(examples, batch["attention_mask"], seed))
     given = batch if fit.masked else {k: v for k, v in batch.items() if k != "attention_mask"}
     output = model(**given, **decoder_inputs(model, batch))
     if not backward:
@@ -153,6 +161,11 @@ def _run(
     if not bool(torch.isfinite(loss)):
         raise FactcliError("The loss is not finite on the calibration data: check the weights of the head.")
     loss.backward()  # type: ignore[no-untyped-call]
+
+
+def signs_of(examples: Sequence[Example], mask: Tensor, seed: int) -> Tensor:
+    """Random signs of the tokens of a batch (B, T), for `sums.Fold`."""
+    return random_signs([e.generator(seed, "signs") for e in examples], mask)
 
 
 def collate(examples: Sequence[Example], fit: Fit, device: torch.device) -> tuple[dict[str, Tensor], Tensor]:

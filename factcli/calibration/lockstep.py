@@ -17,11 +17,12 @@ from ..models.targets import matrix
 from ..remote_code.embeddings_factorized import FactorizedEmbedding, swap_embedding
 from .collector import as_tokens
 from .drift import Drift, measure_drift
-from .gather import collate, place
+from .gather import collate, of_every_length, signs_of
 from .losses import Example, decoder_inputs
+from .sums import fold_width
 
 TOKENS = 4096  # of one batch, with padding
-AT_MOST = 65536  # tokens in all: their hidden states are held throughout
+AT_MOST = 16384  # tokens in all: their hidden states are held throughout
 
 
 class _Abandoned(Exception):
@@ -31,9 +32,9 @@ class _Abandoned(Exception):
 class _Run(threading.Thread):
     """One forward pass, in turns with the others: it goes on when told to, and stops at the next closed gate."""
 
-    def __init__(self, model: nn.Module, batch: dict[str, Tensor], left_out: tuple[str, ...]) -> None:
+    def __init__(self, model: nn.Module, batch: dict[str, Tensor], signs: Tensor, left_out: tuple[str, ...]) -> None:
         super().__init__(daemon=True)
-        self.model, self.batch, self.left_out = model, batch, left_out
+        self.model, self.batch, self.signs, self.left_out = model, batch, signs, left_out
         self.at: str | None = None
         self.inputs = torch.empty(0)
         self.outputs: Tensor | None = None  # of the layer it stands at, where they are known already
@@ -114,15 +115,16 @@ class Lockstep:
         device: torch.device,
     ) -> None:
         self.models = [_copy(base, device) for _ in range(2)]
-        examples = sorted(examples, key=place)
-        tokens = sum(len(e.ids) for e in examples)
-        examples = examples[:: max(1, -(-tokens // AT_MOST))]  # of every length alike
+        examples = of_every_length(examples, AT_MOST)
         sizes = [len(e.ids) for e in examples]
-        self.batches = []
+        self.tokens = sum(sizes)
+        self.batches, self.signs = [], []
         fit = find_fit(base, tokenizer, type(base).__name__)
         for indices in batches_within(TOKENS, sizes, [fit.kind(e.ids, padded=True) for e in examples]):
-            batch, _ = collate([examples[i] for i in indices], fit, device)
+            chosen = [examples[i] for i in indices]
+            batch, _ = collate(chosen, fit, device)
             self.batches.append(batch | decoder_inputs(base, batch))
+            self.signs.append(signs_of(chosen, batch["attention_mask"], 0))
         self.left_out = () if fit.masked else ("attention_mask",)
         first = {k: v[-1:] for k, v in self.batches[0].items()}
         self.order = _order(self.models[0], first, self.left_out, set(names))
@@ -131,7 +133,8 @@ class Lockstep:
 
     def __enter__(self) -> "Lockstep":
         dense, changed = self.models
-        self.runs = [(_Run(dense, b, self.left_out), _Run(changed, b, self.left_out)) for b in self.batches]
+        given = [(batch, signs, self.left_out) for batch, signs in zip(self.batches, self.signs, strict=True)]
+        self.runs = [(_Run(dense, *each), _Run(changed, *each)) for each in given]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -146,27 +149,27 @@ class Lockstep:
                     run.go_on()
             here = [pair for pair in self.runs if pair[0].at == name == pair[1].at]
             w = matrix(self.models[0].get_submodule(name))
+            width = fold_width(self.tokens, w.shape[1])
             if w.shape[0] < w.shape[1]:  # then this takes fewer products than those between all inputs
                 shared = None
-                yield name, measure_drift(self._tokens(name, pair) for pair in here)
+                yield name, measure_drift((self._tokens(name, pair) for pair in here), width)
             else:
                 if shared is None or not all(run.same for pair in here for run in pair):
-                    shared = measure_drift(self._tokens(None, pair) for pair in here)
+                    shared = measure_drift((self._tokens(None, pair) for pair in here), width)
                 yield name, replace(shared, cross=w.double() @ shared.cross)
             for gate in self.gates[name]:
                 gate.open = True
             for run in (run for pair in here for run in pair):
                 run.at = None
 
-    def _tokens(self, name: str | None, pair: tuple[_Run, _Run]) -> tuple[Tensor, Tensor, Tensor]:
-        """What `measure_drift` takes, without padding; the dense layer `name` then need not run again."""
+    def _tokens(self, name: str | None, pair: tuple[_Run, _Run]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What `measure_drift` takes of a batch; the dense layer `name` then need not run again."""
         dense, changed = pair
-        mask = dense.batch["attention_mask"]
-        x = _where(mask, dense.inputs)
-        if name is None:
-            return x, _where(mask, changed.inputs), x
-        dense.outputs = self.gates[name][0].layer(dense.inputs)
-        return x, _where(mask, changed.inputs), _where(mask, dense.outputs)
+        if name is not None:
+            dense.outputs = self.gates[name][0].layer(dense.inputs)
+        z = dense.inputs if name is None or dense.outputs is None else dense.outputs
+        x, y, z = (_shaped(v, dense.batch["attention_mask"]) for v in (dense.inputs, changed.inputs, z))
+        return x, y, z, dense.signs
 
     def replace_embedding(self, embedding: FactorizedEmbedding) -> None:
         """The changed copy looks its tokens up in a copy of `embedding`; before the first layer is asked for."""
@@ -187,11 +190,11 @@ def _copy(base: PreTrainedModel, device: torch.device) -> PreTrainedModel:
     return ran
 
 
-def _where(mask: Tensor, values: Tensor) -> Tensor:
-    """(N, n) of the inputs or outputs of a layer, without padding."""
+def _shaped(values: Tensor, mask: Tensor) -> Tensor:
+    """(B, T, n) of the inputs or outputs of a layer that stopped at a gate: they belong to tokens."""
     tokens = as_tokens(values, mask)
     assert tokens is not None
-    return tokens[mask.bool()]
+    return tokens
 
 
 def _order(model: PreTrainedModel, batch: dict[str, Tensor], left_out: tuple[str, ...], names: set[str]) -> list[str]:

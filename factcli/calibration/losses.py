@@ -37,9 +37,9 @@ class Example:
     types: tuple[int, ...] | None = None
     label: float | tuple[float, ...] | None = None
 
-    def generator(self, seed: int) -> torch.Generator:
-        """Random numbers of this example: they depend on its tokens and the seed alone."""
-        digest = hashlib.sha256(repr((seed, self.ids, self.types)).encode()).digest()
+    def generator(self, seed: int, *use: str) -> torch.Generator:
+        """Random numbers of this example, for one use: they depend on its tokens and the seed alone."""
+        digest = hashlib.sha256(repr((seed, self.ids, self.types, *use)).encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 

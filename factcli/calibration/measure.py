@@ -17,8 +17,10 @@ from ..models.targets import find_targets
 from ..recipe.factorizing import Examined, Recipe
 from . import cache
 from .data import CalibrationOptions, count_tokens, load_examples
-from .gather import Calibration, gather
+from .gather import Calibration, gather, of_every_length
 from .statistics import Kind
+
+ENOUGH = 32768  # tokens, for moments of inputs and gradients: of more the accuracy is the same within noise
 
 
 def options_of(recipe: Recipe | Examined, data_dir: str | Path | None = None) -> CalibrationOptions:
@@ -58,7 +60,8 @@ def calibrate(
     tokenizer = source.tokenizer
     labelled = empirical and type(model).__name__.endswith("ForSequenceClassification") and not headless
     fit = find_fit(model, tokenizer, source.name)
-    examples = load_examples(options, fit, source.config, labelled)
+    drawn = load_examples(options, fit, source.config, labelled)
+    examples = drawn if Kind.FISHER in kinds else of_every_length(drawn, ENOUGH)
     embedding = token_embedding(loaded) if embeddings else None
     targets = [t for t in find_targets(model.base_model, include, exclude, embedding) if t.kept is None]
     counts = next((count_tokens(options, fit, source.config, t.shape[1]) for t in targets if t.embedding), None)
@@ -78,6 +81,11 @@ def calibrate(
                 )  # fmt: skip
                 cache.write(key, calibration)
     calibration.texts, calibration.tokenizer = examples, tokenizer
+    if len(examples) < len(drawn):
+        calibration.warnings.append(
+            f"Of {len(drawn)} texts {len(examples)} were calibrated on, of every length alike: their "
+            f"{calibration.tokens} tokens are enough."
+        )
     if purpose is not None and purpose.kind == EMBEDDING:
         calibration.warnings.append(f"{source.name} {purpose}: what an error does to these vectors is what it counts.")
     if empirical and purpose is not None and purpose.kind in (EMBEDDING, HIDDEN):
