@@ -1,6 +1,5 @@
 """frontier: the table of every way to make a model smaller, against what each part of it gives by itself."""
 
-import csv
 import json
 import random
 import signal
@@ -189,8 +188,8 @@ def test_without_labels_no_text_that_compares_is_learnt_from(place: Path, tmp_pa
     )  # fmt: skip
     sets = {}
     for name in ("texts", "held-out", "heal"):
-        with (tmp_path / "kept" / f"{name}.csv").open(encoding="utf-8", newline="") as stream:
-            sets[name] = {row["text"] for row in csv.DictReader(stream)}
+        lines = (tmp_path / "kept" / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+        sets[name] = {json.loads(line)["text"] for line in lines}
     assert not sets["held-out"] & (sets["texts"] | sets["heal"])
     assert sets["held-out"] | sets["texts"] == {text for text, _ in rows(60, 5)}
     assert (result["metric"], result["rows"]) == ("cosine", len(sets["held-out"]))

@@ -67,7 +67,7 @@ def laid_out(table: Columns, width: int) -> Iterator[str]:
     common: list[Column] = []
     for kind in (keys, shown):
         for place in reversed(range(len(kind))):
-            if _wide([first, *keys, *shown]) > width and len(set(kind[place][1:])) == 1:
+            if _wide([first]) <= width < _wide([first, *keys, *shown]) and len(set(kind[place][1:])) == 1:
                 common.append(kind.pop(place))
     if common:
         said = ", ".join(f"{column[0]} {column[1]}".strip() for column in others if column in common)

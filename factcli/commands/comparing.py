@@ -1,16 +1,13 @@
-"""What `frontier` compares by, and where: its options together, texts, scores, a directory in which they stay."""
+"""What `frontier` compares by, and where: its options together, scores, a directory in which they stay."""
 
-import csv
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..data.hub_sets import parse_id
-from ..data.tables import is_table, read_table
-from ..data.tasks import PAIR, TEXT, user_task
-from ..data.unlabelled import unlabelled_task
+from ..data.tables import is_table
 from ..errors import FactcliError, UsageError
 from ..files import atomic
 from ..files.digests import digest_of_files
@@ -18,7 +15,6 @@ from ..files.outputs import Output, inputs, workspace
 from ..measuring.agreement import Reference, reference
 from ..measuring.plots import check_plot
 from ..models.model import Model
-from ..models.purpose import EMBEDDING, find_purpose
 from ..notes import note
 from ..recipe.effects import is_file
 from ..recipe.rules import Rule, refuse_idle, unless
@@ -27,10 +23,10 @@ from ..recipe.values import TASKS
 from ..runtimes.extras import need
 from ..runtimes.formats import formats
 from .evaluate import evaluate
-from .ways import Files, Texts
+from .texts import HELD_OUT
+from .ways import Files
 
 RESULTS = "frontier.json"  # in the directory that is kept
-_TEXTS, _HELD_OUT, _HEAL = "texts.csv", "held-out.csv", "heal.csv"
 _LABELLED = ("task", "validation")
 RULES = (
     Rule(
@@ -76,12 +72,22 @@ def check_asked(held: Held, ways: Ways, clocked: Clocked, into: Compared, flags:
     if not any((held.task, held.validation)) and not is_file(held.calibration):
         raise UsageError("Without labels --calibration is a file of texts: give one, or --task.")
     refuse_idle(RULES, vars(held) | vars(ways) | vars(clocked), flags)
-    for option, file in (("--validation", held.validation), ("--calibration", held.calibration), ("--heal", ways.heal)):
+    files = {"--validation": held.validation, "--calibration": held.calibration, "--heal": ways.heal}
+    for option, file in files.items():
         elsewhere = option == "--calibration" and (file in TASKS or _on_the_hub(str(file)))
         if file is not None and not (is_file(file) or elsewhere):
             raise FactcliError(f"{option} {file} is no file: give one with a row a text.")
+        if held.validation is not None and option != "--validation" and _same(file, held.validation):
+            raise UsageError(
+                f"{option} and --validation are the same file, whose rows must be new to the models: give {option} "
+                "another."
+            )
     if into.plot is not None:
         check_plot(Path(into.plot))
+
+
+def _same(a: Any, b: Any) -> bool:
+    return is_file(a) and Path(a).expanduser().samefile(Path(b).expanduser())
 
 
 def _on_the_hub(name: str) -> bool:
@@ -118,7 +124,7 @@ def kept(output: str | Path | None, source: Model, held: Held, ways: Ways) -> It
     read = inputs(("the source", source.name), ("--validation", held.validation), ("--heal", ways.heal),
                   ("--calibration", held.calibration), ("--data-dir", held.data_dir))  # fmt: skip
     place = Output(output, read=read, overwrite=True)
-    ours = (place.path / RESULTS).is_file()
+    ours = _is_ours(_read(place.path))
     if not ours and place.path.is_dir() and any(place.path.iterdir()):
         raise FactcliError(f"{output} is not empty, and no comparison: choose another --output.")
     if not ours:
@@ -153,54 +159,16 @@ def _healing(ways: Ways) -> list[Any] | None:
     return None if ways.heal is None else [digest_of_files([Path(ways.heal).expanduser()]), ways.heal_steps]
 
 
+def _is_ours(known: Mapping[str, Any]) -> bool:
+    return {"of", "scores"} <= known.keys()
+
+
 def _read(work: Path) -> dict[str, Any]:
     try:
         found = json.loads((work / RESULTS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def texts_of(source: Model, held: Held, ways: Ways, work: Path) -> Texts:
-    """The texts to calibrate on and to heal on, none of which is one that models are held to without labels; written to
-    `work` where they are a part of a file. Raises FactcliError for files that cannot be read."""
-    columns: dict[str, Any] = {"text_column": held.text_column} if held.text_column else {}
-    apart, spared = find_purpose(source).kind == EMBEDDING, set[tuple[str, ...]]()
-    if held.task is None and held.validation is None:
-        task = unlabelled_task(str(held.calibration), None, held.text_column, apart, 0)
-        parts = {split: _rows(table.columns) for split, table in task.files.items()}  # type: ignore[union-attr]
-        (first, train), (second, others) = parts.items()
-        assert (first, second) == ("train", task.validation)
-        for name, rows in ((_TEXTS, train), (_HELD_OUT, others)):
-            _write(work / name, rows)
-        spared = set(others)
-        note(f"{len(others)} of the texts are held out and compare with the dense model; {len(train)} calibrate.")
-        calibration: dict[str, Any] = {"calibration": str(work / _TEXTS)}
-    elif held.calibration is None or held.calibration in TASKS:
-        data = {} if held.data_dir is None else {"data_dir": held.data_dir}
-        calibration = {"calibration": held.calibration or held.task, **data}
-    else:
-        calibration = {"calibration": str(held.calibration), **columns}
-    if ways.heal is None:
-        return Texts(calibration, None)
-    task = user_task({"train": ways.heal}, held.text_column, None)
-    table = read_table(Path(ways.heal))
-    named = [table.values(table.find(name, "--text-column")) for name in task.columns]
-    named = [[text for row in zip(*named, strict=True) for text in row]] if apart else named
-    rows = [row for row in _rows(named) if row not in spared]
-    if len(set(rows)) < 2:
-        raise FactcliError(f"--heal {ways.heal} has no texts beside those that are held out: give others, and more.")
-    _write(work / _HEAL, rows)
-    return Texts(calibration, work / _HEAL)
-
-
-def _rows(columns: Sequence[Sequence[Any]]) -> list[tuple[str, ...]]:
-    return list(zip(*([str(value) for value in column] for column in columns), strict=True))
-
-
-def _write(file: Path, rows: Sequence[tuple[str, ...]]) -> None:
-    with atomic.whole(file) as part, part.open("w", encoding="utf-8", newline="") as stream:
-        csv.writer(stream).writerows([(TEXT, PAIR)[: len(rows[0])], *rows])
 
 
 class Scores:
@@ -227,7 +195,7 @@ class Scores:
     def _measured(self, model: Model, backend: str, file: Path | None) -> dict[str, Any]:
         held = self.held
         if held.task is None and held.validation is None:
-            self._reference = self._reference or reference(self.source, self.work / _HELD_OUT)
+            self._reference = self._reference or reference(self.source, self.work / HELD_OUT)
             score = self._reference.score(model, None if file is None else (backend, file))
             return {"metric": self._reference.metric, "score": score, "rows": len(self._reference.features)}
         options: dict[str, Any] = {"task": held.task, "data_dir": held.data_dir if held.task else None}

@@ -15,7 +15,8 @@ from ..notes import said_before
 from ..recipe import running
 from ..recipe.commands import FRONTIER, Asked, answers
 from ..runtimes.running import parts_of
-from .comparing import Scores, check_asked, installed, kept, texts_of
+from .comparing import Scores, check_asked, installed, kept
+from .texts import texts_of
 from .unchanged import unchanged
 from .ways import Candidate, Files, Maker, candidates
 

@@ -16,6 +16,7 @@ from ..runtimes.formats import formats
 from .convert import convert
 from .export import export
 from .finetune import finetune
+from .texts import Texts
 
 PRECISIONS = ("float32", "int8")
 STEPS = {2: "every second layer", 3: "every third layer"}
@@ -35,14 +36,6 @@ class Candidate:
     step: int | None = None
     dtype: str = "float32"
     healed: str | None = None
-
-
-@dataclass(frozen=True)
-class Texts:
-    """The data of a run: what `convert` and `export` are told to calibrate on, what is trained on to heal."""
-
-    calibration: dict[str, Any]
-    heal: Path | None
 
 
 def candidates(how: Ways) -> Iterator[Candidate]:

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -60,3 +61,15 @@ def test_a_column_has_as_many_decimals_as_its_smallest_number_needs() -> None:
     assert alike([0.123456, 12.3456]) == ["0.123", "12.346"]
     assert alike([123.456, 4567.8]) == ["123", "4,568"]
     assert alike([12.3456, 0.0]) == ["12.3", "0.0"]
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_name_wider_than_all_there_is(rows: int) -> None:
+    table = columns("model", "task", "accuracy", "seconds")
+    for row in range(rows):
+        table.add_row("/cache/" + "snapshot" * 8 + str(row), "sst2", f"0.9{row}", "1.5")
+    found = plain(table, 40)
+    text = " ".join(found)
+    for word in ("sst2", "0.90", "1.5", "accuracy", "snapshot0"):
+        assert word in text
+    assert all(len(line) <= 40 for line in found if "snapshot" not in line)
