@@ -18,8 +18,9 @@ def read_records(data: bytes, where: str) -> tuple[tuple[str, ...], tuple[list[A
     text = decode(data, where, line_after).replace("\r", "\n").strip()  # in JSON neither stands inside a text
     records = _list(text, where) if text.startswith("[") else _lines(text, where)
     keys: dict[str, None] = {}
+    escapes = "\\u" in text
     for number, record in enumerate(records, 1):
-        if "\\u" in text and not _encodes(record):
+        if escapes and not _encodes(record):
             raise FactcliError(f"Row {number} of {where} has half of a surrogate pair (\\ud800 to \\udfff): repair it.")
         keys.update(dict.fromkeys(record))
     return tuple(keys), tuple([record.get(key) for record in records] for key in keys), len(records)
