@@ -21,7 +21,7 @@ from ..runtimes.shipping import Shipment
 from ..searching.bisection import LARGEST, SMALLEST, Candidate
 from ..searching.goal import Goals
 from ..searching.healing import Healing, options_for
-from ..searching.journal import HEAL, UNHEALED, Journal
+from ..searching.journal import HEAL, HEALING, Journal
 from ..searching.judging import Judge, RuntimeFile
 from ..searching.stopwatch import milliseconds
 from .converting import Conversion, Planned
@@ -92,11 +92,10 @@ class Candidates:
         return self.judge is not None and one.loss is not None and one.loss <= self.judge.allowed
 
     def make(self, keep: float) -> Made:
-        """Its directory, and what it is. What a killed search left of it is gone."""
+        """Its directory, and what it is. What a killed search left of it goes first."""
         folder = self.work / str(keep)
-        for left in (folder, *self.work.glob(f"{keep}-*")):
-            if left.exists():
-                shutil.rmtree(left)
+        for left in (folder, folder.with_name(f"{keep}-{HEALING}")):
+            shutil.rmtree(left, ignore_errors=True)
         how = replace(self.how, recipe=self.how.recipe.but(keep=keep))
         planned = how.planned(self.source, known=self.known)
         self.known = planned.measured
@@ -108,19 +107,24 @@ class Candidates:
             return self._healed(how, planned, place, self.goals.healing)
 
     def _healed(self, how: Conversion, planned: Planned, place: Output, healing: Healing) -> Made:
-        """The same as it is without healing, in a directory of its own, then trained."""
-        before = Output(place.beside(UNHEALED), shown=self.shown)
+        """The same as it is without healing, then trained, both in a directory of their own with the names that the
+        result is to tell."""
+        name = self.source.provenance()["model"].split("/")[-1]
+        room = place.beside(HEALING)
+        before, after = Output(room / "before" / name, shown=self.shown), room / self.shown.name
+        before.path.parent.mkdir(parents=True)
         planned, _, _ = replace(how, shipment=None).written(self.source, planned, before)
         options: dict[str, Any] = {"text_column": healing.columns} if healing.named else {}
         from .finetune import finetune  # what trains is not imported before it is asked for
 
         told = finetune(
-            str(before.path), place.given, teacher=self.source.reference, train=healing.write(self.work / HEAL),
+            str(before.path), after, teacher=self.source.reference, train=healing.write(self.work / HEAL),
             max_steps=healing.steps, seed=how.recipe.seed, save_steps=0, device=str(how.device),
             trust_remote_code=self.source.trusted, **options, **options_for(self.source),
         )  # fmt: skip
-        shutil.rmtree(before.path)
-        files = _exported(place, how.shipment, self.source.trusted) if how.shipment else []
+        files = _exported(after, how.shipment, self.source.trusted) if how.shipment else []
+        after.rename(place.path)
+        shutil.rmtree(room)
         healed = {name: told[name] for name in ("steps", "best_step", "before", "metrics", "seconds")}
         return Made(place, replace(planned, loaded=None), None, files, healed)
 
@@ -147,7 +151,7 @@ def lowest(source: Model, recipe: Recipe) -> float:
                 raise
 
 
-def _exported(place: Output, shipment: Shipment, trusted: bool) -> list[dict[str, Any]]:
+def _exported(folder: Path, shipment: Shipment, trusted: bool) -> list[dict[str, Any]]:
     """The files of a shipment, written into a whole directory."""
     how: Mapping[str, Any] = {k: v for k, v in vars(shipment.how).items() if v is not None}
     texts = {k: v for k, v in vars(shipment.texts).items() if k in ("text_column", "max_length", "data_revision") and v}
@@ -155,5 +159,5 @@ def _exported(place: Output, shipment: Shipment, trusted: bool) -> list[dict[str
         texts = {}
     from .export import export
 
-    files: list[dict[str, Any]] = export(str(place.path), trust_remote_code=trusted, **how, **texts)["files"]
+    files: list[dict[str, Any]] = export(str(folder), trust_remote_code=trusted, **how, **texts)["files"]
     return files

@@ -25,8 +25,8 @@ def scored(exam: Questions, outputs: NDArray[Any], metric: str) -> Scores:
         pairs, labels = exam.pairs, exam.labels
         return lambda rows: replace(exam, pairs=pairs[rows], labels=labels[rows]).metrics(outputs[rows])[metric]
     if isinstance(exam, Exam) and not exam.task.tagging:
-        exam, truth = _checked(exam, outputs), exam.labels
-        return lambda rows: replace(exam, labels=truth[rows]).metrics(outputs[rows])[metric]
+        checked, truth = _checked(exam, outputs), exam.labels
+        return lambda rows: replace(checked, labels=truth[rows]).metrics(outputs[rows])[metric]
     raise FactcliError(
         "--max-loss measures classes, numbers and similarities of pairs, row by row: give --keep for rankings and "
         "tags, and measure with 'factcli eval'."

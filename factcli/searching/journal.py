@@ -13,8 +13,8 @@ from ..notes import note
 from .bisection import Candidate
 
 NAME = "search.json"
-HEAL, UNHEALED = "heal", "unhealed"  # the texts that candidates learn on; a candidate before it does, NAME-unhealed
-_OWN = re.compile(rf"search\.json|{HEAL}|\d+\.\d+(-checkpoints|-runs|(-{UNHEALED})?(\.(unchecked|new)(-\d+)?)?)")
+HEAL, HEALING = "heal", "healing"  # the texts that candidates learn on; where one does, SHARE-healing
+_OWN = re.compile(rf"search\.json|{HEAL}|\d+\.\d+(-{HEALING}|\.(unchecked|new)(-\d+)?)?")
 _HIDDEN = re.compile(r"\..+\.([0-9a-f]{12}\.(partial|old)|lock)")  # what is not whole yet, and who is at it
 
 

@@ -120,7 +120,7 @@ def judge(source: Model, target: Target, seed: int, device: torch.device = CPU) 
         with said_before() if parts else nullcontext():
             exam, outputs = asked(source, source, target, half, None, device)
         parts.append(Part(half, exam, outputs))
-    made = Labelled(source, target, *parts, device)
+    made = Labelled(source, target, parts[0], parts[1], device)
     _refuse(made)
     return made
 
