@@ -44,7 +44,7 @@ factcli.convert(model, output, **options)
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ends")
-    save_model(folder / "dense", "bert", "BertForSequenceClassification", initializer_range=0.3)
+    save_model(folder / "dense", initializer_range=0.3)
     write_csv(folder / "texts.csv", [(text,) for text, _ in rows(200, 3)], ("text",))
     return folder
 

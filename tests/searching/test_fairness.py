@@ -14,6 +14,7 @@ from factcli.errors import FactcliError
 from factcli.models.model import find_model
 from factcli.recipe.running import Measured
 from factcli.scores import evaluating
+from factcli.searching import interval as intervals
 from factcli.searching.goal import Target
 from factcli.searching.interval import interval, scored
 from factcli.searching.likeness import likeness
@@ -69,6 +70,7 @@ def test_the_order_of_labels_is_looked_for_once(place: Path, monkeypatch: pytest
     exam, outputs = made.reporting.exam, made.reporting.outputs
     assert isinstance(exam, evaluating.Exam)
     unnamed, looked = replace(exam, order=None), []
+    monkeypatch.setattr(intervals, "DRAWS", 20)
     monkeypatch.setattr(evaluating, "check_unnamed_order", lambda *given: looked.append(given))
     scores = scored(unnamed, outputs, "accuracy")
     interval(scores, scores, len(outputs), 0)
