@@ -22,6 +22,7 @@ from ..recipe.rules import refuse_idle
 from ..recipe.values import format_count
 from ..runtimes.shipping import read_shipping
 from ..searching.goal import read_goal
+from ..searching.stopwatch import Until
 from ..vocabulary.trimming import trimmed
 from .converting import Conversion
 from .searching import searched
@@ -88,7 +89,7 @@ def convert(asked: Asked) -> dict[str, Any]:
             if place is None:
                 place = Output(_named(source, recipe, goal.first), making.overwrite, read)
                 held.enter_context(place.held())
-            found = held.enter_context(searched(how, source, goal, place))
+            found = held.enter_context(searched(how, source, goal, place, Until(goal.seconds, started)))
             recipe, made = found.how.recipe, found.made
             smaller["search"] = found.search
             place.take(made.place.path)

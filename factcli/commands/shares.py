@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,16 @@ from ..compress.factorize import Errors
 from ..compress.measured import Measured
 from ..compress.planning import check_feasible
 from ..errors import FactcliError
-from ..files.atomic import write_text
 from ..files.outputs import Output
 from ..models.model import Model, find_model
+from ..notes import said_before
 from ..recipe.factorizing import Recipe
-from ..recipe.file import dump_recipe
-from ..recipe.values import DIRECT
 from ..runtimes.make import Written
 from ..runtimes.shipping import Shipment
 from ..searching.bisection import LARGEST, SMALLEST, Candidate
-from ..searching.goal import Goals, Healing
-from ..searching.journal import Journal
+from ..searching.goal import Goals
+from ..searching.healing import Healing, options_for
+from ..searching.journal import HEAL, HEALING, Journal
 from ..searching.judging import Judge, RuntimeFile
 from ..searching.stopwatch import milliseconds
 from .converting import Conversion, Planned
@@ -56,15 +56,15 @@ class Made:
 
 class Candidates:
     """Makes models of one source; the statistics are gathered once. `kept` is the one on disk that may be the answer,
-    by its share. They stand below `work`, and are called `shown` in what they say of themselves."""
+    by its share. They stand in the folder of the `journal`, and are called `shown` in what they say of themselves."""
 
     def __init__(
-        self, how: Conversion, source: Model, goals: Goals, judge: Judge | None, work: Path, shown: Path,
-        journal: Journal,
+        self, how: Conversion, source: Model, goals: Goals, judge: Judge | None, journal: Journal, shown: Path
     ) -> None:  # fmt: skip
         self.how, self.source, self.goals, self.judge = how, source, goals, judge
-        self.work, self.shown, self.journal = work, shown, journal
+        self.work, self.shown, self.journal = journal.folder, shown, journal
         self.known: Measured | None = None
+        self._said = False  # what healing says, of the first candidate
         self.kept: dict[float, Made] = {}
 
     def measured(self, keep: float) -> Candidate:
@@ -92,35 +92,41 @@ class Candidates:
         return self.judge is not None and one.loss is not None and one.loss <= self.judge.allowed
 
     def make(self, keep: float) -> Made:
-        """Its directory, below `work`, and what it is."""
+        """Its directory, and what it is. What a killed search left of it goes first."""
         folder = self.work / str(keep)
-        if folder.exists():
-            shutil.rmtree(folder)
+        for left in (folder, folder.with_name(f"{keep}-{HEALING}")):
+            shutil.rmtree(left, ignore_errors=True)
         how = replace(self.how, recipe=self.how.recipe.but(keep=keep))
         planned = how.planned(self.source, known=self.known)
         self.known = planned.measured
         place = Output(folder, shown=self.shown)
         if self.goals.healing is None:
             return Made.of(place, *how.written(self.source, planned, place))
-        return self._healed(how, replace(planned, loaded=None), place, self.goals.healing)
+        with said_before() if self._said else nullcontext():
+            self._said = True
+            return self._healed(how, planned, place, self.goals.healing)
 
     def _healed(self, how: Conversion, planned: Planned, place: Output, healing: Healing) -> Made:
-        """The same in one training, which factorizes the dense model with the same plan first."""
-        recipe = self.work / "recipe.yaml"
-        write_text(recipe, dump_recipe(how.recipe, {}))
-        options: dict[str, Any] = {"text_column": healing.text_column} if healing.text_column else {}
-        if how.recipe.calibration is not None:
-            options["calibration"] = how.recipe.calibration  # a recipe has no directories
+        """The same as it is without healing, then trained, both in a directory of their own with the names that the
+        result is to tell."""
+        name = self.source.provenance()["model"].split("/")[-1]
+        room = place.beside(HEALING)
+        before, after = Output(room / "before" / name, shown=self.shown), room / self.shown.name
+        before.path.parent.mkdir(parents=True)
+        planned, _, _ = replace(how, shipment=None).written(self.source, planned, before)
+        options: dict[str, Any] = {"text_column": healing.columns} if healing.named else {}
         from .finetune import finetune  # what trains is not imported before it is asked for
 
         told = finetune(
-            self.source.reference, place.given, config=recipe, teacher=self.source.reference, train=healing.texts,
-            max_steps=healing.steps, schedule=DIRECT, seed=how.recipe.seed, save_steps=0, device=str(how.device),
-            trust_remote_code=self.source.trusted, data_dir=how.data_dir, **options,
+            str(before.path), after, teacher=self.source.reference, train=healing.write(self.work / HEAL),
+            max_steps=healing.steps, seed=how.recipe.seed, save_steps=0, device=str(how.device),
+            trust_remote_code=self.source.trusted, **options, **options_for(self.source),
         )  # fmt: skip
-        files = _exported(place, how.shipment, self.source.trusted) if how.shipment else []
+        files = _exported(after, how.shipment, self.source.trusted) if how.shipment else []
+        after.rename(place.path)
+        shutil.rmtree(room)
         healed = {name: told[name] for name in ("steps", "best_step", "before", "metrics", "seconds")}
-        return Made(place, planned, None, files, healed)
+        return Made(place, replace(planned, loaded=None), None, files, healed)
 
     def _keep(self, made: Made, found: Candidate) -> None:
         """One that is not good, or worse than another, is never the answer: its files go."""
@@ -145,7 +151,7 @@ def lowest(source: Model, recipe: Recipe) -> float:
                 raise
 
 
-def _exported(place: Output, shipment: Shipment, trusted: bool) -> list[dict[str, Any]]:
+def _exported(folder: Path, shipment: Shipment, trusted: bool) -> list[dict[str, Any]]:
     """The files of a shipment, written into a whole directory."""
     how: Mapping[str, Any] = {k: v for k, v in vars(shipment.how).items() if v is not None}
     texts = {k: v for k, v in vars(shipment.texts).items() if k in ("text_column", "max_length", "data_revision") and v}
@@ -153,5 +159,5 @@ def _exported(place: Output, shipment: Shipment, trusted: bool) -> list[dict[str
         texts = {}
     from .export import export
 
-    files: list[dict[str, Any]] = export(str(place.path), trust_remote_code=trusted, **how, **texts)["files"]
+    files: list[dict[str, Any]] = export(str(folder), trust_remote_code=trusted, **how, **texts)["files"]
     return files

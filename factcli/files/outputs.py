@@ -217,7 +217,10 @@ def workspace(place: Output | None) -> Iterator[Path]:
 
 def is_full(error: Exception) -> bool:
     """Whether it is that of a disk without room, or of one that gives no more of it to this user or this file."""
-    return getattr(error, "errno", None) in _FULL or "No space left" in str(error)
+    said = str(error)  # by libraries that keep no number
+    return getattr(error, "errno", None) in _FULL or any(
+        f"(os error {n})" in said or os.strerror(n) in said for n in _FULL
+    )
 
 
 def _around(path: Path) -> list[Path]:

@@ -73,11 +73,14 @@ def answered(
     features: Sequence[Features],
     file: tuple[str, Path] | None,
     model: Any = None,
+    device: torch.device | None = None,
 ) -> Answers:
-    """What a model (`model`, where it is loaded), or its file for a backend, answers to each text: (texts, k)."""
+    """What a model (`model`, where it is loaded) answers to each text in the precision that it is stored in, on a
+    device (None: the CPU), or its file for a backend: (texts, k)."""
     longest = max(len(f["input_ids"]) for f in features)
     if file is None:
-        loaded = model or small.load(torch.float32).model
+        loaded = model or small.load().model
+        torch.nn.Module.to(loaded, device or torch.device("cpu"))
         return predict(loaded, fit, features, BATCH_SIZE, _of_model(loaded, purpose, longest))
     return predict(None, fit, features, BATCH_SIZE, _of_file(open_file(*file).run, purpose, longest))
 

@@ -15,6 +15,7 @@ from ..recipe.registry import criteria
 from ..recipe.rules import Rule, refuse_idle, unless, without_effect
 from ..recipe.running import DataDir, Goal, Measured
 from ..recipe.values import BEST, BUDGETS, TASKS
+from .healing import Healing, read_healing
 
 PLACEHOLDER = 0.5  # a budget, until the search knows one
 WANTED = ("max_loss", "min_similarity", "max_ms")
@@ -70,15 +71,6 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Healing:
-    """Candidates learn from the dense model on a file of `texts`, for so many `steps`."""
-
-    texts: Path
-    steps: int
-    text_column: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Goals:
     """What must hold: a `loss` or a `similarity` (to the dense model, a fraction), a `latency`, or one of the first two
     and the third. No candidate is begun after `seconds`."""
@@ -115,7 +107,8 @@ def read_goal(asked: Asked) -> tuple[Goals | None, Asked]:
         return None, asked
     values = dict(asked.values)
     in_file = read_recipe(values.get("config"))
-    _refuse(goal, wanted, values)
+    _refuse(goal, wanted, values, in_file)
+    _refuse_device(goal, values.get("device"))
     refuse_idle(RULES, vars(goal), given)
     _choose_criterion(goal, values, in_file)
     columns = {k: values[k] for k in ("text_column", "label_column") if k in values and goal.validation is not None}
@@ -124,13 +117,12 @@ def read_goal(asked: Asked) -> tuple[Goals | None, Asked]:
         task=goal.task, validation=goal.validation, data_dir=data_dir, label_names=goal.label_names, **columns
     )  # fmt: skip
     calibration = values.get("calibration") or in_file.get("calibration")
-    _refuse_shared(goal, calibration)
+    _refuse_shared(goal, calibration, values.get("vocabulary") or in_file.get("vocabulary"))
     goals = Goals(
         None if goal.max_loss is None else _target(goal.max_loss, how, goal.test),
         goal.min_similarity,
         None if goal.max_ms is None else Latency(goal.max_ms, goal.batch_size, goal.sequence_length),
-        None if goal.heal is None else Healing(Path(goal.heal).expanduser(), goal.heal_steps,
-                                               values.get("text_column") or ()),
+        None if goal.heal is None else read_healing(goal.heal, goal.heal_steps, values.get("text_column") or ()),
         goal.budget_seconds,
     )  # fmt: skip
     _leave_out(goal, values, in_file, calibration)
@@ -142,7 +134,7 @@ def _target(said: str, how: Measured, test: str | Path | None) -> Target:
     return Target(float(said.rstrip("%")), said.endswith("%"), how, test)
 
 
-def _refuse(goal: Goal, wanted: list[str], values: Mapping[str, Any]) -> None:
+def _refuse(goal: Goal, wanted: list[str], values: Mapping[str, Any], in_file: Mapping[str, Any]) -> None:
     """Raises UsageError for what contradicts itself."""
     first = spelled(wanted[0])
     if goal.max_loss is not None and goal.min_similarity is not None:
@@ -154,10 +146,16 @@ def _refuse(goal: Goal, wanted: list[str], values: Mapping[str, Any]) -> None:
     if goal.max_loss is not None and (goal.task is None) == (goal.validation is None):
         raise UsageError("--max-loss needs rows with labels: give either --task, for GLUE, or --validation FILE.")
     alone = "--heal" if goal.heal is not None else "--min-similarity" if goal.min_similarity is not None else None
-    if alone is not None and values.get("vocabulary") is not None:
+    if alone is not None and (values.get("vocabulary") or in_file.get("vocabulary")) is not None:
         raise UsageError(
             f"{alone} does not go with --vocabulary: make the vocabulary smaller first, then convert that."
         )
+
+
+def _refuse_device(goal: Goal, device: str | None) -> None:
+    """Raises UsageError where passes would be timed elsewhere than they are."""
+    if goal.max_ms is not None and device is not None and device.partition(":")[0] == "cuda":
+        raise UsageError(f"--max-ms times passes on the CPU: leave out --device {device}.")
 
 
 def _choose_criterion(goal: Goal, values: dict[str, Any], in_file: Mapping[str, Any]) -> None:
@@ -176,11 +174,12 @@ def _choose_criterion(goal: Goal, values: dict[str, Any], in_file: Mapping[str, 
         )
 
 
-def _refuse_shared(goal: Goal, calibration: Any) -> None:
+def _refuse_shared(goal: Goal, calibration: Any, vocabulary: Any) -> None:
     """Raises UsageError where the rows that choose or report would be seen before."""
     files = {
         "--validation": goal.validation, "--test": goal.test, "--heal": goal.heal,
         "--calibration": None if calibration in TASKS else calibration,
+        "--vocabulary": None if vocabulary in TASKS else vocabulary,
     }  # fmt: skip
     rows = ["--validation", "--test"] if goal.max_loss is not None else ["--calibration"]
     for name in rows:

@@ -13,7 +13,9 @@ from ..notes import note
 from .bisection import Candidate
 
 NAME = "search.json"
-_OWN = re.compile(r"search\.json|recipe\.yaml|\d+\.\d+(-checkpoints|-runs)?|\..*")
+HEAL, HEALING = "heal", "healing"  # the texts that candidates learn on; where one does, SHARE-healing
+_OWN = re.compile(rf"search\.json|{HEAL}|\d+\.\d+(-{HEALING}|\.(unchecked|new)(-\d+)?)?")
+_HIDDEN = re.compile(r"\..+\.([0-9a-f]{12}\.(partial|old)|lock)")  # what is not whole yet, and who is at it
 
 
 class Journal:
@@ -21,7 +23,7 @@ class Journal:
     is said."""
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
-        self._file = folder / NAME
+        self.folder, self._file = folder, folder / NAME
         self._identity = json.loads(json.dumps(identity, default=str, sort_keys=True))
         self._found: dict[float, Candidate] = {}
         there = _read(self._file)
@@ -36,6 +38,10 @@ class Journal:
     def known(self, keep: float) -> Candidate | None:
         """The candidate of a share, where it was made."""
         return self._found.get(keep)
+
+    @property
+    def empty(self) -> bool:
+        return not self._found
 
     def add(self, candidate: Candidate) -> None:
         """It is on disk when this returns."""
@@ -52,8 +58,8 @@ def check_own(folder: Path) -> None:
     if not folder.exists():
         return
     entries = sorted(folder.iterdir()) if folder.is_dir() else [folder]
-    strange = [entry for entry in entries if not _OWN.fullmatch(entry.name)]
-    if strange or (entries and not _read(folder / NAME)):
+    named = [entry.name for entry in entries if not _HIDDEN.fullmatch(entry.name)]  # none before the journal is whole
+    if not folder.is_dir() or not all(map(_OWN.fullmatch, named)) or (named and not _read(folder / NAME)):
         raise FactcliError(f"{folder} is in the way of the folder of a search: move it, or choose another --output.")
 
 

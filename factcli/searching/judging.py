@@ -1,11 +1,13 @@
 """What holds candidates against the dense model."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..models.model import Model
 
 RuntimeFile = tuple[str, Path]  # backend, and where it is
+Row = tuple[Any, ...]  # a text, two, or the words of one as a tuple
 
 
 class Judge(Protocol):
@@ -20,6 +22,9 @@ class Judge(Protocol):
 
     def reported(self, small: Model, file: RuntimeFile | None, seed: int) -> tuple[float, tuple[float, float]]:
         """Points lost on the rows that nothing was chosen by, and the interval of that."""
+
+    def holds(self, rows: Sequence[Row]) -> list[bool]:
+        """Of each of some rows, whether it is one of those that choose or report."""
 
     def to_json(self) -> dict[str, Any]:
         """The metric, the numbers of rows, what the dense model scores, what is allowed."""

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 
 from ..calibration.data import CalibrationOptions, load_others
+from ..data.encoding import encode
+from ..data.tasks import PAIR, TEXT
 from ..errors import FactcliError
 from ..measuring.likeness import Answers, alike, answered, compared_by, metric_of
 from ..models.fit import Features, Fit, find_fit
@@ -15,8 +17,9 @@ from ..models.model import Model
 from ..models.purpose import Purpose
 from ..notes import note, said_before
 from .interval import Scores, interval
-from .judging import RuntimeFile
+from .judging import Row, RuntimeFile
 
+CPU = torch.device("cpu")
 MOST, LEAST = 2000, 40  # texts that choose and report, together
 
 
@@ -31,6 +34,8 @@ class Likeness:
     choosing: Sequence[Features]
     reporting: Sequence[Features]
     dense: tuple[Answers, Answers]
+    max_length: int | None = None
+    device: torch.device = CPU
 
     @property
     def allowed(self) -> float:
@@ -50,6 +55,15 @@ class Likeness:
         like, count = self._like(small, file, 1), len(self.reporting)
         return self._loss(like, count), interval(lambda rows: 1.0, like, count, seed)
 
+    def holds(self, rows: Sequence[Row]) -> list[bool]:
+        """Whether a text is, as the model reads it, one of those that choose or report."""
+        from datasets import Dataset  # slow to import
+
+        limit = self.fit.limit(self.max_length, len(rows[0]) == 2).tokens
+        there = {tuple(feature["input_ids"]) for feature in [*self.choosing, *self.reporting]}
+        texts = {name: [row[i] for row in rows] for i, name in enumerate((TEXT, PAIR)[: len(rows[0])])}
+        return [tuple(feature["input_ids"]) in there for feature in encode(self.fit, Dataset.from_dict(texts), limit)]
+
     def to_json(self) -> dict[str, Any]:
         """For --json."""
         return {
@@ -66,19 +80,21 @@ class Likeness:
         """The likeness of a model or its file as a function of texts, by their indices."""
         features = (self.choosing, self.reporting)[part]
         with said_before():
-            theirs = answered(small, self.fit, self.purpose, features, file)
+            theirs = answered(small, self.fit, self.purpose, features, file, device=self.device)
         return alike(self.purpose.kind, self.dense[part], theirs)
 
 
 def likeness(
-    source: Model, least: float, options: CalibrationOptions, besides: Sequence[CalibrationOptions]
-) -> Likeness:
-    """The dense model's answers to texts of `options`, none of which are drawn `besides`; half of them choose.
+    source: Model, least: float, options: CalibrationOptions, besides: Sequence[CalibrationOptions],
+    device: torch.device = CPU, counted: bool = False,
+) -> Likeness:  # fmt: skip
+    """The dense model's answers to texts of `options`, none of which are drawn `besides`; half of them choose. It is
+    said where tokens are `counted` in all of them.
 
     Raises FactcliError for a model whose answers are no vectors, numbers or choices, and for texts that are too few.
     """
     purpose = compared_by(source)
-    loaded = source.load(torch.float32)
+    loaded = source.load()
     fit = find_fit(loaded.model, source.tokenizer, source.name)
     features = load_others(options, besides, fit, source.config)
     if len(features) < LEAST:
@@ -87,6 +103,7 @@ def likeness(
             f"{len(features)}, and {LEAST} are needed: give more texts, or fewer --calibration-samples."
         )
     halves = features[::2], features[1::2]
-    dense = tuple(answered(source, fit, purpose, half, None, loaded.model) for half in halves)
-    note(f"{len(halves[0])} texts choose, {len(halves[1])} others report; none of them is calibrated on.")
-    return Likeness(source, least, purpose, fit, *halves, (dense[0], dense[1]))
+    dense = tuple(answered(source, fit, purpose, half, None, loaded.model, device) for half in halves)
+    beside = ", but how often tokens occur is counted in all texts of the file" if counted else ""
+    note(f"{len(halves[0])} texts choose, {len(halves[1])} others report; none of them is calibrated on{beside}.")
+    return Likeness(source, least, purpose, fit, *halves, (dense[0], dense[1]), options.max_length, device)

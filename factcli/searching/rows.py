@@ -1,16 +1,18 @@
 """The rows that choose and those that report: never the same one, and both asked of the dense model once."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..data.retrieval import Collected
 from ..data.tables import read_table
-from ..data.tasks import Task
+from ..data.tasks import PAIR, TEXT, Task
 from ..errors import FactcliError
 from ..models.model import Model
 from ..models.purpose import find_purpose
@@ -20,11 +22,12 @@ from ..runtimes.running import open_file
 from ..scores.exams import Questions, asked_of, commit_of_data, data_of, task_for
 from .goal import Target
 from .interval import Scores, interval, scored
-from .judging import RuntimeFile
+from .judging import Row, RuntimeFile
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+CPU = torch.device("cpu")
 CHANGED = 0.02  # share of answers that a small model is taken to change, for what can be told before it is there
 
 
@@ -54,6 +57,7 @@ class Labelled:
     target: Target
     choosing: Part
     reporting: Part
+    device: torch.device = CPU
 
     @property
     def allowed(self) -> float:
@@ -67,7 +71,7 @@ class Labelled:
     def loss(self, small: Model, part: Part, file: RuntimeFile | None = None) -> tuple[float, Scores]:
         """Points lost on a part, by a model or its file for a runtime; and the small one's scores of rows."""
         with said_before():
-            exam, outputs = asked(small, self.source, self.target, part.data, file)
+            exam, outputs = asked(small, self.source, self.target, part.data, file, self.device)
         lost = round(100 * (part.scores[part.metric] - exam.metrics(outputs)[part.metric]), 6)  # 3 points are not more
         return lost, scored(exam, outputs, part.metric)
 
@@ -76,6 +80,12 @@ class Labelled:
         part = self.reporting
         lost, theirs = self.loss(small, part, file)
         return lost, interval(scored(part.exam, part.outputs, part.metric), theirs, len(part.data), seed)
+
+    def holds(self, rows: Sequence[Row]) -> list[bool]:
+        """Whether a row is one of those that choose or report, or a text that is one of such a pair."""
+        held = [row for part in (self.choosing, self.reporting) for row in texts_of(part.data)]
+        there = {*held, *((text,) for row in held if len(row) == 2 for text in row)}
+        return [row in there for row in rows]
 
     def to_json(self) -> dict[str, Any]:
         """For --json."""
@@ -88,8 +98,9 @@ class Labelled:
         }
 
 
-def judge(source: Model, target: Target, seed: int) -> Labelled:
-    """The dense model's answers. Rows of one file, or of a task, are split in two by the seed.
+def judge(source: Model, target: Target, seed: int, device: torch.device = CPU) -> Labelled:
+    """The dense model's answers. Rows of one file, or of a task, are split in two by the seed, those with the same
+    texts together; of a file that reports those are left out that choose as well.
 
     Raises FactcliError where they are too few to tell what is asked, or the dense model has nothing to lose.
     """
@@ -97,20 +108,49 @@ def judge(source: Model, target: Target, seed: int) -> Labelled:
     assert not isinstance(data, Collected)
     if target.test is not None:
         how = target.how.but(validation=target.test)
-        halves = [data, data_of(task_of(source, target, target.test), how, None)]
+        others = data_of(task_of(source, target, target.test), how, None)
+        assert not isinstance(others, Collected)
+        halves = [data, _others(others, data, target.test)]
     else:
-        order = np.random.default_rng(seed).permutation(len(data))
-        halves = [data.select(part) for part in np.array_split(order, 2)]
+        halves = [data.select(part) for part in _split(texts_of(data), seed)]
     if min(map(len, halves)) < 2:
         raise FactcliError("--max-loss needs some hundred rows: those that choose are not those that report.")
     parts: list[Part] = []
     for half in halves:
         with said_before() if parts else nullcontext():
-            exam, outputs = asked(source, source, target, half)
+            exam, outputs = asked(source, source, target, half, None, device)
         parts.append(Part(half, exam, outputs))
-    made = Labelled(source, target, *parts)
+    made = Labelled(source, target, parts[0], parts[1], device)
     _refuse(made)
     return made
+
+
+def texts_of(data: "Dataset") -> list[Row]:
+    """What rows are known by: a text, two, or the words of one."""
+    columns = [list(data[name]) for name in (TEXT, PAIR) if name in data.column_names]
+    return [
+        tuple(tuple(text) if isinstance(text, list) else text for text in row) for row in zip(*columns, strict=True)
+    ]
+
+
+def _split(rows: Sequence[Row], seed: int) -> tuple[list[int], list[int]]:
+    """The indices of about half of the rows, and those of the others: a draw, in which equal rows stay together."""
+    alike: dict[Row, list[int]] = {}
+    for index, row in enumerate(rows):
+        alike.setdefault(row, []).append(index)
+    groups, parts = list(alike.values()), (list[int](), list[int]())
+    for place in np.random.default_rng(seed).permutation(len(groups)):
+        parts[len(parts[0]) >= (len(rows) + 1) // 2].extend(groups[place])
+    return parts
+
+
+def _others(data: "Dataset", chosen: "Dataset", file: str | Path) -> "Dataset":
+    """The rows of a file that do not choose; how many do is said."""
+    choosing = set(texts_of(chosen))
+    new = [index for index, row in enumerate(texts_of(data)) if row not in choosing]
+    if len(new) < len(data):
+        note(f"{len(data) - len(new)} rows of {file} are among those that choose, and do not report.")
+    return data.select(new)
 
 
 def task_of(source: Model, target: Target, file: str | Path | None) -> Task:
@@ -121,10 +161,11 @@ def task_of(source: Model, target: Target, file: str | Path | None) -> Task:
 
 
 def asked(
-    model: Model, dense: Model, target: Target, data: "Dataset", file: RuntimeFile | None = None
-) -> tuple[Questions, NDArray[Any]]:
+    model: Model, dense: Model, target: Target, data: "Dataset", file: RuntimeFile | None = None,
+    device: torch.device = CPU,
+) -> tuple[Questions, NDArray[Any]]:  # fmt: skip
     """What a model is asked of the rows, all that the dense one is, and its answers; those of its `file` where that is
-    given."""
+    given, and runs on the CPU."""
     task, purpose, trained = (
         task_of(dense, target, target.how.validation),
         find_purpose(dense),
@@ -132,6 +173,7 @@ def asked(
     )
     if file is None:
         loaded = model.load()
+        torch.nn.Module.to(loaded.model, device)
         exam = asked_of(model, purpose, task, data, trained, target.how, loaded.model, sorted(loaded.absent))
         return exam, exam.outputs(loaded.model)
     exam = asked_of(model, purpose, task, data, trained, target.how, model.outline.model, ())
@@ -147,14 +189,15 @@ def _refuse(made: Labelled) -> None:
                 f"{made.source.name} is no better than always answering the commonest label: there is nothing to lose. "
                 "Fine-tune it on the task first."
             )
-    rows = len(made.reporting.data)
-    if 100 / rows > made.allowed:
+    choose, rows = len(made.choosing.data), len(made.reporting.data)
+    fewest = min(choose, rows)
+    if 100 / fewest > made.allowed:
         raise FactcliError(
-            f"--max-loss {made.target} cannot be told on {rows} rows, of which one is {100 / rows:.2f} points: give "
-            "more rows, or allow more."
+            f"--max-loss {made.target} cannot be told on {fewest} rows, of which one is {100 / fewest:.2f} points "
+            f"({choose} choose, {rows} report): give more rows, or allow more."
         )
     about = 196 * (2 * CHANGED / rows) ** 0.5  # both they and the rows that it is for are draws
     note(
-        f"{len(made.choosing.data)} rows choose, {rows} others report; where 2 % of the answers change, these tell "
+        f"{choose} rows choose, {rows} others report; where 2 % of the answers change, these tell "
         f"what as many further rows would lose to {about:.1f} points, up or down."
     )

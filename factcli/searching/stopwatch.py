@@ -32,14 +32,14 @@ def check_long(source: Model, how: Latency) -> None:
 
 
 class Until:
-    """The end of a search after so many `seconds`, from now on (None: no end)."""
+    """The end of a search `seconds` after what `time.perf_counter` said when the command `started` (None: no end)."""
 
-    def __init__(self, seconds: float | None) -> None:
-        self._end = None if seconds is None else time.monotonic() + seconds
+    def __init__(self, seconds: float | None, started: float) -> None:
+        self._end = None if seconds is None else started + seconds
 
     @property
     def over(self) -> bool:
-        return self._end is not None and time.monotonic() >= self._end
+        return self._end is not None and time.perf_counter() >= self._end
 
     def more(self) -> bool:
         """Whether there is time left."""

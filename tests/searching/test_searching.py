@@ -107,9 +107,9 @@ def test_candidates_are_chosen_without_the_rows_that_report(
     asked: list[int] = []
     real = searching.asked
 
-    def watched(model: Any, dense: Any, goal: Any, data: Any, file: Any = None) -> Any:
+    def watched(model: Any, dense: Any, goal: Any, data: Any, *besides: Any) -> Any:
         asked.append(len(data))
-        return real(model, dense, goal, data, file)
+        return real(model, dense, goal, data, *besides)
 
     monkeypatch.setattr(searching, "asked", watched)
     result = factcli.convert(
