@@ -57,9 +57,10 @@ def killed(place: Path, world: dict[str, str]) -> Killed:
         time.sleep(0.05)
     while not (at_work := factcli.sweep(output=str(out), status=True)["totals"])["running"]:
         assert time.monotonic() < until
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(factcli.FactcliError) as refused:
+    with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        factcli.sweep(file, str(out), ray="none")
+        with pytest.raises(factcli.FactcliError) as refused:
+            factcli.sweep(file, str(out), ray="none")
     wait_for_results(out, 1, driver)
     children = psutil.Process(driver.pid).children(recursive=True)
     workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
