@@ -9,7 +9,9 @@ TRANSFORMERS_4 := .cache/transformers-4/.ready
 OPTIMUM := .cache/optimum/.ready
 TRANSFORMERS_JS := .cache/node/.ready
 
-.PHONY: demo demo-publish test lint docs package bench clean
+READERS := $(TRANSFORMERS_4) $(OPTIMUM) $(if $(shell command -v npm),$(TRANSFORMERS_JS))
+
+.PHONY: demo demo-publish test lint docs package bench setup clean
 
 demo: $(DEMO)
 	$(BIN)/python -m demo.run
@@ -17,7 +19,7 @@ demo: $(DEMO)
 demo-publish: $(DEMO)
 	$(BIN)/python -m demo.publish
 
-test: $(READY) $(TRANSFORMERS_4) $(OPTIMUM) $(if $(shell command -v npm),$(TRANSFORMERS_JS))
+test: $(READY) $(READERS)
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(READY)
@@ -41,6 +43,9 @@ package: $(PACKAGING)
 bench: $(READY)
 	$(BIN)/python benchmarks/forward_speed.py
 	$(BIN)/python benchmarks/runtimes.py --parts bert $(if $(GLUE),minilm --data-dir $(GLUE))
+
+# What all of these need, after which they may run side by side.
+setup: $(READY) $(SITE) $(PACKAGING) $(READERS)
 
 clean:
 	rm -rf .venv .cache demo-output dist

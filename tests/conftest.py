@@ -37,8 +37,10 @@ PATIENCE = "tests.hub_patience"
 LIBRARIES = ("torch", "transformers.modeling_utils", *MODELS)
 
 
-def pytest_collection_finish() -> None:
+@pytest.fixture(autouse=True)
+def _frozen() -> None:
     """What was imported stays until the end: the garbage collector, which Trainer calls, need not look at it again."""
+    gc.collect()
     gc.freeze()
 
 

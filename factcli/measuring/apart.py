@@ -54,6 +54,14 @@ class Runner:
         return " ".join(filter(None, (self.source.name, self.backend, self.precision)))
 
 
+class Failed(FactcliError):
+    """`runner` does not run."""
+
+    def __init__(self, runner: Runner, why: str) -> None:
+        super().__init__(f"{runner.said} fails: {why}")
+        self.runner = runner
+
+
 def runners(names: Sequence[str], backends: Sequence[str], precisions: Sequence[str]) -> list[Runner]:
     """Every combination that there is. Raises FactcliError for a model or a file that is not there; a note says which
     precision a backend does not have."""
@@ -82,7 +90,8 @@ def measure_apart(
     schedule: Schedule,
     threads: int | None,
 ) -> list[dict[str, Any]]:
-    """An entry of "results" for each cell and runner. Raises FactcliError where one fails."""
+    """An entry of "results" for each cell and runner. Raises Failed where one does not run, FactcliError where there
+    are no inputs for one."""
     results = []
     given = {runner.source.name: _given(runner.source, cells, schedule.examples) for runner in chosen}
     with ExitStack() as running:
@@ -136,7 +145,7 @@ def _turns(workers: Sequence[Callable[..., Any]]) -> Callable[[int, int], list[f
 
 @contextmanager
 def _worker(runner: Runner) -> Iterator[Callable[..., Any]]:
-    """A process; gives what asks it. Raises FactcliError for what it answers with an error."""
+    """A process; gives what asks it. Raises Failed for what it answers with an error."""
     command = [sys.executable, "-m", "factcli.measuring.worker"]
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
@@ -157,7 +166,7 @@ def _worker(runner: Runner) -> Iterator[Callable[..., Any]]:
             except (OSError, ValueError) as error:
                 answer = {"error": f"its process does not answer ({error})"}
             if "error" in answer:
-                raise FactcliError(f"{runner.said} fails: {answer['error']}")
+                raise Failed(runner, answer["error"])
             return answer["answer"]
 
         try:

@@ -1,11 +1,12 @@
 """Milliseconds of many models in groups, each in turns with the same baseline, and which rows no other beats."""
 
 from collections.abc import Callable, Sequence
+from itertools import compress
 from statistics import median
 
 from ..errors import FactcliError
 from ..notes import note
-from .apart import Runner, measure_apart
+from .apart import Failed, Runner, measure_apart
 from .ratios import compare
 from .timing import Cell, Schedule
 
@@ -37,11 +38,13 @@ class Clock:
         try:
             first, *found = measure_apart([self.baseline, *chosen], [self.cell], self.schedule, self.threads)
         except FactcliError as error:
-            if len(chosen) > 1:
-                half = len(chosen) // 2
-                return [*self._in_turns(chosen[:half]), *self._in_turns(chosen[half:])]
-            note(f"{chosen[0].said} is not timed: {error}")
-            return [None]
+            lost = [isinstance(error, Failed) and one is error.runner for one in chosen]
+            lost = lost if any(lost) else [True] * len(chosen)
+            for one in compress(chosen, lost):
+                note(f"{one.said} is not timed: {error}")
+            others = [one for one, gone in zip(chosen, lost, strict=True) if not gone]
+            again = iter(self._in_turns(others) if others else ())
+            return [None if gone else next(again) for gone in lost]
         self._of_baseline.append(first["latency_ms"]["median"])
         return [float(compare(one, first, self.schedule.centre)["speedup"]) for one in found]
 

@@ -1,6 +1,7 @@
 """One run, in whatever process it is carried out."""
 
 import contextlib
+import gc
 import io
 import logging
 import platform
@@ -51,6 +52,8 @@ def carry_out(work: Work, task: Task, *before: Record) -> Record:
     import torch
 
     torch.set_num_threads(work.threads)
+    gc.collect()
+    gc.freeze()  # what was imported: every training collects garbage, and most of a short one's time would go by
     started, store = time.perf_counter(), Store(work.url)
     with contextlib.suppress(FactcliError):  # a courtesy to who watches
         store.write(f"{MARKS}/{task.id}.json", {"driver": work.driver})

@@ -135,7 +135,8 @@ def test_the_smallest_that_is_like_enough(place: Path, tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["small"]
 
 
-def test_an_embedding_model_as_openvino_runs_it(place: Path, tmp_path: Path) -> None:
+def test_an_embedding_model_as_openvino_runs_it(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bisection, "STEPS", 2)
     found = factcli.convert(
         str(place / "base"), tmp_path / "small", min_similarity=0.8, format="openvino", precision="int8", **texts(place)
     )  # fmt: skip

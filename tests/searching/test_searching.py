@@ -112,8 +112,9 @@ def test_candidates_are_chosen_without_the_rows_that_report(
         return real(model, dense, goal, data, *besides)
 
     monkeypatch.setattr(searching, "asked", watched)
+    monkeypatch.setattr(bisection, "STEPS", 2)
     result = factcli.convert(
-        str(place / "dense"), tmp_path / "out", validation=place / "val.csv", test=place / "test.csv", max_loss="3"
+        str(place / "dense"), tmp_path / "out", validation=place / "val.csv", test=place / "test.csv", max_loss="20"
     )  # fmt: skip
     tries = len(result["search"]["candidates"])
     assert asked == [300, 200, *[300] * tries, 200]
@@ -201,8 +202,11 @@ def test_a_goal_that_nothing_meets(place: Path, tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == []
 
 
-def test_notes_are_made_once(place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_notes_are_made_once(
+    place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """However many models are measured, and none names the place where they are made."""
+    monkeypatch.setattr(bisection, "STEPS", 2)
     factcli.convert(str(place / "dense"), tmp_path / "out", task="sst2", data_dir=place / "glue", max_loss="40")
     said = [record.message for record in caplog.records]
     assert len(said) == len(set(said)) > 0
@@ -212,9 +216,9 @@ def test_notes_are_made_once(place: Path, tmp_path: Path, caplog: pytest.LogCapt
 def test_on_the_command_line(place: Path, tmp_path: Path, factcli: Run) -> None:
     done = factcli(
         "convert", str(place / "dense"), "-o", str(tmp_path / "out"), "--validation", str(place / "val.csv"),
-        "--label-column", "label", "--max-loss", "5%", "--json",
+        "--label-column", "label", "--max-loss", "60%", "--budget-seconds", "0.01", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     search = json.loads(done.stdout)["search"]
-    assert search["goal"] == {"max_loss": 5.0, "unit": "percent"}
+    assert search["goal"] == {"max_loss": 60.0, "unit": "percent"}
     assert "150 rows choose, 150 others report" in done.stderr

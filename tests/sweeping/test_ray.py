@@ -1,5 +1,6 @@
 """A sweep on a real Ray of two nodes on this machine: one is killed, then the driver; the next call completes it."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,15 +54,16 @@ def test_a_node_is_lost_and_then_the_driver(cluster: Any, tmp_path: Path, world:
 
     deadline = time.monotonic() + 300
     driver = start(place, world, file, "-o", out, "--ray", cluster.address)
-    _, err = driver.communicate(timeout=deadline - time.monotonic())
+    printed, err = driver.communicate(timeout=deadline - time.monotonic())
     assert driver.returncode == 0, err
+    assert json.loads(printed)["totals"]["done"] == 25
     assert left < set(records(out))
 
     found = factcli.sweep(file, str(out), status=True)
     assert found["totals"] == {"runs": 25, "planned": 0, "running": 0, "done": 25, "failed": 0}
     model = next((out / "models").iterdir())
     for run in found["runs"]:
-        if run["labels"].get("seed") in ("1", "4"):
+        if (run["labels"].get("structure"), run["labels"].get("seed")) in (("Low-Rank", "1"), ("Monarch", "4")):
             options = {k: v for k, v in run["options"].items() if k not in ("model", "data_dir")}
             alone = factcli.finetune(
                 str(model), tmp_path / "alone", overwrite=True, data_dir="glue", save_steps=0, **options

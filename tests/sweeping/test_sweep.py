@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -33,11 +35,32 @@ def _there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)
 
 
+@dataclass(frozen=True)
+class Killed:
+    """A folder whose sweep lost a worker and then its driver: the names of the results that were there, its totals
+    while it was at work, and how another driver was refused then."""
+
+    out: Path
+    before: set[str]
+    driver: int
+    at_work: dict[str, int]
+    refused: str
+
+
 @pytest.fixture(scope="module")
-def killed(place: Path, world: dict[str, str]) -> tuple[Path, set[str]]:
-    """A folder whose sweep lost a worker and then its driver, and the names of the results that were there."""
+def killed(place: Path, world: dict[str, str]) -> Killed:
     file, out = write_sweep(place, report=REPORT), place / "out"
     driver = start(place, world, file, "-o", out, "--ray", "none", "--workers", "2")
+    until = time.monotonic() + 120
+    while not (out / "driver.json").exists():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    while not (at_work := factcli.sweep(output=str(out), status=True)["totals"])["running"]:
+        assert time.monotonic() < until
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        with pytest.raises(factcli.FactcliError) as refused:
+            factcli.sweep(file, str(out), ray="none")
     wait_for_results(out, 1, driver)
     children = psutil.Process(driver.pid).children(recursive=True)
     workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
@@ -47,17 +70,22 @@ def killed(place: Path, world: dict[str, str]) -> tuple[Path, set[str]]:
     kill(driver)
     _, alive = psutil.wait_procs(children, 20)
     assert not alive, "workers end with their driver"
-    return out, set(records(out))
+    return Killed(out, set(records(out)), driver.pid, at_work, str(refused.value))
 
 
-def test_a_second_call_does_what_is_missing(place: Path, killed: tuple[Path, set[str]], python: Python) -> None:
-    out, before = killed
+def test_one_driver_a_folder(killed: Killed) -> None:
+    assert (killed.at_work["runs"], killed.at_work["running"], killed.at_work["failed"]) == (7, 1, 0)
+    assert re.search(rf"Another sweep is at work .*process {killed.driver} on", killed.refused)
+
+
+def test_a_second_call_does_what_is_missing(place: Path, killed: Killed, python: Python) -> None:
+    out, before = killed.out, killed.before
     times = {id: (out / "results" / f"{id}.json").stat().st_mtime_ns for id in before}
     assert 3 <= len(before) < 7
     seen = json.loads(python.run("-m", "factcli", "sweep", "--status", "-o", out, "--json").stdout)["totals"]
     assert (seen["runs"], seen["done"], seen["failed"]) == (7, len(before), 0)
 
-    result = factcli.sweep("tiny.yaml", str(out), ray="none", workers=2, report=out / "t.md", plot=out / "p.png")
+    result = factcli.sweep("tiny.yaml", str(out), ray="none", workers=1, report=out / "t.md", plot=out / "p.png")
     assert result["totals"] == {"runs": 7, "planned": 0, "running": 0, "done": 7, "failed": 0}
     assert {id: (out / "results" / f"{id}.json").stat().st_mtime_ns for id in before} == times
     assert not (out / "work").exists()
@@ -97,10 +125,10 @@ def check_report(out: Path, result: dict[str, list[dict[str, dict[str, str]]]]) 
 
 
 def test_a_folder_of_another_version(
-    killed: tuple[Path, set[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    killed: Killed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     out = tmp_path / "out"
-    shutil.copytree(killed[0], out)
+    shutil.copytree(killed.out, out)
     count = len(records(out))
     monkeypatch.setattr(identity, "__version__", "0.0.9")
     identity.code_version.cache_clear()
@@ -112,24 +140,6 @@ def test_a_folder_of_another_version(
         assert factcli.sweep("tiny.yaml", str(out), status=True, any_code=True)["totals"]["done"] == count
     finally:
         identity.code_version.cache_clear()
-
-
-def test_one_driver_a_folder(place: Path, world: dict[str, str], tmp_path: Path) -> None:
-    file = write_sweep(place, grid={"keep": [0.5], "seed": [1, 2]}, exclude=None)
-    first = start(place, world, file, "-o", tmp_path / "out", "--ray", "none", "--workers", "1")
-    until = time.monotonic() + 120
-    while not (tmp_path / "out" / "driver.json").exists():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    while not (now := factcli.sweep(output=str(tmp_path / "out"), status=True)["totals"])["running"]:
-        assert time.monotonic() < until
-    assert (now["runs"], now["running"], now["failed"]) == (3, 1, 0)
-    with pytest.raises(factcli.FactcliError, match=rf"Another sweep is at work .*process {first.pid} on"):
-        factcli.sweep(file, str(tmp_path / "out"), ray="none")
-    wait_for_results(tmp_path / "out", 1, first)
-    out, err = first.communicate()
-    assert first.returncode == 0, err
-    assert json.loads(out)["totals"]["done"] == 3
 
 
 def test_commands_one_after_the_other_in_memory(place: Path) -> None:
