@@ -19,6 +19,7 @@ from ..errors import FactcliError
 from ..files.atomic import write_text
 
 PLAN, DRIVER, RESULTS, MARKS, MODELS, WORK = "sweep.json", "driver.json", "results", "running", "models", "work"
+_OWN = (PLAN, DRIVER, RESULTS, MARKS, MODELS, WORK)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -52,22 +53,41 @@ class Store:
                 f"{self.url} holds {strange[0]}, which is not of a sweep: give a folder of its own as --output."
             )
 
+    def is_own(self, file: Path) -> bool:
+        """Whether a file of this machine would be among those that a sweep keeps here."""
+        if self.local is None or not file.resolve().is_relative_to(self.local.resolve()):
+            return False
+        return (*file.resolve().relative_to(self.local.resolve()).parts, "")[0] in _OWN
+
     # --- JSON files
+
+    def make(self) -> None:
+        """The folder, where a lock can then be; buckets have none."""
+        if self.local is not None:
+            with self._told():
+                self.local.mkdir(parents=True, exist_ok=True)
 
     def write(self, name: str, values: Any) -> None:
         """Whole or not at all, where the file system can."""
         text = json.dumps(values, indent=1, ensure_ascii=False) + "\n"
-        try:
+        with self._told():
             if self.local is not None:
                 (self.local / name).parent.mkdir(parents=True, exist_ok=True)
                 write_text(self.local / name, text)
             else:
                 self.fs.pipe_file(f"{self.root}/{name}", text.encode())
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """The sentence for what cannot be written."""
+        try:
+            yield
         except Exception as error:  # every file system has its own
             full = getattr(error, "errno", None) in _FULL
-            said = getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
             more = "make room and call again" if full else "choose another --output, or make it writable"
-            raise FactcliError(f"Cannot write to {self.url} ({said}): {more}; results that are there stay.") from error
+            raise FactcliError(
+                f"Cannot write to {self.url} ({_said(error)}): {more}; results that are there stay."
+            ) from error
 
     def read(self, name: str) -> Any:
         """None where there is nothing whole."""
@@ -133,3 +153,7 @@ class Store:
             shutil.rmtree(own, ignore_errors=True)
             with suppress(OSError):
                 own.parent.rmdir()  # of the last one
+
+
+def _said(error: Exception) -> str:
+    return getattr(error, "strerror", None) or " ".join(str(error).split()) or type(error).__name__
