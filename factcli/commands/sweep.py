@@ -1,7 +1,6 @@
 """sweep: many runs from one file, of which each is one command or several."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -182,9 +181,8 @@ def perform(command: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return dict(found[0] if isinstance(found, list) else found)
 
 
-def _planned_sizes(values: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Parameters before and after, of the whole and of the targets; None where the model is not at hand."""
-    with suppress(FactcliError), said_before():
+def _planned_sizes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters before and after, of the whole and of the targets. Raises FactcliError where there is no such plan."""
+    with said_before():
         plan = perform("convert", {**values, "dry_run": True})
-        return {name: plan[name] for name in ("parameters", "targets")}
-    return None
+    return {name: plan[name] for name in ("parameters", "targets")}

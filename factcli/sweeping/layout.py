@@ -1,4 +1,4 @@
-"""How tables and a figure are laid out, as a sweep file says: read before anything is run, since labels are known then."""
+"""How tables and a figure are laid out, as a sweep file says: read before anything is run, when labels are known."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
