@@ -46,8 +46,8 @@ def tasks_of(sweep: Sweep, runs: Iterable[Run]) -> list[Task]:
         task = _task(sweep, run, parts, after)
         if run.labels and task.id in found and found[task.id].labels:
             raise UsageError(
-                f"{sweep.path}: the runs {found[task.id].name} and {run.name} are the same, option for option: leave one "
-                "out with 'exclude'."
+                f"{sweep.path}: the runs {found[task.id].name} and {run.name} are the same, option for option: leave "
+                "one out with 'exclude'."
             )
         if task.labels or task.id not in found:  # a run may be a part of others as well
             found[task.id] = task

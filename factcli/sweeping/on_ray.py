@@ -96,8 +96,8 @@ def _begin(address: str, slots: Slots) -> None:
 def few_gpus(slots: Slots) -> str:
     """Why fewer runs than were asked for go on at a time."""
     return (
-        f"--workers {slots.count}: Ray gives each run a GPU of its own, so that {slots.gpus} go on at a time; with --ray "
-        "none they share."
+        f"--workers {slots.count}: Ray gives each run a GPU of its own, so that {slots.gpus} go on at a time; with "
+        "--ray none they share."
     )
 
 
