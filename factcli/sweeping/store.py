@@ -103,8 +103,9 @@ class Store:
         """Name without suffix -> content."""
         self.fs.invalidate_cache()
         names = [Path(name).name for name in self._listed(f"{self.root}/{folder}") if name.endswith(".json")]
-        with ThreadPoolExecutor(1 if self.local is not None else _AT_ONCE) as readers:  # `cat` would expand brackets
-            found = zip(names, readers.map(lambda name: self.read(f"{folder}/{name}"), names), strict=True)
+        with ThreadPoolExecutor(_AT_ONCE) as readers:  # `cat` would expand brackets
+            each = map if self.local is not None else readers.map
+            found = zip(names, each(lambda name: self.read(f"{folder}/{name}"), names), strict=True)
             return {Path(name).stem: content for name, content in found if content is not None}
 
     def _listed(self, folder: str) -> list[str]:

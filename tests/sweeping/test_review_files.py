@@ -28,7 +28,7 @@ def test_every_option_that_names_a_file_is_known_as_one() -> None:
 
 def test_texts_to_heal_on_count(tmp_path: Path) -> None:
     file = write_sweep(tmp_path, command="convert", shared=None, exclude=None,
-                       options={"model": "bert", "method": "low-rank", "heal": "h.csv"}, grid={"keep": [0.5]})  # fmt: skip
+                       options={"model": "bert", "keep": 0.5, "heal": "h.csv"}, grid={"seed": [1]})  # fmt: skip
     found = []
     for text in ("text\none\n", "text\ntwo\n"):
         (tmp_path / "h.csv").write_text(text)
