@@ -5,6 +5,13 @@ class FactcliError(Exception):
     """One sentence that says what is wrong and what to do; the command line prints it and exits with `exit_code`."""
 
     exit_code = 1
+    passing = False
+
+
+class Lacking(FactcliError):
+    """What a machine, its disk or its network has not now and may have another time, with the same options."""
+
+    passing = True
 
 
 class UsageError(FactcliError):

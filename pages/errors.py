@@ -1,7 +1,7 @@
 """docs/reference/errors.md: every sentence that a user can meet, from where it stands in the code, with its cause.
 
-A sentence is what FactcliError, UsageError, CheckFailed, `without_effect` and `note` are given; what is filled in
-stands in ⟨⟩. Its cause is the condition around it, in the function that says it.
+A sentence is what FactcliError and its kinds, `without_effect` and `note` are given; what is filled in stands in ⟨⟩.
+Its cause is the condition around it, in the function that says it.
 """
 
 import ast
@@ -17,7 +17,9 @@ from factcli.recipe.fields import Declared
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "factcli"
 PAGE = ROOT / "docs" / "reference" / "errors.md"
-CODES = {"FactcliError": 1, "CheckFailed": 1, "UsageError": 2, "without_effect": 2, "ValueError": 2, "note": 0}
+CODES = {
+    "FactcliError": 1, "Lacking": 1, "CheckFailed": 1, "UsageError": 2, "without_effect": 2, "ValueError": 2, "note": 0,
+}  # fmt: skip
 LONGEST = 160  # of a condition that is shown
 _HEAD = """# Errors and notes
 

@@ -1,7 +1,6 @@
 """sweep: many runs from one file, of which each is one command or several."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,11 @@ from ..sweeping.drive import (
 from ..sweeping.engine import Engine, slots
 from ..sweeping.file import Sweep, read_sweep
 from ..sweeping.identity import code_version, tasks_of
+from ..sweeping.layout import check_layouts, layouts_of, plot_of
 from ..sweeping.on_ray import LOCAL, NONE, OnRay, is_installed
 from ..sweeping.pool import Pool
 from ..sweeping.product import runs_of
-from ..sweeping.report import write_reports
+from ..sweeping.report import check_report, write_reports
 from ..sweeping.selection import selected
 from ..sweeping.sizes import with_sizes
 from ..sweeping.store import PLAN, Store
@@ -74,17 +74,21 @@ def sweep(asked: Asked) -> dict[str, Any]:
         if what.output is None or not what.status:
             raise UsageError("Give FILE, a sweep; --status needs only the folder of one, --output.")
         store = Store(what.output)
-        return _answer(store, read_plan(store), what, shown)
+        plan = read_plan(store)
+        _check_reports(plan, selected(plan["runs"], what.only), store, shown)
+        return _answer(store, plan, what, shown)
     file = read_sweep(what.sweep_file, what.set)
     tasks = _tasks(file, what.yes)
     plan = plan_of(tasks, {"file": file.path.name, "report": list(file.report), "plot": file.plot})
     wanted = selected(plan["runs"], what.only)
+    check_layouts(plan)
     if what.dry_run:
         shown_runs = [each for each in plan["runs"] if each["id"] in _with_parts(plan, wanted)]
         return states(
             with_sizes(shown_runs, tasks, _planned_sizes),
         )
     store = Store(what.output or f"results/{file.path.stem}")
+    _check_reports(plan, wanted, store, shown)
     passing = []
     if not what.status:
         passing = _carry_out(store, tasks, wanted, plan, what, _engine(how), asked.called.get("progress"))
@@ -103,6 +107,17 @@ def _tasks(file: Sweep, yes: bool) -> list[Task]:
     return tasks
 
 
+def _check_reports(plan: dict[str, Any], wanted: set[str], store: Store, shown: running.Reports) -> None:
+    """Whatever can be wrong with a report before there is a number for it."""
+    runs = [each for each in plan["runs"] if each["id"] in wanted]
+    if shown.report is not None:
+        check_report(Path(shown.report), store)
+    if shown.report is not None or shown.plot is not None:
+        layouts = layouts_of(plan, runs)
+        if shown.plot is not None:
+            plot_of(plan, layouts, runs)
+
+
 def _carry_out(
     store: Store, tasks: list[Task], wanted: set[str], plan: dict[str, Any], what: running.Sweeping,
     engine: tuple[Engine, int], progress: Any,
@@ -110,8 +125,9 @@ def _carry_out(
     if store.is_memory and any(task.keeps for task in tasks):
         raise UsageError(f"{store.url} is seen by one process only: give a directory for a sweep with shared parts.")
     store.check_own()
-    store.write(PLAN, plan)
+    store.make()
     with claimed(store) as driver:
+        store.write(PLAN, plan)
         records = known(store, what.any_code)
         say_other_code([run for run in plan["runs"] if run["id"] in wanted], records, store.url)
         open_ = missing(tasks, wanted, store, records, what.retry)
@@ -165,9 +181,8 @@ def perform(command: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return dict(found[0] if isinstance(found, list) else found)
 
 
-def _planned_sizes(values: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Parameters before and after, of the whole and of the targets; None where the model is not at hand."""
-    with suppress(FactcliError), said_before():
+def _planned_sizes(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters before and after, of the whole and of the targets. Raises FactcliError where there is no such plan."""
+    with said_before():
         plan = perform("convert", {**values, "dry_run": True})
-        return {name: plan[name] for name in ("parameters", "targets")}
-    return None
+    return {name: plan[name] for name in ("parameters", "targets")}

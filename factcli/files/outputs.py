@@ -12,7 +12,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from ..errors import CheckFailed, FactcliError
+from ..errors import CheckFailed, FactcliError, Lacking
 from . import atomic as files
 from .written import foreign, sign
 
@@ -144,9 +144,9 @@ class Output:
     def _told(self, error: OSError | SafetensorError) -> FactcliError:
         """The sentence for a disk that does not take what is written."""
         if is_full(error):
-            return FactcliError(f"The disk of {self.path.parent} is full: free some space or choose another --output.")
+            return Lacking(f"The disk of {self.path.parent} is full: free some space or choose another --output.")
         reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        return FactcliError(f"{self.path.parent} is not writable ({reason}): choose another --output.")
+        return Lacking(f"{self.path.parent} is not writable ({reason}): choose another --output.")
 
     @contextmanager
     def new(self) -> Iterator[Path]:
@@ -210,7 +210,7 @@ def workspace(place: Output | None) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         if not is_full(error):
             raise
-        raise FactcliError(f"The disk of {work.parent} is full: free some space or choose another --output.") from error
+        raise Lacking(f"The disk of {work.parent} is full: free some space or choose another --output.") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

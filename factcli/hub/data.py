@@ -27,7 +27,9 @@ def load_data(repo_id: str, name: str | None, split: str, revision: str | None, 
         table: pa.Table = loaded.with_format("arrow")[:]
         return table.replace_schema_metadata(loaded.features.arrow_schema.metadata)
     except Exception as error:  # the library, its builders, the client, the network and the disk each have their own
-        raise FactcliError(_sentence(error, repo_id, name, split, revision, otherwise)) from error
+        told = FactcliError(_sentence(error, repo_id, name, split, revision, otherwise))
+        told.passing = isinstance(error, OSError) or bool(http_status(error)) or _is_away(error, str(error))
+        raise told from error
 
 
 def _sentence(

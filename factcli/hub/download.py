@@ -10,7 +10,7 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, errors, hf_hub_download, snapshot_download
 
-from ..errors import FactcliError
+from ..errors import FactcliError, Lacking
 from ..files.links import names_in
 from .contents import ADAPTER, no_weights
 from .failures import CLIENT_FAILURES, failure
@@ -58,7 +58,7 @@ def _fetch_wanted(repo_id: str, commit: str | None, path: Path, wanted: Wanted) 
         if (path / name).is_file() and damaged(path / name):
             hf_hub_download(repo_id, name, revision=commit, force_download=True)
             if damaged(path / name):
-                raise FactcliError(
+                raise Lacking(
                     f"{name} of {repo_id} arrives damaged (its SHA-256 is not the Hub's): try again later, or from "
                     "another network."
                 )

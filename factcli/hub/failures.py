@@ -6,7 +6,7 @@ import os
 
 from huggingface_hub import constants, errors
 
-from ..errors import FactcliError
+from ..errors import FactcliError, Lacking
 
 # The client's own HTTP library has an error for a line that is cut; RuntimeError is what one becomes in an upload.
 _HTTP_ERROR: type[Exception] = vars(errors)["HTTPError"]
@@ -18,10 +18,11 @@ TRY_AGAIN = (408, 412, 429, 500, 502, 503, 504)  # 412: the branch moved meanwhi
 
 
 def failure(error: BaseException, repo_id: str, revision: str | None = None, doing: str = "delivered") -> FactcliError:
-    """What `error`, raised by huggingface_hub while `repo_id` was to be `doing` (delivered, published), means."""
+    """What `error`, raised by huggingface_hub while `repo_id` was to be `doing` (delivered, published), means: all but
+    a name that is none may be otherwise another time."""
     match error:
         case errors.HFValidationError():
-            text = f"{repo_id!r} is neither a directory here nor a Hub id (name or owner/name)."
+            return FactcliError(f"{repo_id!r} is neither a directory here nor a Hub id (name or owner/name).")
         case errors.GatedRepoError():
             text = f"{repo_id} is gated: accept its terms on its page, then set HF_TOKEN to a token that may read it."
         case errors.RepositoryNotFoundError():
@@ -51,7 +52,7 @@ def failure(error: BaseException, repo_id: str, revision: str | None = None, doi
             token = ", set HF_TOKEN" if status in (401, 403) else ""
             local = ", or give the path of a directory" if doing == "delivered" else ""
             text = f"{repo_id} {why}: try again{token}{local}."
-    return FactcliError(text)
+    return Lacking(text)
 
 
 def http_status(error: BaseException | None) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import FactcliError, UsageError
+from ..errors import FactcliError, Lacking, UsageError
 from ..files.atomic import whole
 
 _SUFFIXES = (".png", ".svg", ".pdf")
@@ -22,7 +22,7 @@ def check_plot(path: Path, suffixes: tuple[str, ...] = _SUFFIXES, every: bool = 
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
-        raise FactcliError("--plot needs matplotlib: pip install 'factcli[plot]'.") from error
+        raise Lacking("--plot needs matplotlib: pip install 'factcli[plot]'.") from error
     if path.suffix.lower() not in suffixes:
         raise UsageError(f"--plot {path} must end in {', '.join(suffixes)}.")
     if not path.absolute().parent.is_dir():

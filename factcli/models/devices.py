@@ -2,7 +2,7 @@
 
 import torch
 
-from ..errors import FactcliError, UsageError
+from ..errors import Lacking, UsageError
 from ..notes import note
 
 
@@ -24,5 +24,5 @@ def pick_device(device: str) -> torch.device:
         note("--device mps: this runs on the CPU, because Apple's GPUs have no float64.")
         return torch.device("cpu")
     if chosen.type == "cuda" and (not torch.cuda.is_available() or (chosen.index or 0) >= torch.cuda.device_count()):
-        raise FactcliError(f"--device {device} is not there: take --device cpu.")
+        raise Lacking(f"--device {device} is not there: take --device cpu.")
     return chosen

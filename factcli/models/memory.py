@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 import torch
 
-from ..errors import FactcliError
+from ..errors import Lacking
 
 # glibc gives every large tensor back to the system, and the page faults of the next one take up to half of the time of
 # a thin layer. With these variables a process keeps what it has.
@@ -38,4 +38,4 @@ def memory_advice(batch_size: int, training: bool = True) -> Iterator[None]:
         ):
             raise
         also = ", --max-length or --gradient-checkpointing" if training else " or --max-length"
-        raise FactcliError(f"Out of memory: lower --batch-size (now {batch_size}){also}.") from error
+        raise Lacking(f"Out of memory: lower --batch-size (now {batch_size}){also}.") from error

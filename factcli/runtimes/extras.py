@@ -3,7 +3,7 @@
 from importlib.metadata import version
 from importlib.util import find_spec
 
-from ..errors import FactcliError
+from ..errors import Lacking
 
 PACKAGES = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
@@ -15,7 +15,7 @@ def need(extra: str) -> None:
     """Raises FactcliError where a package of an extra is not installed."""
     missing = [name for name in PACKAGES[extra] if find_spec(name) is None]
     if missing:
-        raise FactcliError(f"{missing[0]} is not installed: pip install 'factcli[{extra}]'.")
+        raise Lacking(f"{missing[0]} is not installed: pip install 'factcli[{extra}]'.")
 
 
 def versions(extra: str) -> dict[str, str]:

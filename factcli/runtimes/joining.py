@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import FactcliError
+from ..errors import FactcliError, Lacking
 from ..files import atomic as files
 from ..files.outputs import is_full
 
@@ -78,4 +78,4 @@ def told_when_full(folder: Path) -> Iterator[None]:
             free = shutil.disk_usage(folder).free
         if isinstance(error, FactcliError) or (free >= _LITTLE and not is_full(error)):
             raise
-        raise FactcliError(f"The disk of {folder} is full: free some space or give an --output.") from error
+        raise Lacking(f"The disk of {folder} is full: free some space or give an --output.") from error

@@ -8,7 +8,9 @@ from typing import Any
 from ..errors import UsageError
 from .task import DONE, FAILED
 
-DIVERGED = "diverge"  # of a training without a score, which is a failed run and not a mistake
+# What a run's own training says that has no score: a failed run and not a mistake. What needs its model says so after
+# the name of that one, and has not been trained.
+DIVERGED = ("The training diverged", "Training diverges")
 Runs = Sequence[Mapping[str, Any]]
 
 
@@ -52,7 +54,7 @@ def cell_of(runs: Runs, score: str) -> Cell:
     ended = [run for run in runs if run["state"] in (DONE, FAILED)]
     for run in ended:
         if run["state"] == FAILED:
-            diverged = DIVERGED in run.get("error", "")
+            diverged = run.get("error", "").startswith(DIVERGED)
             failed, errors = failed + diverged, errors + (not diverged)
             continue
         value = number(run["result"], score, run["name"])

@@ -48,6 +48,7 @@ def claimed(store: Store) -> Iterator[str]:
         finally:
             over.set()
             beating.join()
+            store.remove(WORK)
             store.remove(DRIVER)
             store.remove(MARKS)
 

@@ -115,11 +115,8 @@ def states(
         state = record["state"] if record else RUNNING if each["id"] in at_work else PLANNED
         run = {k: each[k] for k in ("id", "name", "labels", "commands", "options", "after")}
         result = record.get("result") if record else each.get("result")
-        runs.append(
-            run
-            | {"state": state, "result": result}
-            | ({"error": record["error"]} if state == FAILED and record else {})
-        )
+        error = record["error"] if record and state == FAILED else each.get("error")
+        runs.append(run | {"state": state, "result": result} | ({"error": error} if error else {}))
     count = Counter(run["state"] for run in runs)
     return {"runs": runs, "totals": {"runs": len(runs)} | {state: count[state] for state in STATES}}
 

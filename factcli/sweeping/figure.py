@@ -1,54 +1,33 @@
 """A figure of a sweep's results: a panel for each label of one axis, a line for each of another."""
 
-from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
 from ..measuring.plots import save
 from .cells import Cell, Runs, cell_of, labels_of
-
-if TYPE_CHECKING:
-    from .report import Layout
-
-_KEYS = ("x", "lines", "panels", "kind", "where")
+from .layout import FAILED_RUNS, Plot, there
 
 
-def draw(runs: Runs, asked: Mapping[str, Any], layout: "Layout", file: Path) -> None:
-    """By the section `plot` of a sweep file: `x`, `lines` and `panels` are axes (by default those of the first table),
-    `kind` is score or failed, `where` are labels. Raises UsageError for an axis that no run has."""
+def draw(runs: Runs, plot: Plot, file: Path) -> None:
+    """The figure of a sweep file's section `plot`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    for name in asked:
-        if name not in _KEYS:
-            near = get_close_matches(name, _KEYS, n=1)
-            raise UsageError(
-                f"The plot has an unknown key {name!r}" + (f": did you mean {near[0]!r}?" if near else ".")
-            )
-    x, lines = asked.get("x", layout.rows[0]), asked.get("lines", layout.rows[-1])
-    panels, failed = asked.get("panels", layout.columns), asked.get("kind", layout.kind) == "failed"
-    where = asked.get("where", layout.where)
-    there = [run for run in runs if {x, lines, panels} <= run["labels"].keys() and all(
-        run["labels"].get(axis) in {str(v) for v in (value if isinstance(value, list) else [value])}
-        for axis, value in where.items())]  # fmt: skip
-    if not there:
-        raise UsageError(f"The plot's axes {x}, {lines} and {panels} are in no run.")
-    names = labels_of(there, panels)
+    x, lines, panels, failed = plot.x, plot.lines, plot.panels, plot.kind == FAILED_RUNS
+    runs = there(runs, plot.axes, plot.where)
+    names = labels_of(runs, panels)
     figure = Figure(figsize=(max(4.0, 3.4 * len(names)), 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     for axis, panel in zip(figure.subplots(1, len(names), sharey=True, squeeze=False)[0], names, strict=True):
-        for line in labels_of(there, lines):
+        for line in labels_of(runs, lines):
             cells = [
-                cell_of([r for r in there if (r["labels"][x], r["labels"][lines], r["labels"][panels])
-                         == (place, line, panel)], layout.score)
-                for place in labels_of(there, x)
+                cell_of([r for r in runs if (r["labels"][x], r["labels"][lines], r["labels"][panels])
+                         == (place, line, panel)], plot.score)
+                for place in labels_of(runs, x)
             ]  # fmt: skip
             points = [
-                (place, value, 0.0 if failed else layout.scale * (cell.deviation or 0.0))
-                for place, cell in zip(labels_of(there, x), cells, strict=True)
-                if (value := _value(cell, layout.scale, failed)) is not None
+                (place, value, 0.0 if failed else plot.scale * (cell.deviation or 0.0))
+                for place, cell in zip(labels_of(runs, x), cells, strict=True)
+                if (value := _value(cell, plot.scale, failed)) is not None
             ]
             if points:
                 places, values, spreads = zip(*points, strict=True)
@@ -58,7 +37,7 @@ def draw(runs: Runs, asked: Mapping[str, Any], layout: "Layout", file: Path) -> 
         axis.grid(alpha=0.3)
         if axis.has_data():
             axis.legend(fontsize="small")
-    figure.axes[0].set_ylabel("failed runs (%)" if failed else layout.score.rpartition(".")[2])
+    figure.axes[0].set_ylabel("failed runs (%)" if failed else plot.score.rpartition(".")[2])
     save(figure, file)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import FactcliError
+from ..errors import FactcliError, UsageError
 from ..files.digests import digest_of_files, digest_of_values
 from ..recipe.reading import load_file
 from .file import Sweep
@@ -17,7 +17,7 @@ from .task import Task
 
 LENGTH = 16  # hexadecimal digits of an id
 _PACKAGE = Path(__file__).parent.parent
-_ASIDE = {"cli", "sweeping", "card", "publishing", "measuring", "runtimes"}  # rooms that decide no number of a run
+_ASIDE = {"cli", "sweeping", "card", "publishing"}  # rooms that decide no number of a run
 _NOT_WEIGHED = {"README.md", "eval_results.json"}  # of a model: they change with what is said of it
 
 
@@ -31,9 +31,9 @@ def code_version() -> str:
 
 
 def tasks_of(sweep: Sweep, runs: Iterable[Run]) -> list[Task]:
-    """The runs with their ids, each after what it needs; runs that are the same stand once.
+    """The runs with their ids, each after what it needs; parts that are the same stand once.
 
-    Raises FactcliError for a file that cannot be read.
+    Raises FactcliError for a file that cannot be read, UsageError for two runs of a product that are the same.
     """
     found: dict[str, Task] = {}
     kept: set[str] = set()
@@ -44,6 +44,11 @@ def tasks_of(sweep: Sweep, runs: Iterable[Run]) -> list[Task]:
         for part in parts.values():
             kept.add(part.id)
         task = _task(sweep, run, parts, after)
+        if run.labels and task.id in found and found[task.id].labels:
+            raise UsageError(
+                f"{sweep.path}: the runs {found[task.id].name} and {run.name} are the same, option for option: leave "
+                "one out with 'exclude'."
+            )
         if task.labels or task.id not in found:  # a run may be a part of others as well
             found[task.id] = task
         return task

@@ -12,7 +12,7 @@ from ..errors import FactcliError
 from ..notes import note
 from .engine import RETRIES, Ended, Slots
 from .pool import killed
-from .task import Task
+from .task import FAILED, Task
 from .work import Record, Work, carry_out
 
 LOCAL, NONE = "local", "none"
@@ -62,7 +62,14 @@ def _record(ray: Any, ref: Any, task: Task) -> Record:
     try:
         record: Record = ray.get(ref)
     except ray.exceptions.RayError as error:  # of a machine or a process; a run's own are in its record
-        return killed(task, f"its process or machine was lost ({type(error).__name__})")
+        cause: BaseException = error
+        while isinstance(cause, ray.exceptions.RayTaskError) and isinstance(cause.cause, BaseException):
+            cause = cause.cause
+        if isinstance(cause, ray.exceptions.RayError) and not isinstance(cause, ray.exceptions.RayTaskError):
+            return killed(task, f"its process or machine was lost ({type(cause).__name__})")
+        *_, last = str(cause).strip().splitlines() or [""]  # of a traceback the error
+        said = f"it could not begin on its machine: {type(cause).__name__}: {last.strip()}"
+        return task.planned() | {"state": FAILED, "error": said, "lasting": False}
     return record
 
 
@@ -73,6 +80,8 @@ def _begin(address: str, slots: Slots) -> None:
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     try:
         if address == LOCAL:
+            if 0 < slots.gpus < slots.count:
+                note(few_gpus(slots))
             cores = slots.count * slots.threads
             ray.init("local", num_cpus=cores, num_gpus=slots.gpus or None, include_dashboard=False, **quiet)
             return
@@ -82,6 +91,14 @@ def _begin(address: str, slots: Slots) -> None:
         raise FactcliError(_refusal(address)) from error
     count: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     note(f"On Ray at {address}: {count.get('CPU', 0):.0f} cores, {count.get('GPU', 0):.0f} GPUs.")
+
+
+def few_gpus(slots: Slots) -> str:
+    """Why fewer runs than were asked for go on at a time."""
+    return (
+        f"--workers {slots.count}: Ray gives each run a GPU of its own, so that {slots.gpus} go on at a time; with "
+        "--ray none they share."
+    )
 
 
 def _check_answers(address: str) -> None:

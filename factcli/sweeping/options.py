@@ -15,7 +15,7 @@ MAKERS = (CONVERT.name, FINETUNE.name)  # their result is a model
 FILES = ("config",)  # named relative to the sweep file, and carried to where the run is
 PLACES = (  # may name a file or directory, whose content then counts
     "model", "teacher", "mixed_with", "data_dir", "train", "validation", "test", "calibration", "vocabulary",
-    "retrieval",
+    "retrieval", "heal",
 )  # fmt: skip
 _OWNED = {
     "output", "overwrite", "resume", "seeds", "push_to_hub", "hub_model_id", "private", "update_card", "plot",

@@ -36,15 +36,19 @@ class Pool:
                 while free and (task := _next(waiting, mine, records)) is not None:
                     slot = free.pop(0)
                     before = [records[id] for id in task.after if id in records]
-                    busy[processes[slot].submit(carry_out, work, task, *before)] = task, slot
+                    try:
+                        future = processes[slot].submit(carry_out, work, task, *before)
+                    except BrokenProcessPool:  # its process was killed while it had nothing to do
+                        processes[slot] = self._replaced(processes[slot], slot)
+                        future = processes[slot].submit(carry_out, work, task, *before)
+                    busy[future] = task, slot
                 for future in wait(busy, return_when=FIRST_COMPLETED).done:
                     task, slot = busy.pop(future)
                     free.append(slot)
                     try:
                         record = future.result()
                     except BrokenProcessPool:
-                        processes[slot].shutdown(wait=False)
-                        processes[slot] = self._process(slot)
+                        processes[slot] = self._replaced(processes[slot], slot)
                         tried[task.id] = tried.get(task.id, 0) + 1
                         if tried[task.id] <= RETRIES:
                             waiting.appendleft(task)
@@ -57,6 +61,10 @@ class Pool:
                 executor.shutdown(wait=not busy, cancel_futures=True)
             for child in set(multiprocessing.active_children()) - others if busy else ():
                 child.terminate()
+
+    def _replaced(self, broken: ProcessPoolExecutor, slot: int) -> ProcessPoolExecutor:
+        broken.shutdown(wait=False)
+        return self._process(slot)
 
     def _process(self, slot: int) -> ProcessPoolExecutor:
         gpu = slot % self.slots.gpus if self.slots.gpus else None

@@ -107,24 +107,25 @@ def _shared_name(value: Any, where: str) -> str:
     return value.removeprefix(SHARED)
 
 
-def _fill(value: Any, known: Values, where: str) -> Any:
-    """`{name}` alone is the value of that name; within a text it is its text."""
+def _fill(value: Any, known: Values, where: str, within: tuple[str, ...] = ()) -> Any:
+    """`{name}` alone is the value of that name; within a text it is its text. `within` are the names that it is of."""
     if isinstance(value, list):
-        return [_fill(each, known, where) for each in value]
+        return [_fill(each, known, where, within) for each in value]
     if not isinstance(value, str):
         return value
 
     def found(match: re.Match[str]) -> Any:
-        if match[1] not in known:
-            near = get_close_matches(match[1], known, n=1)
+        name = match[1]
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
             hint = f"did you mean {{{near[0]}}}?" if near else f"known are {', '.join(known) or 'none'}."
             raise UsageError(f"{where} has {match[0]}, which nothing fills in: {hint}")
-        return known[match[1]]
+        if name in within:
+            raise UsageError(f"{where} goes in a circle: {{{name}}} is filled in with itself.")
+        return _fill(known[name], known, where, (*within, name))
 
     whole = _HOLE.fullmatch(value)
-    filled = found(whole) if whole else _HOLE.sub(lambda match: str(found(match)), value)
-    again = isinstance(filled, str) and filled != value and _HOLE.search(filled)
-    return _fill(filled, known, where) if again else filled
+    return found(whole) if whole else _HOLE.sub(lambda match: str(found(match)), value)
 
 
 def _matches(labels: Mapping[str, str], wanted: Values) -> bool:

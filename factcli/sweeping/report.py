@@ -1,8 +1,10 @@
 """Tables of a sweep's results as Markdown, laid out as the file says, beside the figures of a paper; and as JSON."""
 
+import json
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from contextlib import suppress
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -12,53 +14,49 @@ from ..errors import FactcliError, UsageError
 from ..files.atomic import write_json, write_text
 from .cells import Cell, Runs, cell_of, compact, labels_of
 from .figure import draw
+from .layout import SCORE, Layout, labelled, layouts_of, plot_of, there
+from .store import Store
 from .task import DONE, FAILED
 
-_KEYS = {"title", "text", "tables", "rows", "columns", "where", "score", "scale", "digits", "kind", "paper"}
 NONE = "-"
+_MADE_BY = "Made by `factcli sweep "
 
 
-@dataclass(frozen=True)
-class Layout:
-    """A table: axes of its rows, of its columns, and of the tables that it is several of. `kind` "score" or "failed":
-    means, or shares of failed runs. `paper` has figures by table, rows and column."""
+def check_report(file: Path, store: Store) -> None:
+    """Raises UsageError for what is no Markdown, FactcliError where a report could not be written, or would take the
+    place of a file of the sweep's own or of what is no report."""
+    if file.suffix.lower() != ".md":
+        raise UsageError(f"--report {file} must end in .md: its numbers are beside it, in .json.")
+    folder, numbers = file.absolute().parent, file.with_suffix(".json")
+    if not folder.is_dir():
+        raise FactcliError(f"{folder} is not a directory: make it, or choose another --report.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise FactcliError(f"{folder} is not writable: choose another --report.")
+    if store.local is not None and store.is_own(numbers):
+        raise UsageError(f"--report {file} would put {numbers.name} among the sweep's own files: choose another.")
+    for each, is_ours in ((file, _is_report), (numbers, _is_numbers)):
+        if os.path.lexists(each) and not is_ours(each):
+            raise FactcliError(f"{each} is there and is no report of a sweep: choose another --report.")
 
-    title: str
-    rows: tuple[str, ...]
-    columns: str
-    tables: str = ""
-    text: str = ""
-    where: Mapping[str, Any] = field(default_factory=dict)
-    score: str = "metrics.accuracy"
-    scale: float = 100
-    digits: int = 1
-    kind: str = "score"
-    paper: Mapping[str, Any] = field(default_factory=dict)
 
-    @classmethod
-    def read(cls, values: Mapping[str, Any], runs: Runs) -> "Layout":
-        """Raises UsageError for what a layout has not, and for an axis that no run has."""
-        for name in values:
-            if name not in _KEYS:
-                near = get_close_matches(name, _KEYS, n=1)
-                hint = f": did you mean {near[0]!r}?" if near else "."
-                raise UsageError(f"A report has an unknown key {name!r}{hint}")
-        rows = values.get("rows", [])
-        rows = tuple(rows) if isinstance(rows, list) else (rows,)
-        texts = {"title": str(values.get("title", "Results")), "columns": str(values.get("columns", ""))}
-        made = cls(**{**values, **texts, "rows": rows})
-        axes = {axis: None for run in runs for axis in run["labels"]}
-        for axis in (*made.rows, made.columns, *filter(None, [made.tables]), *made.where):
-            if axis not in axes:
-                raise UsageError(f"A report has the axis {axis!r}, which no run has: known are {', '.join(axes)}.")
-        return made
+def _is_report(file: Path) -> bool:
+    """Whether `_head` stands in it."""
+    with suppress(OSError, UnicodeDecodeError):
+        return _MADE_BY in file.read_text(encoding="utf-8")
+    return False
+
+
+def _is_numbers(file: Path) -> bool:
+    with suppress(OSError, ValueError):
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return isinstance(found, dict) and found.keys() == {"tables"}
+    return False
 
 
 def write_reports(runs: Runs, plan: Mapping[str, Any], report: str | Path | None, plot: str | Path | None) -> None:
     """The tables of a plan's layouts, and its figure, of the runs as they are. Raises FactcliError where a file cannot
     be written, UsageError for a layout that fits no run."""
-    runs = [run for run in runs if run["labels"]]
-    layouts = [Layout.read(values, runs) for values in plan.get("report") or [_plain(runs)]]
+    layouts, runs = layouts_of(plan, runs), labelled(runs)
     try:
         if report is not None:
             tables = [_table(layout, runs, label) for layout in layouts for label in _tables(layout, runs)]
@@ -66,15 +64,9 @@ def write_reports(runs: Runs, plan: Mapping[str, Any], report: str | Path | None
             write_text(file, _head(runs, plan) + "".join(_markdown(table) for table in tables))
             write_json(file.with_suffix(".json"), {"tables": [_json(table) for table in tables]})
         if plot is not None:
-            draw(runs, dict(plan.get("plot") or {}), layouts[0], Path(plot))
+            draw(runs, plot_of(plan, layouts, runs), Path(plot))
     except OSError as error:
         raise FactcliError(f"Cannot write the report {report or plot}: {error.strerror or error}.") from error
-
-
-def _plain(runs: Runs) -> dict[str, Any]:
-    """Where a file says nothing: a row for each axis but the last beside the seeds."""
-    axes = [axis for axis in dict.fromkeys(a for run in runs for a in run["labels"]) if axis != "seed"]
-    return {"rows": axes[:-1] or axes, "columns": axes[-1]}
 
 
 @dataclass(frozen=True)
@@ -90,17 +82,8 @@ def _tables(layout: Layout, runs: Runs) -> list[str]:
 
 
 def _there(layout: Layout, runs: Runs) -> Runs:
-    """The runs that a layout is about: those that have its axes, and its labels."""
-    axes = {*layout.rows, layout.columns, *filter(None, [layout.tables])}
-
-    def fits(run: Mapping[str, Any]) -> bool:
-        labels = run["labels"]
-        return axes <= labels.keys() and all(
-            labels.get(axis) in {str(v) for v in (value if isinstance(value, list) else [value])}
-            for axis, value in layout.where.items()
-        )
-
-    return [run for run in runs if fits(run)]
+    """The runs that a layout is about."""
+    return there(runs, layout.axes, layout.where)
 
 
 def _table(layout: Layout, runs: Runs, label: str) -> Table:
@@ -127,7 +110,7 @@ def _head(runs: Runs, plan: Mapping[str, Any]) -> str:
     said += f", {len(errors)} ended in an error" if errors else ""
     file = str(plan.get("file", "FILE"))
     return (
-        f"# {Path(file).stem}\n\nMade by `factcli sweep {file} --report`: {said}. A cell is the mean over its seeds,\n"
+        f"# {Path(file).stem}\n\n{_MADE_BY}{file} --report`: {said}. A cell is the mean over its seeds,\n"
         "which are in brackets, with the sample deviation. A failed run has an accuracy at or below that of the\n"
         "training set's commonest label, or diverged; `mean of successful` leaves these out.\n"
     )
@@ -135,7 +118,7 @@ def _head(runs: Runs, plan: Mapping[str, Any]) -> str:
 
 def _markdown(table: Table) -> str:
     layout = table.layout
-    score = layout.kind == "score"
+    score = layout.kind == SCORE
     ends = ["mean of all", "mean of successful", "failed runs"] if score else ["all"]
     lines = [f"\n## {layout.title}{': ' + table.label if table.label else ''}\n"]
     lines += [f"{layout.text.strip()}\n"] if layout.text else []
@@ -149,7 +132,8 @@ def _markdown(table: Table) -> str:
         if paper:
             shown = [f"*{paper[column]}*" if column in paper else NONE for column in table.columns]
             average = f"*{paper['mean']}*" if "mean" in paper else NONE
-            lines.append(f"| {' | '.join([*row[:-1], f'*{row[-1]}, paper*', *shown])} | " +
+            name = [*row[:-1], f"*{row[-1]}, paper*"] if row else []
+            lines.append(f"| {' | '.join([*name, *shown])} | " +
                          (f"{NONE} | {average} | {NONE} |" if score else f"{average} |"))  # fmt: skip
     return "\n".join(lines) + "\n"
 

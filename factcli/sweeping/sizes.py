@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..errors import FactcliError, one_line
 from ..notes import note
 from ..recipe.factorizing import Recipe
 from ..recipe.fields import declared
@@ -13,23 +14,27 @@ from ..recipe.values import BUDGETS
 from .options import divided
 from .task import Task
 
-Sizes = Callable[[Mapping[str, Any]], dict[str, Any] | None]
+Sizes = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 
 def with_sizes(planned: Sequence[dict[str, Any]], tasks: Sequence[Task], sizes: Sizes) -> list[dict[str, Any]]:
-    """The plan with {"parameters", "targets"} as the result of each run that factorizes by shapes alone. Where its
-    model is not at hand there is none, which is said."""
+    """The plan with {"parameters", "targets"} as the result of each run that factorizes by shapes alone, or as its
+    `error` why that cannot be. Where its model is not at hand there is neither, which is said."""
     by_id, found = {task.id: task for task in tasks}, []
-    asked: dict[str, dict[str, Any] | None] = {}
+    asked: dict[str, dict[str, Any]] = {}
     unknown = set()
     for each in planned:
         values = _of_plan(by_id[each["id"]])
         text = json.dumps(values, sort_keys=True, default=str)
-        if text not in asked and _by_shape(values):
-            asked[text] = sizes(values) if values["model"] not in unknown else None
-            if asked[text] is None:
-                unknown.add(values["model"])
-        found.append(each | {"result": asked.setdefault(text, None)})
+        if text not in asked and _by_shape(values) and values["model"] not in unknown:
+            try:
+                asked[text] = {"result": sizes(values)}
+            except FactcliError as error:
+                if error.passing:
+                    unknown.add(values["model"])
+                else:
+                    asked[text] = {"error": one_line(error)}
+        found.append(each | {"result": None} | asked.get(text, {}))
     if unknown:
         note(f"Sizes are not known before {', '.join(sorted(unknown))} {'are' if len(unknown) > 1 else 'is'} at hand.")
     return found

@@ -64,7 +64,8 @@ def carry_out(work: Work, task: Task, *before: Record) -> Record:
                 try:
                     found = {"state": DONE, "result": _results(work, store, task, place)}
                 except FactcliError as error:
-                    found = {"state": FAILED, "error": one_line(error).replace(f"{place}/", ""), "lasting": True}
+                    said = one_line(error).replace(f"{place}/", "")
+                    found = {"state": FAILED, "error": said, "lasting": not error.passing}
         except (Exception, MemoryError) as error:
             found = {"state": FAILED, "error": f"{type(error).__name__}: {one_line(error)}", "lasting": False}
     return _record(

@@ -12,7 +12,7 @@ from transformers import TrainingArguments, set_seed
 
 from ..data.encoding import labels_of
 from ..data.labels import by_class
-from ..errors import FactcliError, UsageError
+from ..errors import FactcliError, Lacking, UsageError
 from ..models.loading import Loaded
 from ..models.memory import memory_advice
 from ..models.targets import find_targets
@@ -250,4 +250,4 @@ def check_reporter(name: str) -> None:
     if name not in REPORTERS:
         raise UsageError(f"--report-to {name!r} is unknown: take {', '.join(REPORTERS)}.")
     if name != "none" and importlib.util.find_spec(name) is None:
-        raise FactcliError(f"--report-to {name} needs a package: pip install {name}.")
+        raise Lacking(f"--report-to {name} needs a package: pip install {name}.")

@@ -17,7 +17,7 @@ from transformers.trainer_pt_utils import get_length_grouped_indices
 
 from .. import remote_code
 from ..compress.factorize import factorize
-from ..errors import FactcliError, UsageError
+from ..errors import Lacking, UsageError
 from ..files.atomic import write_json
 from ..models.export import auto_map
 from ..models.fit import IGNORED
@@ -281,7 +281,7 @@ class StagedTrainer(Trainer):
             super()._save_checkpoint(model, trial)
         except (OSError, RuntimeError, SafetensorError) as error:
             shutil.rmtree(folder, ignore_errors=True)
-            raise FactcliError(
+            raise Lacking(
                 f"The checkpoint {folder} cannot be written ({' '.join(str(error).split())[:150]}): free some space, "
                 "then --resume continues from the one before."
             ) from error

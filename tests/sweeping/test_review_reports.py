@@ -1,0 +1,124 @@
+"""Reports and figures: what is wrong with them is said before anything is run, and no file of others is lost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import factcli
+from factcli.errors import FactcliError, UsageError
+from factcli.sweeping.claim import claimed
+from factcli.sweeping.layout import Layout, layouts_of, plot_of
+from factcli.sweeping.report import write_reports
+from factcli.sweeping.store import Store
+
+from .helpers import write_sweep
+
+LAYOUT = {"rows": "structure", "columns": "keep"}
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"report": [{"rows": "structure", "colums": "keep"}]}, "unknown key 'colums': did you mean 'columns'?"),
+    ({"report": [{"rows": "structure"}]}, "The report 'Results' has no 'columns'"),
+    ({"report": [LAYOUT | {"rows": ["structur"]}]}, "the axis 'structur', which no run has: did you mean 'structure'"),
+    ({"report": [LAYOUT | {"scale": "100"}]}, "A report has scale: '100', which is not a number."),
+    ({"report": [LAYOUT | {"digits": -1}]}, "A report has digits: -1, which is not a count."),
+    ({"report": [LAYOUT | {"kind": "scores"}]}, "A report has kind: 'scores', which is not score or failed."),
+    ({"report": [LAYOUT | {"paper": [1]}]}, "A report has paper: [1], which is not a mapping."),
+    ({"report": [LAYOUT | {"where": {"structure": "Monarc"}}]}, "structure is 'Monarc', which no run has: did you"),
+    ({"plot": {"x": "kep"}}, "The plot has the axis 'kep', which no run has: did you mean 'keep'?"),
+    ({"plot": {"kind": "share"}}, "The plot has kind: 'share', which is not score or failed."),
+    ({"plot": {"z": "keep"}}, "The plot has an unknown key 'z'"),
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(("changes", "said"), WRONG, ids=[said[:40] for _, said in WRONG])
+def test_a_wrong_layout(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    for asked in ({"dry_run": True}, {"output": "out", "ray": "none"}):
+        with pytest.raises(UsageError) as refused:
+            factcli.sweep(write_sweep(tmp_path, **changes), **asked)
+        assert said in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+REPORTS: list[tuple[str, str]] = [
+    ("t.json", "--report t.json must end in .md"),
+    ("t", "--report t must end in .md"),
+    ("out/sweep.md", "--report out/sweep.md would put sweep.json among the sweep's own files"),
+    ("out/driver.md", "would put driver.json among the sweep's own files"),
+    ("out/results/t.md", "would put t.json among the sweep's own files"),
+    ("table.md", "table.json is there and is no report of a sweep"),
+    ("README.md", "README.md is there and is no report of a sweep"),
+    ("nowhere/t.md", "nowhere is not a directory: make it, or choose another --report"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("report", "said"), REPORTS)
+def test_a_report_in_the_place_of_another_file(tmp_path: Path, report: str, said: str) -> None:
+    (tmp_path / "out" / "results").mkdir(parents=True)
+    mine = {"table.json": '{"rows": [1]}', "README.md": "# Mine\n"}
+    for name, text in mine.items():
+        (tmp_path / name).write_text(text)
+    before = set(tmp_path.rglob("*"))
+    file = write_sweep(tmp_path)
+    with pytest.raises(FactcliError) as refused:
+        factcli.sweep(file, "out", ray="none", report=report)
+    assert said in str(refused.value)
+    assert {name: (tmp_path / name).read_text() for name in mine} == mine
+    assert set(tmp_path.rglob("*")) == before | {file}
+
+
+def test_status_replaces_its_own_report_alone(tmp_path: Path) -> None:
+    file = write_sweep(tmp_path)
+    for _ in range(2):
+        factcli.sweep(file, "out", status=True, report="table.md")
+    assert json.loads((tmp_path / "table.json").read_text())["tables"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_is_written_by_the_driver_alone(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "out"))
+    store.make()
+    with claimed(store):
+        store.write("sweep.json", {"runs": []})
+        with pytest.raises(FactcliError, match="Another sweep is at work on out"):
+            factcli.sweep(write_sweep(tmp_path), "out", ray="none")
+        assert store.read("sweep.json") == {"runs": []}
+
+
+def run(score: float, **labels: str) -> dict[str, Any]:
+    result = {"metrics": {"accuracy": score}, "failed_run": False}
+    return {"id": str(labels), "name": str(labels), "labels": labels, "state": "done", "result": result, "options": {}}
+
+
+def test_seeds_alone(tmp_path: Path) -> None:
+    runs = [run(score, seed=seed) for seed, score in (("1", 0.5), ("2", 0.75), ("3", 0.25))]
+    write_reports(runs, {"runs": runs}, tmp_path / "t.md", tmp_path / "p.png")
+    lines = (tmp_path / "t.md").read_text().splitlines()
+    assert "| 2 |  | 75.0 (2) |  | - | - | 0 of 1 |" in lines
+    assert (tmp_path / "p.png").stat().st_size > 1000
+
+
+def test_a_table_without_rows(tmp_path: Path) -> None:
+    runs = [run(0.5, task="rte"), run(0.75, task="mrpc")]
+    plan = {"runs": runs, "report": [{"columns": "task", "paper": {"mrpc": 80.1}}]}
+    write_reports(runs, plan, tmp_path / "t.md", tmp_path / "p.png")
+    lines = (tmp_path / "t.md").read_text().splitlines()
+    assert "| rte | mrpc | mean of all | mean of successful | failed runs |" in lines
+    assert "| 50.0 (0) | 75.0 (0) | 62.5 | 62.5 | 0 of 2 |" in lines
+    assert "| - | *80.1* | - | - | - |" in lines
+    plot = plot_of(plan, layouts_of(plan, runs), runs)
+    assert plot.axes == ("task", "task", "task")
+
+
+def test_layouts_of_the_sweeps_that_are_there() -> None:
+    """A scale and digits as given; labels as text, whatever they are in the file."""
+    runs = [run(0.5, keep="0.5", task="rte")]
+    values = yaml.safe_load("{columns: task, rows: keep, where: {keep: 0.5}, scale: 1, digits: 3, text: null}")
+    made = Layout.read(values, runs)
+    assert (made.rows, made.where, made.scale, made.digits, made.text) == (("keep",), {"keep": ("0.5",)}, 1, 3, "")
