@@ -18,13 +18,15 @@ def export(model: Path, work: Path, said: str, *more: str) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def compare(dense: Path, small: Path, work: Path, python: Path) -> None:
+def compare(dense: Path, small: Path, plain: Path, work: Path, python: Path) -> None:
     """A row each: megabytes, milliseconds and the similarity of embeddings to the dense model's."""
     export(dense, work, "all-MiniLM-L6-v2", "-o", str(work / "dense-int8"))
     export(small, work, small.name)
     rows = {
         "dense, PyTorch": ("torch", dense, None),
         "dense int8, OpenVINO": ("openvino", work / "dense-int8", FILE),
+        "plain SVD, PyTorch": ("torch", plain, None),
+        "factorized, PyTorch": ("torch", small.resolve(), None),
         "factorized int8, OpenVINO": ("openvino", small.resolve(), FILE),
     }
     embed = Path(__file__).with_name("embed.py").resolve()
