@@ -28,9 +28,10 @@ def check_report(file: Path, store: Store) -> None:
     if file.suffix.lower() != ".md":
         raise UsageError(f"--report {file} must end in .md: its numbers are beside it, in .json.")
     folder, numbers = file.absolute().parent, file.with_suffix(".json")
-    if not folder.is_dir():
+    made = store.local is not None and folder == store.local.absolute()  # with the sweep, if it is not there
+    if not folder.is_dir() and not made:
         raise FactcliError(f"{folder} is not a directory: make it, or choose another --report.")
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
         raise FactcliError(f"{folder} is not writable: choose another --report.")
     if store.local is not None and store.is_own(numbers):
         raise UsageError(f"--report {file} would put {numbers.name} among the sweep's own files: choose another.")

@@ -11,7 +11,7 @@ import factcli
 from factcli.errors import FactcliError, UsageError
 from factcli.sweeping.claim import claimed
 from factcli.sweeping.layout import Layout, layouts_of, plot_of
-from factcli.sweeping.report import write_reports
+from factcli.sweeping.report import check_report, write_reports
 from factcli.sweeping.store import Store
 
 from .helpers import write_sweep
@@ -122,3 +122,8 @@ def test_layouts_of_the_sweeps_that_are_there() -> None:
     values = yaml.safe_load("{columns: task, rows: keep, where: {keep: 0.5}, scale: 1, digits: 3, text: null}")
     made = Layout.read(values, runs)
     assert (made.rows, made.where, made.scale, made.digits, made.text) == (("keep",), {"keep": ("0.5",)}, 1, 3, "")
+
+
+def test_a_report_in_the_folder_that_the_sweep_makes(tmp_path: Path) -> None:
+    check_report(tmp_path / "new" / "table.md", Store(str(tmp_path / "new")))
+    assert not list(tmp_path.iterdir())
