@@ -80,7 +80,7 @@ def test_drift_over_all_signs() -> None:
 
 def test_how_many_tokens_become_a_row() -> None:
     assert fold_width(0, 384) == fold_width(16_000, 384) == 1
-    assert fold_width(65_536, 384) == 8
+    assert fold_width(65_536, 384) == 5
     assert fold_width(65_536, 3072) == 2
     assert fold_width(65_536, 30_000) == 1
 

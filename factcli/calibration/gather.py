@@ -115,9 +115,10 @@ def gather(
 
 
 def of_every_length(examples: Sequence[Example], tokens: int) -> list[Example]:
-    """Every k-th of the examples in their order by length, so few that they hold about `tokens` tokens at most."""
+    """Some of the examples, evenly spaced in their order by length, so few that they hold about `tokens` tokens."""
     ordered = sorted(examples, key=place)
-    return ordered[:: max(1, -(-sum(len(e.ids) for e in ordered) // tokens))]
+    share = min(1.0, tokens / max(1, sum(len(e.ids) for e in ordered)))
+    return [ordered[int(i / share)] for i in range(max(1, round(share * len(ordered))) if ordered else 0)]
 
 
 def place(example: Example) -> tuple[int, tuple[int, ...], tuple[int, ...], tuple[float, ...]]:

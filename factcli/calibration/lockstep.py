@@ -22,7 +22,7 @@ from .losses import Example, decoder_inputs
 from .sums import fold_width
 
 TOKENS = 4096  # of one batch, with padding
-AT_MOST = 16384  # tokens in all: their hidden states are held throughout
+AT_MOST = 24576  # tokens in all: their hidden states are held throughout
 
 
 class _Abandoned(Exception):

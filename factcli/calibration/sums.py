@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 GRAM_BLOCK = 192  # wide enough that the products run at full speed
 SUM_ROWS = 64  # few enough that their sums lose nothing in float32
-FOLDED = 8192, 8  # rows that second moments are made of at least, and rows for each feature
+FOLDED = 12000, 8  # rows that second moments are made of at least, and rows for each feature
 
 
 def gram(x: Tensor) -> Tensor:
