@@ -1,15 +1,13 @@
 """The texts of a comparison: which calibrate, which heal, which compare; none that compares does anything else."""
 
-import json
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..data.tasks import GLUE, PAIR, TEXT, Task, load_split, user_task
+from ..data.tasks import GLUE, Task, load_split, user_task
+from ..data.text_rows import Row, rows_of, write_rows
 from ..data.unlabelled import unlabelled_task
 from ..errors import FactcliError
-from ..files import atomic
 from ..models.model import Model
 from ..models.purpose import EMBEDDING, find_purpose
 from ..notes import note
@@ -17,7 +15,6 @@ from ..recipe.running import Held, Ways
 from ..recipe.values import TASKS
 
 TEXTS, HELD_OUT, HEAL = "texts.jsonl", "held-out.jsonl", "heal.jsonl"
-Row = tuple[Any, ...]  # a text, or two; each a string, or a tuple of words
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,8 @@ def texts_of(source: Model, held: Held, ways: Ways, work: Path) -> Texts:
         task = unlabelled_task(str(held.calibration), None, held.text_column, apart, 0)
         rows = _rows(task, "train", apart)
         held_out = _rows(task, task.validation, apart)
-        write(work / TEXTS, rows)
-        write(work / HELD_OUT, held_out)
+        write_rows(work / TEXTS, rows)
+        write_rows(work / HELD_OUT, held_out)
         note(f"{len(held_out)} of the texts are held out and compare with the dense model; {len(rows)} calibrate.")
         others = set(held_out)
         calibration: dict[str, Any] = {"calibration": str(work / TEXTS)}
@@ -63,24 +60,11 @@ def texts_of(source: Model, held: Held, ways: Ways, work: Path) -> Texts:
         raise FactcliError(f"--heal {ways.heal} has no texts beside those that are held out: give others, and more.")
     if len(rows) < len(found):
         note(f"{len(found) - len(rows)} of the texts of {ways.heal} compare the models, and heal none.")
-    write(work / HEAL, rows)
+    write_rows(work / HEAL, rows)
     return Texts(calibration, work / HEAL)
-
-
-def write(file: Path, rows: Iterable[Row]) -> None:
-    """A row a line, words as lists."""
-    lines = [json.dumps(dict(zip((TEXT, PAIR), row, strict=False)), ensure_ascii=False) for row in rows]
-    with atomic.whole(file) as part:
-        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _rows(task: Task, split: str, apart: bool, data_dir: str | Path | None = None) -> list[Row]:
     """Those that hold any text; with `apart` the texts of a pair are two rows."""
-    data = load_split(task, split, data_dir, skip_blank=True)
-    columns = [[_hashable(text) for text in data[name]] for name in (TEXT, PAIR) if name in data.column_names]
-    rows: list[Row] = list(zip(*columns, strict=True))
+    rows = rows_of(load_split(task, split, data_dir, skip_blank=True))
     return [(text,) for row in rows for text in row if text] if apart else rows
-
-
-def _hashable(text: Any) -> Any:
-    return text if isinstance(text, str) else tuple(text)

@@ -1,19 +1,18 @@
 """The texts on which candidates learn from the dense model: none of those that choose or report."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..data.tables import stem
-from ..data.tasks import PAIR, TEXT, load_split, user_task
+from ..data.tasks import load_split, user_task
+from ..data.text_rows import Row, rows_of, write_rows
 from ..errors import FactcliError
-from ..files.atomic import write_text
 from ..models.model import Model
 from ..models.purpose import EMBEDDING, decodes, find_purpose
 from ..notes import note
-from .judging import Judge, Row
+from .judging import Judge
 
 LEAST = 2  # different texts: one to learn on, one to say how well
 
@@ -51,8 +50,7 @@ class Healing:
         """The texts alone, in a file of its own."""
         folder.mkdir(exist_ok=True)
         file = folder / f"{stem(self.file)}.jsonl"
-        lines = [json.dumps(dict(zip(self.columns, row, strict=True)), ensure_ascii=False) for row in self.rows]
-        write_text(file, "\n".join(lines) + "\n")
+        write_rows(file, self.rows, self.columns)
         return file
 
 
@@ -60,9 +58,7 @@ def read_healing(file: str | Path, steps: int, text_column: Sequence[str]) -> He
     """What candidates learn on. Raises FactcliError for a file that cannot be read, or whose texts are all the same."""
     path = Path(file).expanduser()
     task = user_task({"train": path}, text_column, None)
-    data = load_split(task, "train", skip_blank=True)
-    texts = [list(data[name]) for name in (TEXT, PAIR) if name in data.column_names]
-    rows = [tuple(tuple(text) if isinstance(text, list) else text for text in row) for row in zip(*texts, strict=True)]
+    rows = rows_of(load_split(task, "train", skip_blank=True))
     if len(set(rows)) < LEAST:
         raise FactcliError(
             f"The texts of --heal {file} are all the same: give different ones, as the model reads them."

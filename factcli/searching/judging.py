@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..data.text_rows import Row
 from ..models.model import Model
 
 RuntimeFile = tuple[str, Path]  # backend, and where it is
-Row = tuple[Any, ...]  # a text, two, or the words of one as a tuple
 
 
 class Judge(Protocol):

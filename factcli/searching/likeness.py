@@ -10,6 +10,7 @@ import torch
 from ..calibration.data import CalibrationOptions, load_others
 from ..data.encoding import encode
 from ..data.tasks import PAIR, TEXT
+from ..data.text_rows import Row
 from ..errors import FactcliError
 from ..measuring.likeness import Answers, alike, answered, compared_by, metric_of
 from ..models.fit import Features, Fit, find_fit
@@ -17,7 +18,7 @@ from ..models.model import Model
 from ..models.purpose import Purpose
 from ..notes import note, said_before
 from .interval import Scores, interval
-from .judging import Row, RuntimeFile
+from .judging import RuntimeFile
 
 CPU = torch.device("cpu")
 MOST, LEAST = 2000, 40  # texts that choose and report, together

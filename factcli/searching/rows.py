@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from ..data.retrieval import Collected
 from ..data.tables import read_table
-from ..data.tasks import PAIR, TEXT, Task
+from ..data.tasks import Task
+from ..data.text_rows import Row, rows_of
 from ..errors import FactcliError
 from ..models.model import Model
 from ..models.purpose import find_purpose
@@ -22,7 +23,7 @@ from ..runtimes.running import open_file
 from ..scores.exams import Questions, asked_of, commit_of_data, data_of, task_for
 from .goal import Target
 from .interval import Scores, interval, scored
-from .judging import Row, RuntimeFile
+from .judging import RuntimeFile
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -83,7 +84,7 @@ class Labelled:
 
     def holds(self, rows: Sequence[Row]) -> list[bool]:
         """Whether a row is one of those that choose or report, or a text that is one of such a pair."""
-        held = [row for part in (self.choosing, self.reporting) for row in texts_of(part.data)]
+        held = [row for part in (self.choosing, self.reporting) for row in rows_of(part.data)]
         there = {*held, *((text,) for row in held if len(row) == 2 for text in row)}
         return [row in there for row in rows]
 
@@ -112,7 +113,7 @@ def judge(source: Model, target: Target, seed: int, device: torch.device = CPU) 
         assert not isinstance(others, Collected)
         halves = [data, _others(others, data, target.test)]
     else:
-        halves = [data.select(part) for part in _split(texts_of(data), seed)]
+        halves = [data.select(part) for part in _split(rows_of(data), seed)]
     if min(map(len, halves)) < 2:
         raise FactcliError("--max-loss needs some hundred rows: those that choose are not those that report.")
     parts: list[Part] = []
@@ -123,14 +124,6 @@ def judge(source: Model, target: Target, seed: int, device: torch.device = CPU) 
     made = Labelled(source, target, parts[0], parts[1], device)
     _refuse(made)
     return made
-
-
-def texts_of(data: "Dataset") -> list[Row]:
-    """What rows are known by: a text, two, or the words of one."""
-    columns = [list(data[name]) for name in (TEXT, PAIR) if name in data.column_names]
-    return [
-        tuple(tuple(text) if isinstance(text, list) else text for text in row) for row in zip(*columns, strict=True)
-    ]
 
 
 def _split(rows: Sequence[Row], seed: int) -> tuple[list[int], list[int]]:
@@ -146,8 +139,8 @@ def _split(rows: Sequence[Row], seed: int) -> tuple[list[int], list[int]]:
 
 def _others(data: "Dataset", chosen: "Dataset", file: str | Path) -> "Dataset":
     """The rows of a file that do not choose; how many do is said."""
-    choosing = set(texts_of(chosen))
-    new = [index for index, row in enumerate(texts_of(data)) if row not in choosing]
+    choosing = set(rows_of(chosen))
+    new = [index for index, row in enumerate(rows_of(data)) if row not in choosing]
     if len(new) < len(data):
         note(f"{len(data) - len(new)} rows of {file} are among those that choose, and do not report.")
     return data.select(new)
