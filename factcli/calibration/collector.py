@@ -60,7 +60,7 @@ def as_tokens(x: Tensor, mask: Tensor) -> Tensor | None:
 class Collector:
     """Statistics of the layers `modules` (by target name), as they see batches; memory does not grow with their number.
 
-    Use: `with collector:`, and for each batch `collector.start(mask)`, forward, and backward where gradients are
+    Use: `with collector:`, and for each batch `collector.start(mask, signs)`, forward, and backward where gradients are
     needed. Only positions where `mask` is 1 count. Calls whose input has not the shape of the mask (relative position
     embeddings) do not belong to tokens and are left out. Of an embedding (`modules` has the lookups that share its
     matrix under its name) gradients are gathered alone.
@@ -97,11 +97,9 @@ class Collector:
         for handle in self._handles:
             handle.remove()
 
-    def start(self, mask: Tensor, signs: Tensor | None = None) -> None:
+    def start(self, mask: Tensor, signs: Tensor) -> None:
         """Before each batch: `mask` (B, T) is 1 where there is a token, `signs` are random (see `sums.Fold`)."""
-        self._mask = mask.bool()
-        self._signs = mask if signs is None else signs
-        self._folds = {}
+        self._mask, self._signs, self._folds = mask.bool(), signs, {}
         self._whole = bool(self._mask.all())
         self._seen = {}
         self.examples += len(mask)

@@ -13,6 +13,7 @@ from ..notes import note, said_before
 from ..recipe.running import Ways
 from ..recipe.values import BEST, WAYS
 from ..runtimes.formats import formats
+from ..searching.healing import options_for
 from .convert import convert
 from .export import export
 from .finetune import finetune
@@ -96,7 +97,7 @@ class Maker:
                 raise FactcliError("what it is trained from is left out.")
             finetune(
                 str(self.work / one.healed), folder, teacher=str(self.work / "dense"), train=self.texts.heal,
-                max_steps=self.how.heal_steps, save_steps=0, overwrite=True, **origin,
+                max_steps=self.how.heal_steps, save_steps=0, overwrite=True, **options_for(self.source), **origin,
             )  # fmt: skip
         elif one.keep is None:
             stay = None if one.step is None else every(self.source, one.step)
