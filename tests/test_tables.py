@@ -5,7 +5,6 @@ import csv
 import gzip
 import json
 import lzma
-import time
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -390,20 +389,3 @@ def test_ids_of_data_sets() -> None:
     assert parse_id("owner/data.v2") == ("owner/data.v2", None)
     assert parse_id("owner/data:plain text") == ("owner/data", "plain text")
     assert [parse_id(t) for t in ("data", "a/b/c", "a/b:", "a/b:c/d", "C:\\x", "")] == [None] * 6
-
-
-@pytest.mark.parametrize("kind", ["jsonl", "json", "csv", "txt"])
-def test_long_files_take_no_more_than_their_length(kind: str, tmp_path: Path) -> None:
-    """Reading that looks at all of the file for each of its rows would take many minutes here."""
-    texts = [f"row {i} é of many, all alike" for i in range(60_000)]
-    objects = [json.dumps({"text": text}) for text in texts]
-    file = tmp_path / f"long.{kind}"
-    if kind == "csv":
-        with file.open("w", encoding="utf-8", newline="") as stream:
-            csv.writer(stream).writerows([("text",), *((text,) for text in texts)])
-    else:
-        whole = {"jsonl": "\n".join(objects), "json": f"[{','.join(objects)}]", "txt": "\n".join(texts)}[kind]
-        file.write_text(whole, encoding="utf-8")
-    started = time.process_time()
-    assert read_table(file).values("text") == texts
-    assert time.process_time() - started < 30
