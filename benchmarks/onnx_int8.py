@@ -102,7 +102,7 @@ def make(folder: Path, task: str, data_dir: str) -> dict[str, Row]:
     loaded = source.load(torch.float32)
     fit = fit_of(source, loaded)
     graph = graph_of(source, loaded.model, fit)
-    how = Exporting(format=("onnx",), precision="int8", calibration=task)
+    how = Exporting(format=("onnx",), precision=("int8",), calibration=task)
     rows = list(rows_of(graph, fit, read_rows(how, Data(data_dir=data_dir), fit, source.config, None).calibrate, 1))
     spared = harmed(graph_file, rows)
     runs.say(f"{folder.name}: {len(rows)} texts, spared: {', '.join(sorted(spared)) or 'none'}")

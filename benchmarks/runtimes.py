@@ -24,7 +24,8 @@ import torch
 from transformers import BertConfig, BertModel
 
 from factcli.files.atomic import write_text
-from factcli.runtimes import cpus, formats
+from factcli.models import cpus
+from factcli.runtimes import formats
 
 BATCHES, LENGTH = (1, 8, 32), 128
 STRUCTURES = ("low-rank", "block-low-rank", "monarch")

@@ -12,7 +12,7 @@ from torch import Tensor
 import factcli
 from factcli.calibration import drift as drifting
 from factcli.calibration import measure, sums
-from factcli.calibration.sums import Fold, centred, column_sums, fold_width, gram
+from factcli.calibration.sums import Fold, Gram, centre, column_sums, fold_width
 
 from . import tiny
 from .test_calibration import HEADS, assert_same, examples, run, tensors, tokenizer
@@ -32,27 +32,32 @@ def drawn(*shape: int) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(len(shape))) + 2
 
 
+def gram(x: Tensor) -> Tensor:
+    found = Gram(x.shape[1], x.device)
+    for some in x.split(3):
+        found.add(some)
+    return found.whole()
+
+
 def second_moment(x: Tensor, signs: Tensor, shift: Tensor) -> Tensor:
     """Of the tokens of x about their mean, by folds of two, with another point taken off beforehand."""
     fold = Fold(signs, 2)
-    taken, total = fold(x, shift)
+    taken, total = fold.rows(x, shift), fold.total(x, shift)
     mean, along = total / int(MASK.sum()), column_sums(fold.own * taken)
-    return centred(gram(taken), mean, mean, (along, along), fold.own.double().square().sum())
+    return centre(gram(taken), mean, mean, (along, along), fold.own.double().square().sum())
 
 
 def test_rows_and_sums_by_hand() -> None:
     x, signs = drawn(2, 3, 4), torch.tensor([[1, -1, -1], [-1, 1, 0]])
     x[1, 2] = float("nan")  # padding
     fold = Fold(signs, 2)
-    found, total = fold(x, torch.ones(4))
+    found, total = fold.rows(x, torch.ones(4)), fold.total(x, torch.ones(4))
     y = x - 1
     expected = torch.stack([y[0, 0] - y[0, 1], -y[0, 2], y[1, 1] - y[1, 0], torch.zeros(4)])
     torch.testing.assert_close(found, expected)
     assert fold.own.flatten().tolist() == [0, -1, 0, 0]
     torch.testing.assert_close(total, y[MASK.bool()].sum(0).double())
-    plain, same = Fold(signs, 1)(x)
-    assert torch.equal(plain, x[MASK.bool()])
-    torch.testing.assert_close(same, x[MASK.bool()].sum(0).double())
+    assert torch.equal(Fold(signs, 1).rows(x), x[MASK.bool()])
 
 
 def test_over_all_signs_they_are_the_moments_themselves() -> None:
@@ -108,7 +113,7 @@ def test_a_token_that_towers_over_the_others_is_never_missed(monkeypatch: pytest
     gradients = torch.zeros(8, 16, 4)
     gradients[:, 0] = drawn(8, 4)
     signs = torch.where(torch.rand(8, 16, generator=torch.Generator().manual_seed(0)) < 0.5, -1, 1)
-    found = gram(Fold(signs, 16)(gradients)[0])
+    found = gram(Fold(signs, 16).rows(gradients))
     torch.testing.assert_close(found, gradients[:, 0].double().T @ gradients[:, 0].double())
 
 

@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from factcli import convert, evaluate, finetune, load
 from factcli.errors import CheckFailed
 from factcli.models.check import sample_inputs
+from factcli.models.cpus import instructions
 from factcli.models.export import with_dtype
 from factcli.models.precision import SLOW, cast, say_if_slow, stored_dtypes, times_as_long
-from factcli.runtimes.cpus import instructions
 
 from . import tiny
 from .training_helpers import WORDS, rows, save_model, save_tokenizer, weights, write_csv

@@ -10,7 +10,7 @@ from torch.utils.hooks import RemovableHandle
 from ..errors import FactcliError
 from ..models.embeddings import scale
 from .statistics import Kind, Statistics
-from .sums import Fold, centred, column_sums, fold_width, gram
+from .sums import Fold, Gram, centre, column_sums, fold_width
 
 
 @dataclass(eq=False)
@@ -19,31 +19,31 @@ class _Inputs:
 
     shift: Tensor
     total: Tensor
-    second: Tensor
+    second: Gram
     along: Tensor
-    weight: Tensor
+    weight: float = 0.0
     tokens: int = 0
 
     @classmethod
     def like(cls, tokens: Tensor) -> "_Inputs":
         """Empty; about a mean of the first batch the second moment loses no digits to outlying features."""
         zeros = torch.zeros(tokens.shape[-1], dtype=torch.float64, device=tokens.device)
-        return cls(tokens.mean(0), zeros, torch.outer(zeros, zeros), zeros.clone(), zeros.sum())
+        return cls(tokens.mean(0), zeros, Gram(len(zeros), zeros.device), zeros.clone())
 
     def add(self, x: Tensor, fold: Fold) -> None:
         """`x` (B, T, n)."""
-        rows, total = fold(x, self.shift)
-        self.total += total
-        self.second += gram(rows)
+        rows = fold.rows(x, self.shift)
+        self.total += fold.total(x, self.shift)
+        self.second.add(rows)
         self.along += column_sums(fold.own * rows)
-        self.weight += fold.own.double().square().sum()
-        self.tokens += int(fold.there.sum())
+        self.weight += float(fold.own.double().square().sum())
+        self.tokens += fold.count
 
 
 @dataclass(eq=False)
 class _Layer:
     inputs: _Inputs | None = None
-    gradients: Tensor | None = None
+    gradients: Gram | None = None
     fisher: Tensor | None = None
     tokens: int = 0
     waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)
@@ -157,11 +157,11 @@ class Collector:
         if g.ndim == 2:
             g = g.view(*self._mask.shape, -1)
         if Kind.GRADIENTS in self.kinds:
-            m = g.shape[-1]
             if layer.gradients is None:
-                layer.gradients = torch.zeros(m, m, dtype=torch.float64, device=g.device)
-            layer.gradients += gram(self._fold(g)(g.float())[0])
-            layer.tokens += int(self._mask.sum())
+                layer.gradients = Gram(g.shape[-1], g.device)
+            fold = self._fold(g)
+            layer.gradients.add(fold.rows(g.float()))
+            layer.tokens += fold.count
         if Kind.FISHER in self.kinds and x.numel():
             layer.waiting.append((x, g))
             if layer.calls == 0:  # a layer that runs more than once has one gradient an example, the sum of its calls'
@@ -197,7 +197,7 @@ class Collector:
             mean, covariance = moments[id(layer.inputs)]
             tokens = layer.inputs.tokens
         if Kind.GRADIENTS in self.kinds:
-            gradients = _checked(layer.gradients, self.examples, name)
+            gradients = _checked(layer.gradients.whole() if layer.gradients is not None else None, self.examples, name)
         if Kind.FISHER in self.kinds and name not in self.lookups:
             fisher = _checked(layer.fisher, self.examples, name)
         return Statistics(tokens, mean, covariance, gradients, fisher)
@@ -206,7 +206,7 @@ class Collector:
 def _moments(sums: _Inputs, name: str) -> tuple[Tensor, Tensor]:
     """Mean and covariance, float32."""
     offset = sums.total / sums.tokens
-    about = centred(sums.second, offset, offset, (sums.along, sums.along), sums.weight)
+    about = centre(sums.second.whole(), offset, offset, (sums.along, sums.along), sums.weight)
     covariance = (about / sums.tokens).float()
     _check(covariance, name, "inputs")  # their squares may overflow where they do not
     return (offset + sums.shift).float(), covariance

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .sums import Fold, centred, column_sums, gram
+from .products import fast_products
+from .sums import Fold, Gram, centre, column_sums
 
 ANCHOR = 0.5  # weight of the dense model's outputs against what the dense matrix makes of the inputs as they are
 RIDGE = 0.02  # of the mean variance
@@ -33,23 +34,31 @@ def measure_drift(batches: Iterable[tuple[Tensor, Tensor, Tensor, Tensor]], widt
     """Of batches: x and y, each (B, T, n), the outputs of the dense layer W x + b (B, T, m), or x in their place for
     the identity, and the random signs of the tokens (B, T). Second moments are of folds (see `sums.Fold`) of `width`.
     """
-    count = 0
+    count, weight = 0, 0.0
     first: list[Tensor] = []
-    sums: list[Tensor] = []
-    for *values, signs in batches:
+    for x, y, z, signs in batches:
         fold = Fold(signs, width)
-        first = first or [v[fold.there].mean(0) for v in values]  # about these no digits are lost to outlying features
-        (_, x), (y_rows, y), (z_rows, z) = (fold(v, mean) for v, mean in zip(values, first, strict=True))
-        found = [gram(y_rows), (z_rows.T @ y_rows).double(), x, y, z]
-        found += [column_sums(fold.own * y_rows), column_sums(fold.own * z_rows), fold.own.double().square().sum()]
-        sums = [a + b for a, b in zip(sums, found, strict=True)] if sums else found
-        count += int(fold.there.sum())
-    second, cross, *rest = sums
-    x, y, z = (total / count for total in rest[:3])
-    of_y, of_z, weight = rest[3:]
+        if not first:  # about these no digits are lost to outlying features
+            first = [v[fold.there].mean(0) for v in (x, y, z)]
+            second = Gram(y.shape[-1], y.device)
+            cross = torch.zeros(z.shape[-1], y.shape[-1], dtype=torch.float64, device=y.device)
+            totals = [torch.zeros_like(v, dtype=torch.float64) for v in first]
+            along_y, along_z = (v.clone() for v in totals[1:])
+        y_rows, z_rows = fold.rows(y, first[1]), fold.rows(z, first[2])
+        second.add(y_rows)
+        with fast_products():
+            cross += z_rows.T @ y_rows
+        for total, values, mean in zip(totals, (x, y, z), first, strict=True):
+            total += fold.total(values, mean)
+        along_y += column_sums(fold.own * y_rows)
+        along_z += column_sums(fold.own * z_rows)
+        weight += float(fold.own.double().square().sum())
+        count += fold.count
+    x, y, z = (total / count for total in totals)
     return Drift(
         first[0].double() + x, first[1].double() + y,
-        centred(second, y, y, (of_y, of_y), weight) / count, centred(cross, z, y, (of_z, of_y), weight) / count,
+        centre(second.whole(), y, y, (along_y, along_y), weight) / count,
+        centre(cross, z, y, (along_z, along_y), weight) / count,
     )  # fmt: skip
 
 

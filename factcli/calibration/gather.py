@@ -19,6 +19,7 @@ from ..models.targets import Target
 from ..progress import tell
 from .collector import Collector
 from .losses import Example, decoder_inputs, mask_tokens, pseudo_loss
+from .products import make_fast
 from .statistics import Kind, Statistics
 from .sums import random_signs
 
@@ -90,6 +91,7 @@ def gather(
     nn.Module.to(ran, device=device, dtype=torch.float32)
     ran.train(False)
     ran.requires_grad_(False)
+    make_fast(ran)
     fit = find_fit(ran, tokenizer, type(model).__name__)
     config = ran.config.get_text_config()
     if fit.decoder or not fit.has(config.pad_token_id):

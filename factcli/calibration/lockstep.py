@@ -19,6 +19,7 @@ from .collector import as_tokens
 from .drift import Drift, measure_drift
 from .gather import collate, of_every_length, signs_of
 from .losses import Example, decoder_inputs
+from .products import make_fast
 from .sums import fold_width
 
 TOKENS = 4096  # of one batch, with padding
@@ -187,6 +188,7 @@ def _copy(base: PreTrainedModel, device: torch.device) -> PreTrainedModel:
     nn.Module.to(ran, device=device, dtype=torch.float32)
     ran.train(False)
     ran.requires_grad_(False)
+    make_fast(ran)
     return ran
 
 

@@ -6,20 +6,33 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .products import fast_products
+
 GRAM_BLOCK = 192  # wide enough that the products run at full speed
 SUM_ROWS = 64  # few enough that their sums lose nothing in float32
 FOLDED = 12000, 8  # rows that second moments are made of at least, and rows for each feature
 
 
-def gram(x: Tensor) -> Tensor:
-    """x^T x (n, n) of `x` (N, n), float64: products in x's own precision, hardly a block of the matrix twice, and a
-    diagonal that is summed more precisely: the square of a feature that towers over the others is most of the matrix,
-    and of its rounding."""
-    n = x.shape[1]
-    found = torch.empty(n, n, dtype=torch.float64, device=x.device)
-    _gram_into(found, x)
-    found.diagonal().copy_(column_sums(x.square()))
-    return found
+class Gram:
+    """The sum of x^T x (n, n), float64, over batches of rows `x` (N, n): products in x's own precision, hardly a block
+    of the matrix twice, and a diagonal that is summed more precisely: the square of a feature that towers over the
+    others is most of the matrix, and of its rounding."""
+
+    def __init__(self, features: int, device: torch.device) -> None:
+        self._upper = torch.zeros(features, features, dtype=torch.float64, device=device)
+        self._squares = torch.zeros(features, dtype=torch.float64, device=device)
+
+    def add(self, x: Tensor) -> None:
+        with fast_products():
+            _add_upper(self._upper, x)
+        self._squares += column_sums(x.square())
+
+    def whole(self) -> Tensor:
+        """The sum."""
+        found = self._upper.triu(1)
+        found += found.T.clone()
+        found.diagonal().copy_(self._squares)
+        return found
 
 
 def fold_width(tokens: int, features: int) -> int:
@@ -44,38 +57,48 @@ class Fold:
     the others, as a class token does in gradients, is ever missed. Of width 1: the tokens themselves.
 
     Attributes:
+        there: (B, T) where there is a token.
+        count: how many there are.
         own: (R, 1) the rows that a constant 1 gives.
     """
 
     def __init__(self, signs: Tensor, width: int) -> None:
         self.width, self.there = width, signs != 0
+        self.count = int(self.there.sum())
+        self._whole = self.count == self.there.numel()
         if width == 1:
-            self.own = torch.ones(int(self.there.sum()), 1, device=signs.device)
+            self.own = torch.ones(self.count, 1, device=signs.device)
             return
-        self.short = -signs.shape[1] % width
-        both = torch.stack([signs.float(), self.there.float()])
-        self.weights = F.pad(both, (0, self.short)).reshape(2, -1, width).transpose(0, 1)
-        self.own, self.counts = self.weights.sum(2, keepdim=True).unbind(1)
+        self._short = -signs.shape[1] % width
+        self._signs = F.pad(signs.float(), (0, self._short)).reshape(-1, 1, width)
+        self.own = self._signs.sum(2)
 
-    def __call__(self, x: Tensor, shift: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The rows (R, n) of `x` (B, T, n) less `shift` (n,), and the sums (n,) over all of its tokens, float64."""
+    def rows(self, x: Tensor, shift: Tensor | None = None) -> Tensor:
+        """The rows (R, n) of `x` (B, T, n) less `shift` (n,)."""
         if self.width == 1:
-            rows = x[self.there] if shift is None else x[self.there] - shift
-            return rows, column_sums(rows)
-        if self.short or not bool(self.there.all()):  # what stands in padding may be anything
-            x = F.pad(torch.where(self.there.unsqueeze(-1), x, 0), (0, 0, 0, self.short))
-        rows, sums = torch.bmm(self.weights, x.reshape(-1, self.width, x.shape[-1])).unbind(1)
-        if shift is not None:
-            rows, sums = rows - self.own * shift, sums - self.counts * shift
-        return rows, sums.sum(0, dtype=torch.float64)
+            found = self._tokens(x)
+            return found if shift is None else found - shift
+        if not self._whole:  # what stands in padding may be anything
+            x = torch.where(self.there.unsqueeze(-1), x, 0)
+        if self._short:
+            x = F.pad(x, (0, 0, 0, self._short))
+        found = torch.bmm(self._signs, x.reshape(-1, self.width, x.shape[-1])).squeeze(1)
+        return found if shift is None else found.addcmul_(self.own, shift, value=-1)
+
+    def total(self, x: Tensor, shift: Tensor) -> Tensor:
+        """The sum (n,) over all tokens of `x` (B, T, n) less `shift` (n,), float64."""
+        return column_sums(self._tokens(x) - shift)
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        return x.reshape(-1, x.shape[-1]) if self._whole else x[self.there]
 
 
-def centred(product: Tensor, left: Tensor, right: Tensor, along: tuple[Tensor, Tensor], weight: Tensor) -> Tensor:
-    """The sum (m, n) over rows (a - s left)(b - s right)^T: of folds whose means `left` (m,) and `right` (n,) are taken
-    off afterwards. `product` is the sum of a b^T, `along` are those of s a and s b, `weight` that of s^2; s is
-    `Fold.own`."""
+def centre(product: Tensor, left: Tensor, right: Tensor, along: tuple[Tensor, Tensor], weight: float) -> Tensor:
+    """From the sum (m, n) over rows of a b^T, in its place, that of (a - s left)(b - s right)^T: of folds whose means
+    `left` (m,) and `right` (n,) are taken off afterwards. `along` are the sums of s a and s b, `weight` that of s^2; s
+    is `Fold.own`."""
     a, b = along
-    return product - torch.outer(left, b) - torch.outer(a, right) + weight * torch.outer(left, right)
+    return product.addr_(left, weight * right - b).addr_(a, right, alpha=-1)
 
 
 def column_sums(x: Tensor) -> Tensor:
@@ -86,13 +109,13 @@ def column_sums(x: Tensor) -> Tensor:
     return blocks.sum(0, dtype=torch.float64) + x[whole:].sum(0, dtype=torch.float64)
 
 
-def _gram_into(found: Tensor, x: Tensor) -> None:
+def _add_upper(total: Tensor, x: Tensor) -> None:
+    """Of x^T x what is above the diagonal, and some of what is below."""
     n = x.shape[1]
     if n <= GRAM_BLOCK:
-        found.copy_(x.T @ x)
+        total += x.T @ x
         return
     half = n // 2
-    _gram_into(found[:half, :half], x[:, :half])
-    _gram_into(found[half:, half:], x[:, half:])
-    found[:half, half:] = x[:, :half].T @ x[:, half:]
-    found[half:, :half] = found[:half, half:].T
+    _add_upper(total[:half, :half], x[:, :half])
+    _add_upper(total[half:, half:], x[:, half:])
+    total[:half, half:] += x[:, :half].T @ x[:, half:]

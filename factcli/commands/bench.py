@@ -17,6 +17,7 @@ from ..measuring.options import APART, RULES, check, make_cells, make_schedule
 from ..measuring.plots import plot_costs, plot_frontier
 from ..measuring.ratios import compare, judge
 from ..measuring.timing import Cell, Schedule
+from ..models.cpus import instructions
 from ..models.devices import pick_device
 from ..models.fit import check_length, positions
 from ..models.precision import say_if_slow
@@ -24,7 +25,6 @@ from ..progress import part
 from ..recipe import running
 from ..recipe.commands import BENCH, Asked, answers
 from ..recipe.rules import refuse_idle
-from ..runtimes.cpus import instructions
 from ..runtimes.extras import versions
 from ..runtimes.running import check_device
 from .unchanged import unchanged

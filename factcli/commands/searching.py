@@ -101,7 +101,7 @@ def _judge(how: Conversion, source: Model, goals: Goals) -> Judge | None:
         return None
     options = options_of(how.recipe, how.data_dir)
     besides = [options]
-    if how.shipment is not None and how.shipment.how.precision == "int8":  # those that 8 bits look at
+    if how.shipment is not None and "int8" in how.shipment.how.precision:  # those that 8 bits look at
         besides.append(replace(options, samples=how.shipment.how.calibration_samples + CHECKED, seed=0))
     counted = how.recipe.factorizes_embeddings
     return likeness(source, goals.similarity, replace(options, samples=MOST), besides, how.device, counted)

@@ -75,7 +75,7 @@ class Candidates:
         small = made.model(self.source.trusted)
         latency, lost, ms = self.goals.latency, None, None
         if latency is not None:
-            precision = self.how.shipment.how.precision if self.how.shipment else None
+            precision = made.files[0]["precision"] if made.files else None
             ms = milliseconds(small, made.file, precision, latency)
         if self.judge is not None and (latency is None or (ms is not None and ms <= latency.ms)):
             lost = self.judge.lost(small, made.file)

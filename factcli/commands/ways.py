@@ -83,12 +83,11 @@ class Maker:
         found: Files = {("torch", one.dtype): None} if "torch" in self.backends or one.folder == "dense" else {}
         if one.dtype != "float32" or ("dense" not in self.how.ways and one.way == "dense"):
             return found
-        for precision in PRECISIONS:
-            asked = [name for name in self.backends if name != "torch" and precision in formats[name].precisions]
-            places = {name: model.path / formats[name].file(precision) for name in asked}
-            self._export(one, model, [name for name, file in places.items() if not file.is_file()], precision)
-            found |= {(name, precision): file for name, file in places.items() if file.is_file()}
-        return found
+        names = [name for name in self.backends if name != "torch"]
+        places = {(n, p): model.path / formats[n].file(p) for n in names for p in PRECISIONS if p in
+                  formats[n].precisions}  # fmt: skip
+        self._export(one, model, [each for each, file in places.items() if not file.is_file()])
+        return found | {each: file for each, file in places.items() if file.is_file()}
 
     def _make(self, one: Candidate, folder: Path) -> None:
         origin: dict[str, Any] = {"trust_remote_code": True} if self.source.trusted else {}
@@ -108,22 +107,26 @@ class Maker:
             options |= {"embeddings": "factorize"} if one.way == "kfac-embeddings" else {}
             convert(str(self.work / "dense"), folder, keep=one.keep, **options, **origin)
 
-    def _export(self, one: Candidate, model: Model, names: list[str], precision: str) -> None:
-        """All formats in one, for they share a graph; where one fails, each by itself."""
-        if not names:
+    def _export(self, one: Candidate, model: Model, files: list[tuple[str, str]]) -> None:
+        """These formats and precisions in one, for they share a graph; where one fails, each by itself."""
+        if not files:
             return
-        data = self.texts.calibration if precision == "int8" else {}
+        names, precisions = (tuple(dict.fromkeys(column)) for column in zip(*files, strict=True))
+        if len(names) * len(precisions) > len(files):  # some of them stand already
+            for each in files:
+                self._export(one, model, [each])
+            return
         try:
             with said_before():
                 export(
-                    str(model.path), format=tuple(names), precision=precision,
-                    trust_remote_code=self.source.trusted or None, **data,
+                    str(model.path), format=names, precision=precisions,
+                    trust_remote_code=self.source.trusted or None, **self.texts.calibration,
                 )  # fmt: skip
         except FactcliError as error:
-            if len(names) == 1:
-                self._leave(one, f"{one.said}, {names[0]} {precision}", error)
-            for name in names if len(names) > 1 else ():
-                self._export(one, model, [name], precision)
+            if len(files) == 1:
+                self._leave(one, f"{one.said}, {' '.join(files[0])}", error)
+            for each in files if len(files) > 1 else ():
+                self._export(one, model, [each])
 
     def _leave(self, one: Candidate, what: str, error: Exception) -> None:
         self.left_out.append({"model": one.folder, "what": what, "why": str(error)})

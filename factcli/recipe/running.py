@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from .fields import Options, option
 from .registry import backends, formats
-from .values import DTYPES, PRECISIONS, TASKS, WAYS, dtype, fractions, loss, numbers, seeds
+from .values import DTYPES, PRECISIONS, TASKS, WAYS, dtype, dtypes, fractions, loss, numbers, seeds
 
 LABEL_NAMES = option((), "The labels in the order of the model's outputs: no,yes.", listed=True, words=True)
 FILE = "csv, tsv, JSON, parquet or arrow"
@@ -160,19 +160,28 @@ class Backend(Options):
     file: str | None = option(None, "Of several files for a backend the one to run.", "the most exact that is there")
 
 
-class Shipping(Options):
+class Formats(Options):
     """Which files are written for runtimes."""
 
     panel: ClassVar[str] = "Files"
 
     format: tuple[str, ...] = option((), "A format to write for a runtime; may be given twice.", known=formats)
-    precision: str = option("float32", "Of the weights in these files.", known=PRECISIONS, read=dtype)
     opset: int | None = option(None, "Of the ONNX graph.", "20", ge=18, le=23)
 
 
-class Exporting(Shipping):
-    """And what they are held to."""
+class Shipping(Formats):
+    """Those that are made in one go with the model."""
 
+    precision: str = option("float32", "Of the weights in these files.", known=PRECISIONS, read=dtype)
+
+
+class Exporting(Formats):
+    """Those of a model that stands, and what they are held to."""
+
+    precision: tuple[str, ...] = option(
+        ("float32",), "Of the weights in these files; one or several: float32,int8.", known=PRECISIONS, listed=True,
+        read=dtypes,
+    )  # fmt: skip
     calibration: str | None = option(None, "Texts for int8: a file, a GLUE task or a Hub data set.")
     calibration_samples: int = option(300, "Rows of them.", ge=1)
     max_loss: float | None = option(None, "Points of the task's metric that a file may lose, or it is not kept.", ge=0)
@@ -199,7 +208,7 @@ class Timed(Options):
     backend: tuple[str, ...] = option(("torch",), "What runs the models; one or several.", known=backends, listed=True)
     precision: tuple[str, ...] = option(
         (), "Precisions to run, as far as a backend has them: float32,int8.", "the most exact of each",
-        known=PRECISIONS, listed=True,
+        known=PRECISIONS, listed=True, read=dtypes,
     )  # fmt: skip
     protocol: str = option("rounds", "paper: 100 examples, 8 runs, the first two omitted.", known=("rounds", "paper"))
     variant: tuple[str, ...] = option(

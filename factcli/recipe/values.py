@@ -56,6 +56,12 @@ def dtype(text: Any) -> Any:
     return DTYPES.get(name, name)
 
 
+def dtypes(value: Any) -> Any:
+    """Precisions as `dtype` reads them, each once."""
+    parts = value if isinstance(value, (list, tuple)) else (value,)
+    return tuple(dict.fromkeys(dtype(part) for part in parts))
+
+
 def numbers(value: Any) -> tuple[int, ...]:
     """ "1,8,32", a number or numbers -> the numbers. Raises ValueError."""
     parts = value.split(",") if isinstance(value, str) else value if isinstance(value, (list, tuple)) else (value,)

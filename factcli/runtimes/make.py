@@ -10,14 +10,15 @@ import torch
 
 from ..errors import UsageError
 from ..files.digests import digest_of_files
+from ..models import cpus
 from ..models.fit import Features, Fit, find_fit
 from ..models.loading import Loaded
 from ..models.model import Model
 from ..notes import note
 from ..progress import tell
 from ..recipe.running import Exporting
+from ..recipe.values import PRECISIONS
 from ..scores.exams import Questions
-from . import cpus
 from .checking import Check, Checked, hold, rows_of
 from .extras import need, versions
 from .formats import Batch, Format, Made, formats
@@ -66,24 +67,28 @@ class Written:
         }  # fmt: skip
 
 
-def wanted_formats(how: Exporting) -> list[type[Format]]:
-    """Those that are asked for. Raises UsageError for what they cannot be, FactcliError for a package that lacks."""
+def wanted_files(how: Exporting) -> list[tuple[str, type[Format]]]:
+    """The precision and the format of each that is asked for, the most exact first. Raises UsageError for what they
+    cannot be, FactcliError for a package that lacks."""
     if not how.format:
         raise UsageError(f"Give --format {' or '.join(formats)}, or several.")
+    if not how.precision:
+        raise UsageError(f"Give --precision {' or '.join(PRECISIONS)}, or several.")
     found = [formats[name] for name in dict.fromkeys(how.format)]
     for one in found:
-        if how.precision not in one.precisions:
-            raise UsageError(
-                f"--format {one.name} has no precision {how.precision}: take {', '.join(one.precisions)}"
-                + (", or save the model itself in it with --dtype." if how.precision == "bfloat16" else ".")
-            )
+        for precision in how.precision:
+            if precision not in one.precisions:
+                raise UsageError(
+                    f"--format {one.name} has no precision {precision}: take {', '.join(one.precisions)}"
+                    + (", or save the model itself in it with --dtype." if precision == "bfloat16" else ".")
+                )
         need(one.name)
-    return found
+    return [(precision, one) for precision in PRECISIONS if precision in how.precision for one in found]
 
 
 def names_of(how: Exporting) -> list[str]:
     """Paths of the files that will be made, below the model's directory."""
-    return [one.file(how.precision) for one in wanted_formats(how)]
+    return [one.file(precision) for precision, one in wanted_files(how)]
 
 
 def fit_of(source: Model, loaded: Loaded) -> Fit:
@@ -98,7 +103,7 @@ def write_files(source: Model, loaded: Loaded, fit: Fit, how: Exporting, rows: R
     Raises FactcliError where the model has no graph that the runtimes take, and for a file that is not the model or
     loses more than it may.
     """
-    chosen = wanted_formats(how)
+    chosen = wanted_files(how)
     total = 1 + 2 * len(chosen)
     torch.nn.Module.to(loaded.model, "cpu", torch.float32)
     graph = graph_of(source, loaded.model, fit)
@@ -107,17 +112,18 @@ def write_files(source: Model, loaded: Loaded, fit: Fit, how: Exporting, rows: R
         exact = Path(folder) / "model.onnx"
         graph.write(exact, how.opset or OPSET)
         check = Check(graph, rows.exam, rows.check, fit)
-        if how.precision != "float32":
-            torch.nn.Module.to(loaded.model, "meta")  # it has answered: what is to come needs the memory
-        made = _made(graph, fit, exact, how, rows, check)
-        found = []
-        for number, one in enumerate(chosen):
-            tell(1 + 2 * number, total, f"{one.name} {how.precision}")
-            file = work / one.file(how.precision)
+        found, plain, eight = list[Written](), Made(exact), None
+        for number, (precision, one) in enumerate(chosen):
+            tell(1 + 2 * number, total, f"{one.name} {precision}")
+            if precision != "float32":
+                torch.nn.Module.to(loaded.model, "meta")  # it has answered: what is to come needs the memory
+            if precision == "int8" and eight is None:
+                eight = _for_8_bits(graph, fit, exact, rows, check)
+            file = work / one.file(precision)
             file.parent.mkdir(parents=True, exist_ok=True)
-            one.write(made, how.precision, file)
-            tell(2 + 2 * number, total, f"{one.name} {how.precision}, checking")
-            found.append(_written(one, how, file, work, check))
+            one.write(eight or plain, precision, file)  # int8 comes last
+            tell(2 + 2 * number, total, f"{one.name} {precision}, checking")
+            found.append(_written(one, precision, how, file, work, check))
     return found
 
 
@@ -129,9 +135,7 @@ def _reads(graph: Graph, fit: Fit) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _made(graph: Graph, fit: Fit, exact: Path, how: Exporting, rows: Rows, check: Check) -> Made:
-    if how.precision != "int8":
-        return Made(exact)
+def _for_8_bits(graph: Graph, fit: Fit, exact: Path, rows: Rows, check: Check) -> Made:
     texts: Sequence[Batch] = rows_of(graph, fit, rows.calibrate, 1) if rows.calibrate else ()
     spared = harmed(exact, texts or check.probe)
     if spared:
@@ -142,18 +146,18 @@ def _made(graph: Graph, fit: Fit, exact: Path, how: Exporting, rows: Rows, check
     return Made(exact, texts, spared)
 
 
-def _written(one: type[Format], how: Exporting, file: Path, work: Path, check: Check) -> Written:
+def _written(one: type[Format], precision: str, how: Exporting, file: Path, work: Path, check: Check) -> Written:
     name = file.relative_to(work).as_posix()
-    if how.precision == "float32":
+    if precision == "float32":
         check.equal(one.open(file, exact=True), name)
     session = one.open(file)
-    if session.computes != how.precision:
+    if session.computes != precision:
         note(f"{name} is computed in {session.computes} on this CPU ({', '.join(cpus.instructions())}).")
     checked = check.of(session)
     hold(checked, how, name)
     parts = one.parts(file)
     return Written(
-        name, tuple(p.relative_to(work).as_posix() for p in parts), one.name, how.precision,
+        name, tuple(p.relative_to(work).as_posix() for p in parts), one.name, precision,
         sum(p.stat().st_size for p in parts), digest_of_files(parts), checked, versions(one.name),
         _reads(check.graph, check.fit),
     )  # fmt: skip
@@ -175,12 +179,11 @@ def worst(found: Sequence[Written]) -> dict[str, Any]:
 
 def refuse_without_data(how: Exporting, labelled: bool) -> None:
     """Raises UsageError for bounds that there is no data to hold files to, and for an int8 that sees no text."""
-    static = [one.name for one in wanted_formats(how) if how.precision in one.static]
+    static = [
+        f"--precision {precision} in {one.name}" for precision, one in wanted_files(how) if precision in one.static
+    ]
     if static and how.calibration is None:
-        raise UsageError(
-            f"--precision {how.precision} in {static[0]} looks at texts for the ranges of its numbers: give "
-            "--calibration."
-        )
+        raise UsageError(f"{static[0]} looks at texts for the ranges of its numbers: give --calibration.")
     if how.max_loss is not None and not labelled:
         raise UsageError("--max-loss needs labels to count: give --task or --validation, or take --min-agreement.")
     if how.min_agreement is not None and not labelled and how.calibration is None:

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FactcliError, one_line
-from . import cpus
+from ..models import cpus
 from .extras import need
 from .formats import CPU, Batch, Format, Made, complete, formats
 from .silence import silent

@@ -60,6 +60,8 @@ def read_shipping(asked: Asked, data_dir: str | Path | None) -> tuple[Recipe, Sh
         recipe = make_recipe(config, flags)
     else:
         recipe = make_recipe(config, flags, data_dir)
-    shipped = Exporting(**vars(how), calibration=texts.pop("calibration", None))
+    shipped = Exporting(
+        format=how.format, precision=(how.precision,), opset=how.opset, calibration=texts.pop("calibration", None)
+    )
     refuse_without_data(shipped, labelled=False)
     return recipe, Shipment(shipped, Data(**texts, data_dir=data_dir))

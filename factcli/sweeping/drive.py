@@ -98,6 +98,8 @@ def read_plan(store: Store) -> dict[str, Any]:
     """Raises FactcliError where there is none."""
     found = store.read(PLAN)
     if not isinstance(found, dict) or "runs" not in found:
+        if is_alive(store.read(DRIVER)):
+            raise FactcliError(f"The sweep in {store.url} is about to begin: ask again in a moment.")
         raise FactcliError(f"There is no sweep in {store.url}: give the folder that one was started with as --output.")
     return found
 

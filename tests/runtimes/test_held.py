@@ -11,10 +11,10 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from transformers import AutoTokenizer, BertForSequenceClassification
 
 import factcli
+from factcli.models.cpus import signed
 from factcli.models.model import find_model
 from factcli.runtimes import formats
 from factcli.runtimes.checking import Check
-from factcli.runtimes.cpus import signed
 from factcli.runtimes.graph import graph_of
 from factcli.runtimes.make import fit_of
 
