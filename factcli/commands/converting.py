@@ -50,7 +50,7 @@ class Conversion:
         """What --max-mb counts: the largest of the files for runtimes, or the weights."""
         if self.recipe.max_mb is None:
             return None
-        shipped = (self.shipment.how.format, self.shipment.how.precision) if self.shipment else ()
+        shipped = (self.shipment.how.format, self.shipment.how.precision[0]) if self.shipment else ()
         return file_size(source, self.recipe, *shipped)
 
     def planned(self, source: Model, size: FileSize | None = None, known: Measured | None = None) -> Planned:
