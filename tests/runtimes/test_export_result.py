@@ -222,6 +222,21 @@ def test_a_directory_of_somebody_gets_files_and_nothing_else(exports: Path) -> N
     assert not [n for n in names if n.startswith(".")]
 
 
+def test_several_precisions_are_made_from_one_graph(exports: Path, model: Path, tmp_path: Path) -> None:
+    """Each is the file that a call of its own makes, and the most exact comes first."""
+    file = write_csv(tmp_path / "texts.csv", [(text,) for text in texts(48)], ("text",))
+    steps: list[str] = []
+    result = factcli.export(
+        str(model), output=tmp_path / "out", format=FORMATS, precision="int8,fp32", calibration=str(file),
+        calibration_samples=16, progress=lambda done, total, step: steps.append(step),
+    )  # fmt: skip
+    assert steps.count("graph") == 1
+    assert [f["path"] for f in result["files"]] == PATHS
+    assert [f["precision"] for f in result["files"]] == ["float32", "float32", "int8", "int8"]
+    for path in (*PATHS[:3], "openvino/openvino_model.bin"):
+        assert (tmp_path / "out" / path).read_bytes() == (model / path).read_bytes(), path
+
+
 def test_a_directory_of_its_own(model: Path, tmp_path: Path, command: Command) -> None:
     """Without weights: eval runs it, and the source stays as it is."""
     out = tmp_path / "out"

@@ -76,6 +76,7 @@ ONNX = ("--format", "onnx")
         (["--format", "tflite"], 2, "'tflite'"),
         ([*ONNX, "--precision", "bfloat16"], 2, "take float32, float16, int8, or save the model itself in it with"),
         ([*ONNX, "--precision", "int4"], 2, "'int4'"),
+        ([*ONNX, "--precision", "float32,bfloat16"], 2, "has no precision bfloat16: take float32, float16, int8"),
         (["--format", "openvino", "--precision", "int8"], 2, "looks at texts for the ranges of its numbers: give"),
         ([*ONNX, "--format", "openvino", "--precision", "int8"], 2, "give --calibration"),
         ([*ONNX, "--max-loss", "1"], 2, "--max-loss needs labels to count: give --task or --validation, or take"),
