@@ -48,7 +48,7 @@ bench: $(READY)
 setup: $(READY) $(SITE) $(PACKAGING) $(READERS)
 
 clean:
-	rm -rf .venv .cache demo-output dist
+	rm -rf .venv .cache demo-output demo-output.png dist
 
 INSTALL := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 

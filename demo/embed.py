@@ -1,6 +1,9 @@
-"""Run where factcli is not: embed real sentences with one model, as PyTorch or OpenVINO runs it, and time it.
+"""Run where factcli is not: embed real sentences with models, as PyTorch or OpenVINO runs them, and time each.
 
-python embed.py torch MODEL EMBEDDINGS.npy | python embed.py openvino MODEL_DIRECTORY FILE.xml EMBEDDINGS.npy
+python embed.py torch EMBEDDINGS.npz - DIRECTORY ... | python embed.py openvino EMBEDDINGS.npz FILE.xml DIRECTORY ...
+
+Writes the embeddings of each, normalized means over tokens as sentence-transformers has them for this model
+(sentences, 384), and prints a line of JSON of each: the class that ran, and the median milliseconds of a batch.
 """
 
 import importlib.util
@@ -17,48 +20,51 @@ from sentences import review_sentences
 from tokenizers import Tokenizer
 
 BATCH, LENGTH, ROUNDS = 8, 128, 20
+NAMES = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 Inputs = dict[str, NDArray[np.int64]]
 Run = Callable[[Inputs], NDArray[np.float32]]
 
 
-def with_torch(model_path: str) -> Run:
+def with_torch(folder: str) -> tuple[Run, str]:
     import torch
     from transformers import AutoModel
+    from transformers.utils import logging
 
-    model = AutoModel.from_pretrained(model_path, trust_remote_code=True).eval()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
 
     def run(inputs: Inputs) -> NDArray[np.float32]:
         with torch.inference_mode():
             given = {name: torch.from_numpy(values) for name, values in inputs.items()}
             return model(**given).last_hidden_state.numpy()
 
-    return run
+    return run, f"{type(model).__name__} from {type(model).__module__.split('.')[0]}"
 
 
-def with_openvino(file: str) -> Run:
+def with_openvino(file: str) -> tuple[Run, str]:
     import openvino
 
     model = openvino.compile_model(file, "CPU", {"PERFORMANCE_HINT": "LATENCY"})
-    return lambda inputs: model(inputs)["last_hidden_state"]
+    return lambda inputs: model(inputs)["last_hidden_state"], type(model).__name__
 
 
-def main() -> None:
-    assert importlib.util.find_spec("factcli") is None
-    kind, folder, *files, out = sys.argv[1:]
-    run = with_torch(folder) if kind == "torch" else with_openvino(files[0])
+def embed(run: Run, folder: str) -> NDArray[np.float32]:
     tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
     tokenizer.enable_truncation(max_length=LENGTH)
     tokenizer.enable_padding(pad_id=0, pad_token="[PAD]")
-    found = []
     sentences, _ = review_sentences()
+    found = []
     for start in range(0, len(sentences), BATCH):
         texts = tokenizer.encode_batch(sentences[start : start + BATCH])
-        names = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
-        inputs = {k: np.array([getattr(text, v) for text in texts], dtype=np.int64) for k, v in names.items()}
+        inputs = {k: np.array([getattr(text, v) for text in texts], dtype=np.int64) for k, v in NAMES.items()}
         mask = inputs["attention_mask"][..., None]
         found.append((run(inputs) * mask).sum(1) / mask.sum(1))
     embeddings = np.concatenate(found)
-    np.save(out, embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True))
+    return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+
+
+def milliseconds(run: Run) -> float:
     ids = np.random.default_rng(0).integers(1000, 30000, (BATCH, LENGTH))
     inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
     times = []
@@ -66,7 +72,18 @@ def main() -> None:
         started = time.perf_counter()
         run(inputs)
         times.append(1000 * (time.perf_counter() - started))
-    print(json.dumps({"ms": statistics.median(times[ROUNDS // 4 :])}))
+    return statistics.median(times[ROUNDS // 4 :])
+
+
+def main() -> None:
+    assert importlib.util.find_spec("factcli") is None
+    kind, out, file, *folders = sys.argv[1:]
+    found = {}
+    for number, folder in enumerate(folders):
+        run, said = with_torch(folder) if kind == "torch" else with_openvino(str(Path(folder) / file))
+        found[str(number)] = embed(run, folder)
+        print(json.dumps({"class": said, "ms": milliseconds(run)}), flush=True)
+    np.savez(out, **found)
 
 
 if __name__ == "__main__":
