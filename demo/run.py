@@ -59,8 +59,9 @@ def draw(rows: dict[str, Measured], file: Path) -> None:
     dense = next(iter(rows.values()))
     drawn: list[dict[str, Any]] = [
         {
-            "way": next(way for said, way in ways.items() if name.startswith(said)), "said": name.split(",")[0].removesuffix(" int8"),
-            "keep": None, "healed": False, "backend": one.runtime, "precision": "int8" if "int8" in name else "float32",
+            "way": next(way for said, way in ways.items() if name.startswith(said)),
+            "said": name.split(",")[0].removesuffix(" int8"), "keep": None, "healed": False, "backend": one.runtime,
+            "precision": "int8" if "int8" in name else "float32",
             "bytes": one.bytes, "milliseconds": one.ms, "score": one.cosine(dense),
         }
         for name, one in rows.items()
