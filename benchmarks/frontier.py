@@ -54,12 +54,12 @@ def table(result: dict[str, Any]) -> list[str]:
     """Every file, the smallest first; a star where no other is both smaller (or faster) and better."""
     lines = ["| what | keep | healed | runtime | precision | MB | ms | lost |", "|---|---|---|---|---|---|---|---|"]
     for row in sorted(result["results"], key=lambda r: r["bytes"]):
-        keep = "" if row["keep"] is None else f"{row['keep']:g}"
+        keep = "all" if row["keep"] is None else f"{row['keep']:g}"
         ms = "" if row["milliseconds"] is None else f"{row['milliseconds']:.1f}"
         stars = {key: " *" if row["optimal"][key] else "" for key in ("bytes", "milliseconds")}
-        said = row["said"].removesuffix(f", {keep}") if keep else row["said"]
+        said, healed = row["said"].removesuffix(f", {keep}"), "yes" if row["healed"] else "no"
         lines.append(
-            f"| {said} | {keep} | {'yes' if row['healed'] else ''} | {RUNTIMES[row['backend']]} | {row['precision']} | "
+            f"| {said} | {keep} | {healed} | {RUNTIMES[row['backend']]} | {row['precision']} | "
             f"{row['bytes'] / 1e6:.1f}{stars['bytes']} | {ms}{stars['milliseconds']} | {row['lost']:.2f} |"
         )
     return lines
@@ -86,6 +86,25 @@ def bars(result: dict[str, Any]) -> list[tuple[str, bool]]:
     return found
 
 
+def report(result: dict[str, Any], file: Path) -> bool:
+    """Write the table and the bars, and print them; whether the bars are met."""
+    found = bars(result)
+    accuracy = 100 * result["results"][0]["score"]
+    lines = [
+        "# Every way to make it smaller", "",
+        f"{NAME}, fine-tuned on SST-2: accuracy {accuracy:.1f} on {result['rows']:,} rows. Made by",
+        "`benchmarks/frontier.py`, which runs `factcli frontier`. Milliseconds are of "
+        f"{result['batch_size']} x {result['sequence_length']} tokens on a CPU",
+        f"with {', '.join(instructions())}; points lost are against the dense model; a star: no other file is both",
+        "smaller (faster) and better.", "", *table(result), "",
+        *(f"- {'met' if good else '**missed**'}: {text}" for text, good in found),
+        *(f"- left out, {one['what']}: {one['why']}" for one in result["left_out"]),
+    ]  # fmt: skip
+    write_text(file, "\n".join(lines) + "\n")
+    print("\n".join(lines))
+    return all(good for _, good in found)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", required=True)
@@ -109,21 +128,7 @@ def main() -> None:
         arguments.results / "frontier.json",
         json.dumps({"model": named.name} | kept | runs.record(None), indent=1) + "\n",
     )
-    found = bars(result)
-    accuracy = 100 * result["results"][0]["score"]
-    lines = [
-        "# Every way to make it smaller", "",
-        f"{NAME}, fine-tuned on SST-2: accuracy {accuracy:.1f} on {result['rows']:,} rows. Made by",
-        "`benchmarks/frontier.py`, which runs `factcli frontier`. Milliseconds are of "
-        f"{result['batch_size']} x {result['sequence_length']} tokens on a CPU",
-        f"with {', '.join(instructions())}; points lost are against the dense model; a star: no other file is both",
-        "smaller (faster) and better.", "", *table(result), "",
-        *(f"- {'met' if good else '**missed**'}: {text}" for text, good in found),
-        *(f"- left out, {one['what']}: {one['why']}" for one in result["left_out"]),
-    ]  # fmt: skip
-    write_text(arguments.results / "frontier.md", "\n".join(lines) + "\n")
-    print("\n".join(lines))
-    sys.exit(not all(good for _, good in found))
+    sys.exit(not report(result, arguments.results / "frontier.md"))
 
 
 if __name__ == "__main__":
