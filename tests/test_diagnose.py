@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from factcli import diagnose
+from factcli.commands.diagnose import _Loss, _times_the_loss
 from factcli.compress.criteria import criteria
 from factcli.compress.measured import measure
 from factcli.errors import FactcliError
@@ -70,6 +71,15 @@ def test_with_data(folder: Path) -> None:
             assert svd >= kfac[rank] - 1e-5  # no projection beats the best one in its own metric
         assert layer["advice"].count("\n") == 0
     assert "plain SVD" in result["verdict"] or "Plain SVD" in result["verdict"]
+
+
+def test_times_the_loss_by_hand() -> None:
+    """A quarter of 24 parameters: the first rank of either target, 2 and 4; what is left is 1 + 0.5 and 2 + 0.1."""
+    losses = [
+        _Loss(10.0, torch.tensor([8.0, 1.0, 0.5]), price=2, size=8),
+        _Loss(2.0, torch.tensor([3.0, 2.0, 0.1]), price=4, size=16),
+    ]
+    assert _times_the_loss(losses) == pytest.approx(12 / 3.6)
 
 
 @pytest.mark.parametrize("ending", ["png", "svg"])

@@ -1,5 +1,6 @@
 """diagnose: how compressible a model is, layer by layer, and whether plain SVD will fail."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,7 +31,7 @@ from .unchanged import unchanged
 KEEPS = (0.1, 0.25, 0.4, 0.6)
 POINTS = 24  # ranks at which errors are given, besides those of KEEPS
 UNEVEN = 1.0  # a Fisher variance from which on plain SVD is at risk: the spread is as large as the mean
-TIMES = 2.0  # how much worse plain SVD is than a data-aware projection before it is called a risk
+TIMES = 2.0  # how much worse plain SVD is than a data-aware projection before it is called a risk, or too much
 RULES = (
     Rule(
         ("calibration_samples", "fisher", "objective"),
@@ -84,7 +85,8 @@ def diagnose(asked: Asked) -> dict[str, Any]:
     measured = [Measured(criteria[n].made(how), gathered) for n in criteria if gathered or not criteria[n].needs]
     reference = next((m for m in measured if m.criterion.comparable and m.criterion.exact), None)
     base = loaded.model.base_model
-    layers = []
+    layers: list[dict[str, Any]] = []
+    losses: list[_Loss] = []
     targets = [t for t in find_targets(base, how.include, how.exclude) if t.kept is None]
     if not targets:
         raise FactcliError(
@@ -92,10 +94,10 @@ def diagnose(asked: Asked) -> dict[str, Any]:
         )
     for target in steps("examining", targets):
         w = matrix(base.get_submodule(target.name)).detach().to(where).double()
-        layers.append(_examine(target, w, measured, reference))
+        layers.append(_examine(target, w, measured, reference, losses))
     result: dict[str, Any] = {
         "model": source.name,
-        "verdict": _verdict(layers, reference),
+        "verdict": _verdict(layers, losses, reference),
         "calibration": measured[0].to_json(),
         "compared": [m.criterion.name for m in (measured[0], reference) if m],
         "layers": layers,
@@ -118,7 +120,31 @@ def numerical_rank(values: Tensor, shape: tuple[int, int]) -> int:
     return int((values > values[0] * max(shape) * torch.finfo(torch.float32).eps).sum())
 
 
-def _examine(target: Target, w: Tensor, measured: list[Measured], reference: Measured | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class _Loss:
+    """What a target costs, in units of the loss: `plain`, by plain SVD at a keep ratio of 0.25; `worth` (ranks,), what
+    each rank of the projection it is compared with takes off that; `price` is the parameters of a rank."""
+
+    plain: float
+    worth: Tensor
+    price: int
+    size: int
+
+
+def _times_the_loss(losses: list[_Loss]) -> float:
+    """What plain SVD costs at a keep ratio of 0.25, over the projections that it is compared with, whose ranks are
+    spread over all targets by what they are worth for a parameter."""
+    each = torch.cat([one.worth / one.price for one in losses])
+    prices = torch.cat([torch.full_like(one.worth, one.price) for one in losses])
+    order = each.argsort(descending=True)
+    over = prices[order].cumsum(0) > 0.25 * sum(one.size for one in losses)
+    least = float((each * prices)[order][over].sum())
+    return sum(one.plain for one in losses) / max(least, 1e-300)
+
+
+def _examine(
+    target: Target, w: Tensor, measured: list[Measured], reference: Measured | None, losses: list[_Loss]
+) -> dict[str, Any]:
     full = min(target.shape)
     keeps = [max(1, int(k * target.size / sum(target.shape))) for k in KEEPS]
     ranks = sorted({*keeps, *(max(1, round(full * i / POINTS)) for i in range(1, POINTS + 1))})
@@ -147,7 +173,9 @@ def _examine(target: Target, w: Tensor, measured: list[Measured], reference: Mea
         norm = reference.norm(target, w)
         total = norm.error(w) or 1.0
         plain = [left[0, 0] @ right[0, 0] for left, right in (project(w, None, rank, 1) for rank in keeps)]
-        layer["svd_errors"] = [round((norm.error(w - new) / total) ** 0.5, 6) for new in plain]
+        errors = [norm.error(w - new) for new in plain]
+        layer["svd_errors"] = [round((error / total) ** 0.5, 6) for error in errors]
+        losses.append(_Loss(errors[KEEPS.index(0.25)], gains(w, None, 1, norm).double(), sum(w.shape), w.numel()))
         layer["times"] = round(_times_worse(layer, reference), 3)
     layer["advice"] = _advice(layer, reference)
     return layer
@@ -177,19 +205,19 @@ def _advice(layer: dict[str, Any], reference: Measured | None) -> str:
     return f"{share}{uneven}: plain SVD loses {times:.1f} times as much as {name}"
 
 
-def _verdict(layers: list[dict[str, Any]], reference: Measured | None) -> str:
+def _verdict(layers: list[dict[str, Any]], losses: list[_Loss], reference: Measured | None) -> str:
     if reference is None:
         share = median(layer["rank_90"] / min(layer["shape"]) for layer in layers)
         return (
             f"The median target needs {share:.0%} of its singular values for 90 % of its energy; what that loses, "
             "--calibration tells."
         )
-    times = [layer["times"] for layer in layers]
-    risk = sum(t >= TIMES for t in times)
-    if risk * 2 < len(layers):
-        return f"Plain SVD is close to the best here: {risk} of {len(layers)} targets are at risk."
+    risk, times = sum(layer["times"] >= TIMES for layer in layers), _times_the_loss(losses)
     name, unequal = reference.criterion.name, next(a for a in allocations if allocations[a].needs_gains)
+    costs = f"it costs {times:.1f} times the loss of --criterion {name} --allocation {unequal}"
+    if times < TIMES:
+        return f"Plain SVD will do here: at a keep ratio of 0.25 {costs}; {risk} of {len(layers)} targets are at risk."
     return (
-        f"Plain SVD will fail: at a keep ratio of 0.25 it loses {median(times):.1f} times as much as {name} in the "
-        f"median target, and {risk} of {len(layers)} are at risk. Take --criterion {name} --allocation {unequal}."
+        f"Plain SVD loses more than it must: at a keep ratio of 0.25 {costs}, which you should take; {risk} of "
+        f"{len(layers)} targets are at risk by themselves."
     )
