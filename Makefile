@@ -43,6 +43,7 @@ package: $(PACKAGING)
 bench: $(READY)
 	$(BIN)/python benchmarks/forward_speed.py
 	$(BIN)/python benchmarks/runtimes.py --parts bert $(if $(GLUE),minilm --data-dir $(GLUE))
+	$(if $(GLUE),$(BIN)/python benchmarks/frontier.py --data-dir $(GLUE))
 
 # What all of these need, after which they may run side by side.
 setup: $(READY) $(SITE) $(PACKAGING) $(READERS)

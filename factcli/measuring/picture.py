@@ -139,7 +139,7 @@ def _ticks(axis: Any, values: list[float]) -> None:
 
 
 def _thinned(named: list[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
-    """At most MOST_NAMES of the names, the two ends and between them those that are the furthest apart."""
-    named = sorted(named, key=lambda point: point[1])
+    """At most MOST_NAMES of the names, each once, the two ends and between them those that are the furthest apart."""
+    named = sorted({point[0]: point for point in named}.values(), key=lambda point: point[1])
     step = max(1.0, (len(named) - 1) / (MOST_NAMES - 1))
     return [named[i] for i in sorted({round(k * step) for k in range(MOST_NAMES)} & set(range(len(named))))]
