@@ -37,9 +37,10 @@ from factcli.files.atomic import write_text
 from factcli.measuring.apart import Runner, measure_apart
 from factcli.measuring.ratios import compare
 from factcli.measuring.timing import Schedule
+from factcli.models import cpus
 from factcli.models.model import find_model
 from factcli.recipe.running import Data, Exporting
-from factcli.runtimes import Made, cpus, formats
+from factcli.runtimes import Made, formats
 from factcli.runtimes.checking import rows_of
 from factcli.runtimes.extras import versions
 from factcli.runtimes.formats import Batch

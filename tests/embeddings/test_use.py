@@ -12,6 +12,7 @@ from factcli import FactcliError, bench, convert, evaluate, export, finetune, in
 from factcli.errors import UsageError
 from factcli.remote_code.embeddings_factorized import FactorizedEmbedding, TiedHead
 
+from ..runtimes.closeness import IN_BFLOAT16
 from ..runtimes.conftest import save_sentence_transformer
 from ..training_helpers import rows, save_model, write_csv
 from ..vocabulary import made
@@ -219,4 +220,4 @@ def test_a_tied_head_runs_in_a_graph(runtime: str, sources: Path, tmp_path: Path
     cases.by_frequency("bert-mlm", sources / "bert-mlm", tmp_path / "out", sources / "texts.txt")
     assert any(isinstance(m, TiedHead) for m in load(tmp_path / "out").modules())
     made_of = export(str(tmp_path / "out"), format=runtime)
-    assert made_of["checked"]["max_difference"] < 1e-4
+    assert made_of["checked"]["max_difference"] < (0.02 if runtime == "openvino" and IN_BFLOAT16 else 1e-4)

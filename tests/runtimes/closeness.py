@@ -6,6 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from factcli.models.cpus import instructions
+
+IN_BFLOAT16 = bool({"avx512_bf16", "amx"} & set(instructions()))  # OpenVINO computes files of float32 in it here
+
 
 def same(found: Any, expected: Any, within: float = 1e-4) -> None:
     """The same float32 arithmetic, in another order."""

@@ -233,7 +233,7 @@ def test_several_precisions_are_made_from_one_graph(exports: Path, model: Path, 
     assert steps.count("graph") == 1
     assert [f["path"] for f in result["files"]] == PATHS
     assert [f["precision"] for f in result["files"]] == ["float32", "float32", "int8", "int8"]
-    for path in (*PATHS[:3], "openvino/openvino_model.bin"):
+    for path in (PATHS[0], PATHS[2], "openvino/openvino_model.bin"):  # OpenVINO numbers constants of its graphs anew
         assert (tmp_path / "out" / path).read_bytes() == (model / path).read_bytes(), path
 
 

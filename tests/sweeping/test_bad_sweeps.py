@@ -1,7 +1,9 @@
 """Wrong sweeps and folders are answered in one sentence, before anything is run."""
 
+import json
 import logging
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +91,13 @@ def test_folders(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text(yaml.safe_dump([1]))
     with pytest.raises(FactcliError, match=r"The sweep file .*list.yaml must be a mapping"):
         factcli.sweep(tmp_path / "list.yaml")
+
+
+def test_a_driver_that_has_not_planned_yet(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "driver.json").write_text(json.dumps({"driver": "d", "seen": time.time()}))
+    with pytest.raises(FactcliError, match="The sweep in out is about to begin: ask again in a moment"):
+        factcli.sweep(output="out", status=True)
 
 
 def test_a_full_disk(tmp_path: Path) -> None:

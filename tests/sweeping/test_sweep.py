@@ -52,7 +52,7 @@ def killed(place: Path, world: dict[str, str]) -> Killed:
     file, out = write_sweep(place, report=REPORT), place / "out"
     driver = start(place, world, file, "-o", out, "--ray", "none", "--workers", "2")
     until = time.monotonic() + 120
-    while not (out / "plan.json").exists():
+    while not (out / "sweep.json").exists():
         assert time.monotonic() < until
         time.sleep(0.05)
     while not (at_work := factcli.sweep(output=str(out), status=True)["totals"])["running"]:

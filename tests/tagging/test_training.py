@@ -15,6 +15,7 @@ from factcli.card.text import split_card
 from ..conftest import Run
 from ..fresh import __file__ as _fresh
 from ..processes import Python
+from ..runtimes.closeness import IN_BFLOAT16
 from ..training_helpers import same, train_and_be_killed
 from . import data
 from .data import TAGS, files, read, save
@@ -102,11 +103,12 @@ def test_other_backends_give_the_same(place: Path) -> None:
         str(place / "small"), format=("onnx", "openvino"), validation=place / "val.jsonl", max_loss=0.0, overwrite=True
     )
     expected = result(place, "small")["metrics"]
-    assert made["checked"]["agreement"] == 1.0
-    assert made["checked"]["metric"] == expected
+    assert made["checked"]["agreement"] >= (0.98 if IN_BFLOAT16 else 1.0)
+    assert made["checked"]["metric"] == pytest.approx(expected, abs=0.02 if IN_BFLOAT16 else 0)
     for backend in ("onnx", "openvino"):
         (found,) = factcli.evaluate(str(place / "small"), validation=place / "val.jsonl", backend=backend)
-        assert found["metrics"] == expected
+        rounds = backend == "openvino" and IN_BFLOAT16
+        assert found["metrics"] == pytest.approx(expected, abs=0.02 if rounds else 0)
     factcli.evaluate([str(place / "small"), str(place / "dense")], validation=place / "val.jsonl")
     timed: dict[str, Any] = {"sequence_length": (16,), "runs": 1, "plot": place / "costs.png"}
     plain = factcli.bench(str(place / "small"), baseline=str(place / "dense"), **timed)
