@@ -3,8 +3,9 @@
 import os
 import re
 import socket
+import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from importlib.util import find_spec
 from typing import Any
 
@@ -34,13 +35,14 @@ class OnRay:
         import ray
 
         ours = not ray.is_initialized()
-        if ours:
-            _begin(self.address, self.slots)
-        try:
-            self._run(ray, tasks, work, ended)
-        finally:
+        with redirect_stdout(sys.stderr):  # where --json is, Ray says of nodes that died, asked or not
             if ours:
-                ray.shutdown()
+                _begin(self.address, self.slots)
+            try:
+                self._run(ray, tasks, work, ended)
+            finally:
+                if ours:
+                    ray.shutdown()
 
     def _run(self, ray: Any, tasks: Sequence[Task], work: Work, ended: Ended) -> None:
         gpus = 1 if ray.cluster_resources().get("GPU") else 0
