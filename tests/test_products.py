@@ -40,7 +40,7 @@ def test_linear_layers_and_their_gradients(bias: bool) -> None:
     exact = F.linear(x.double(), layer.weight.double(), None if layer.bias is None else layer.bias.double())
     (slope,) = torch.autograd.grad(exact, x, up.double())
     make_fast(nn.Sequential(layer))
-    found = layer(x)
+    found = layer(input=x)
     torch.testing.assert_close(found, exact.float(), atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(torch.autograd.grad(found, x, up)[0], slope.float(), atol=1e-5, rtol=1e-5)
 
@@ -50,6 +50,13 @@ def test_linear_layers_and_their_gradients(bias: bool) -> None:
 def test_torch_is_left_as_it_was(fast: bool, before: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_by_onednn", lambda: fast)
     torch.set_float32_matmul_precision(before)
-    with fast_products():
+    with fast_products(torch.empty(0)):
         assert torch.get_float32_matmul_precision() == ("medium" if fast and before == "highest" else before)
     assert torch.get_float32_matmul_precision() == before
+
+
+def test_what_is_not_on_a_cpu_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU the same setting allows TF32."""
+    monkeypatch.setattr(products, "_by_onednn", lambda: True)
+    with fast_products(torch.empty(0, device="meta")):
+        assert torch.get_float32_matmul_precision() == "highest"

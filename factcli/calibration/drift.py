@@ -46,7 +46,7 @@ def measure_drift(batches: Iterable[tuple[Tensor, Tensor, Tensor, Tensor]], widt
             along_y, along_z = (v.clone() for v in totals[1:])
         y_rows, z_rows = fold.rows(y, first[1]), fold.rows(z, first[2])
         second.add(y_rows)
-        with fast_products():
+        with fast_products(y_rows):
             cross += z_rows.T @ y_rows
         for total, values, mean in zip(totals, (x, y, z), first, strict=True):
             total += fold.total(values, mean)

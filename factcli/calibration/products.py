@@ -18,15 +18,16 @@ def _by_onednn() -> bool:
 
 
 @contextmanager
-def fast_products() -> Iterator[None]:
-    """Within it float32 matrices are multiplied by oneDNN where that is faster and no less exact.
+def fast_products(like: Tensor) -> Iterator[None]:
+    """Within it float32 matrices on a CPU, where `like` is, are multiplied by oneDNN if that is faster and no less exact.
+    On a GPU nothing changes: the same words would mean TF32 there.
 
     MKL leaves AVX-512 alone on processors that are not Intel's and takes twice as long there. What torch calls medium
     precision hands products to oneDNN, which computes them in float32 all the same: bfloat16 pays only with AMX, where
     products stay as they are. Not for attention: many small products take oneDNN several times as long.
     """
     before = torch.get_float32_matmul_precision()
-    if not _by_onednn() or before != "highest":  # the other words are the user's own
+    if like.device.type != "cpu" or not _by_onednn() or before != "highest":  # the other words are the user's own
         yield
         return
     torch.set_float32_matmul_precision("medium")
@@ -42,18 +43,18 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
         ctx.save_for_backward(w)
-        with fast_products():
+        with fast_products(x):
             return F.linear(x, w, b)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (w,) = ctx.saved_tensors
-        with fast_products():
+        with fast_products(w):
             return gradients[0] @ w, None, None
 
 
-def _forward(layer: nn.Linear, x: Tensor) -> Tensor:
-    found: Tensor = _Linear.apply(x, layer.weight, layer.bias)  # type: ignore[no-untyped-call]
+def _forward(layer: nn.Linear, input: Tensor) -> Tensor:  # as torch names it: callers may
+    found: Tensor = _Linear.apply(input, layer.weight, layer.bias)  # type: ignore[no-untyped-call]
     return found
 
 

@@ -23,7 +23,7 @@ class Gram:
         self._squares = torch.zeros(features, dtype=torch.float64, device=device)
 
     def add(self, x: Tensor) -> None:
-        with fast_products():
+        with fast_products(x):
             _add_upper(self._upper, x)
         self._squares += column_sums(x.square())
 
