@@ -118,7 +118,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = arguments.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
-        dense = arguments.dense or Bench(TASK, work, arguments.results, arguments.data_dir, "float32").dense()
+        dense = arguments.dense or Bench(TASK, work, arguments.results, arguments.data_dir, "bfloat16").dense()
         named = work / f"{NAME} on SST-2"  # as the picture calls it
         if not named.is_symlink():
             named.symlink_to(dense.resolve(), target_is_directory=True)

@@ -19,8 +19,8 @@ def _by_onednn() -> bool:
 
 @contextmanager
 def fast_products(like: Tensor) -> Iterator[None]:
-    """Within it float32 matrices on a CPU, where `like` is, are multiplied by oneDNN if that is faster and no less exact.
-    On a GPU nothing changes: the same words would mean TF32 there.
+    """Within it float32 matrices that are where `like` is are multiplied by oneDNN, if that is a CPU on which it is
+    faster and no less exact. On a GPU nothing changes: the same words would mean TF32 there.
 
     MKL leaves AVX-512 alone on processors that are not Intel's and takes twice as long there. What torch calls medium
     precision hands products to oneDNN, which computes them in float32 all the same: bfloat16 pays only with AMX, where
