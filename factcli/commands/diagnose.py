@@ -94,7 +94,9 @@ def diagnose(asked: Asked) -> dict[str, Any]:
         )
     for target in steps("examining", targets):
         w = matrix(base.get_submodule(target.name)).detach().to(where).double()
-        layers.append(_examine(target, w, measured, reference, losses))
+        layer, loss = _examine(target, w, measured, reference)
+        layers.append(layer)
+        losses += [loss] if loss is not None else []
     result: dict[str, Any] = {
         "model": source.name,
         "verdict": _verdict(layers, losses, reference),
@@ -143,13 +145,15 @@ def _times_the_loss(losses: list[_Loss]) -> float:
 
 
 def _examine(
-    target: Target, w: Tensor, measured: list[Measured], reference: Measured | None, losses: list[_Loss]
-) -> dict[str, Any]:
+    target: Target, w: Tensor, measured: list[Measured], reference: Measured | None
+) -> tuple[dict[str, Any], _Loss | None]:
+    """The layer as the result has it, and with a reference what it costs."""
     full = min(target.shape)
     keeps = [max(1, int(k * target.size / sum(target.shape))) for k in KEEPS]
     ranks = sorted({*keeps, *(max(1, round(full * i / POINTS)) for i in range(1, POINTS + 1))})
     values = torch.linalg.svdvals(w)
     energy = values.square().cumsum(0)
+    worth = {m.criterion.name: gains(w, None, 1, m.norm(target, w)) for m in measured if m.criterion.applies(w)}
     layer: dict[str, Any] = {
         "name": target.name,
         "shape": list(target.shape),
@@ -157,13 +161,10 @@ def _examine(
         "rank": numerical_rank(values, target.shape),
         "rank_90": int((energy < 0.9 * energy[-1]).sum()) + 1,
         "ranks": ranks,
-        "errors": {
-            m.criterion.name: _curve(gains(w, None, 1, m.norm(target, w)), ranks)
-            for m in measured
-            if m.criterion.applies(w)
-        },
+        "errors": {name: _curve(each, ranks) for name, each in worth.items()},
         "keeps": {str(k): r for k, r in zip(KEEPS, keeps, strict=True)},
     }
+    loss = None
     if reference is not None:
         assert reference.calibration is not None
         weights = reference.calibration.statistics[target.name].fisher
@@ -175,10 +176,11 @@ def _examine(
         plain = [left[0, 0] @ right[0, 0] for left, right in (project(w, None, rank, 1) for rank in keeps)]
         errors = [norm.error(w - new) for new in plain]
         layer["svd_errors"] = [round((error / total) ** 0.5, 6) for error in errors]
-        losses.append(_Loss(errors[KEEPS.index(0.25)], gains(w, None, 1, norm).double(), sum(w.shape), w.numel()))
+        least = worth[reference.criterion.name].double()
+        loss = _Loss(errors[KEEPS.index(0.25)], least, sum(w.shape), w.numel())
         layer["times"] = round(_times_worse(layer, reference), 3)
     layer["advice"] = _advice(layer, reference)
-    return layer
+    return layer, loss
 
 
 def _curve(worth: Tensor, ranks: list[int]) -> list[float]:
