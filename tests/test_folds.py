@@ -42,7 +42,7 @@ def gram(x: Tensor) -> Tensor:
 def second_moment(x: Tensor, signs: Tensor, shift: Tensor) -> Tensor:
     """Of the tokens of x about their mean, by folds of two, with another point taken off beforehand."""
     fold = Fold(signs, 2)
-    taken, total = fold.rows(x, shift), fold.total(x, shift)
+    taken, total = fold(x, shift)
     mean, along = total / int(MASK.sum()), column_sums(fold.own * taken)
     return centre(gram(taken), mean, mean, (along, along), fold.own.double().square().sum())
 
@@ -51,13 +51,17 @@ def test_rows_and_sums_by_hand() -> None:
     x, signs = drawn(2, 3, 4), torch.tensor([[1, -1, -1], [-1, 1, 0]])
     x[1, 2] = float("nan")  # padding
     fold = Fold(signs, 2)
-    found, total = fold.rows(x, torch.ones(4)), fold.total(x, torch.ones(4))
+    found, total = fold(x, torch.ones(4))
     y = x - 1
     expected = torch.stack([y[0, 0] - y[0, 1], -y[0, 2], y[1, 1] - y[1, 0], torch.zeros(4)])
     torch.testing.assert_close(found, expected)
     assert fold.own.flatten().tolist() == [0, -1, 0, 0]
     torch.testing.assert_close(total, y[MASK.bool()].sum(0).double())
     assert torch.equal(Fold(signs, 1).rows(x), x[MASK.bool()])
+    plain, same = Fold(signs, 1)(x, torch.zeros(4))
+    assert torch.equal(plain, x[MASK.bool()])
+    torch.testing.assert_close(same, x[MASK.bool()].sum(0).double())
+    torch.testing.assert_close(same, Fold(signs, 1).total(x, torch.zeros(4)))
 
 
 def test_over_all_signs_they_are_the_moments_themselves() -> None:

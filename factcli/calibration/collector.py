@@ -32,8 +32,8 @@ class _Inputs:
 
     def add(self, x: Tensor, fold: Fold) -> None:
         """`x` (B, T, n)."""
-        rows = fold.rows(x, self.shift)
-        self.total += fold.total(x, self.shift)
+        rows, total = fold(x, self.shift)
+        self.total += total
         self.second.add(rows)
         self.along += column_sums(fold.own * rows)
         self.weight += float(fold.own.double().square().sum())

@@ -44,12 +44,12 @@ def measure_drift(batches: Iterable[tuple[Tensor, Tensor, Tensor, Tensor]], widt
             cross = torch.zeros(z.shape[-1], y.shape[-1], dtype=torch.float64, device=y.device)
             totals = [torch.zeros_like(v, dtype=torch.float64) for v in first]
             along_y, along_z = (v.clone() for v in totals[1:])
-        y_rows, z_rows = fold.rows(y, first[1]), fold.rows(z, first[2])
+        (y_rows, y_total), (z_rows, z_total) = fold(y, first[1]), fold(z, first[2])
         second.add(y_rows)
         with fast_products(y_rows):
             cross += z_rows.T @ y_rows
-        for total, values, mean in zip(totals, (x, y, z), first, strict=True):
-            total += fold.total(values, mean)
+        for total, added in zip(totals, (fold.total(x, first[0]), y_total, z_total), strict=True):
+            total += added
         along_y += column_sums(fold.own * y_rows)
         along_z += column_sums(fold.own * z_rows)
         weight += float(fold.own.double().square().sum())

@@ -89,6 +89,11 @@ class Fold:
         """The sum (n,) over all tokens of `x` (B, T, n) less `shift` (n,), float64."""
         return column_sums(self._tokens(x) - shift)
 
+    def __call__(self, x: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+        """Both."""
+        rows = self.rows(x, shift)
+        return rows, column_sums(rows) if self.width == 1 else self.total(x, shift)
+
     def _tokens(self, x: Tensor) -> Tensor:
         return x.reshape(-1, x.shape[-1]) if self._whole else x[self.there]
 
