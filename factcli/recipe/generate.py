@@ -59,7 +59,7 @@ def _typed(one: Declared) -> str:
         kinds = [f"Literal[{', '.join(map(repr, one.about.known))}]".replace("'", '"'), "str"]
     if one.about.read is not None and "str" not in kinds:
         kinds.append("str")
-    return " | ".join(dict.fromkeys(kinds))
+    return " | ".join(dict.fromkeys(part for kind in kinds for part in kind.split(" | ")))
 
 
 def _name(kind: Any) -> str:
