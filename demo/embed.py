@@ -1,6 +1,7 @@
 """Run where factcli is not: embed real sentences with models, as PyTorch or OpenVINO runs them, and time each.
 
-python embed.py torch EMBEDDINGS.npz - DIRECTORY ... | python embed.py openvino EMBEDDINGS.npz FILE.xml DIRECTORY ...
+python embed.py torch TEXTS TOKENS EMBEDDINGS.npz - DIRECTORY ...
+python embed.py openvino TEXTS TOKENS EMBEDDINGS.npz FILE.xml DIRECTORY ...
 
 Writes the embeddings of each, normalized means over tokens as sentence-transformers has them for this model
 (sentences, 384), and prints a line of JSON of each: the class that ran, and the median milliseconds of a batch.
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from sentences import review_sentences
 from tokenizers import Tokenizer
 
-BATCH, LENGTH, ROUNDS = 8, 128, 20
+ROUNDS = 20
 NAMES = {"input_ids": "ids", "attention_mask": "attention_mask", "token_type_ids": "type_ids"}
 Inputs = dict[str, NDArray[np.int64]]
 Run = Callable[[Inputs], NDArray[np.float32]]
@@ -49,14 +50,14 @@ def with_openvino(file: str) -> tuple[Run, str]:
     return lambda inputs: model(inputs)["last_hidden_state"], type(model).__name__
 
 
-def embed(run: Run, folder: str) -> NDArray[np.float32]:
+def embed(run: Run, folder: str, batch: int, length: int) -> NDArray[np.float32]:
     tokenizer = Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
-    tokenizer.enable_truncation(max_length=LENGTH)
+    tokenizer.enable_truncation(max_length=length)
     tokenizer.enable_padding(pad_id=0, pad_token="[PAD]")
     sentences, _ = review_sentences()
     found = []
-    for start in range(0, len(sentences), BATCH):
-        texts = tokenizer.encode_batch(sentences[start : start + BATCH])
+    for start in range(0, len(sentences), batch):
+        texts = tokenizer.encode_batch(sentences[start : start + batch])
         inputs = {k: np.array([getattr(text, v) for text in texts], dtype=np.int64) for k, v in NAMES.items()}
         mask = inputs["attention_mask"][..., None]
         found.append((run(inputs) * mask).sum(1) / mask.sum(1))
@@ -64,8 +65,8 @@ def embed(run: Run, folder: str) -> NDArray[np.float32]:
     return embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
 
 
-def milliseconds(run: Run) -> float:
-    ids = np.random.default_rng(0).integers(1000, 30000, (BATCH, LENGTH))
+def milliseconds(run: Run, batch: int, length: int) -> float:
+    ids = np.random.default_rng(0).integers(1000, 30000, (batch, length))
     inputs = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
     times = []
     for _ in range(ROUNDS):
@@ -77,12 +78,13 @@ def milliseconds(run: Run) -> float:
 
 def main() -> None:
     assert importlib.util.find_spec("factcli") is None
-    kind, out, file, *folders = sys.argv[1:]
+    kind, batch, length, out, file, *folders = sys.argv[1:]
+    shape = int(batch), int(length)
     found = {}
     for number, folder in enumerate(folders):
         run, said = with_torch(folder) if kind == "torch" else with_openvino(str(Path(folder) / file))
-        found[str(number)] = embed(run, folder)
-        print(json.dumps({"class": said, "ms": milliseconds(run)}), flush=True)
+        found[str(number)] = embed(run, folder, *shape)
+        print(json.dumps({"class": said, "ms": milliseconds(run, *shape)}), flush=True)
     np.savez(out, **found)
 
 

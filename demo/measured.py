@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 EMBED = Path(__file__).with_name("embed.py").resolve()
-SHAPE = (8, 128)  # texts and tokens that embed.py times
+SHAPE = (8, 128)  # texts at a time, and tokens of those that are timed
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def measure(python: Path, runtime: str, folders: Sequence[Path], file: str | Non
     folders = [folder.resolve() for folder in folders]
     with tempfile.TemporaryDirectory() as work:
         out = Path(work) / "embeddings.npz"
-        command = [str(python), str(EMBED), runtime, str(out), file or "-", *map(str, folders)]
+        command = [str(python), str(EMBED), runtime, *map(str, SHAPE), str(out), file or "-", *map(str, folders)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=work)
         with np.load(out) as found:
             embeddings = [found[str(number)] for number in range(len(folders))]
