@@ -19,6 +19,7 @@ import torch  # after the environment: offline mode and threads are read at impo
 
 from demo import bare
 
+from . import said
 from .hub import HubServer
 from .hub_client import HubClient
 from .processes import Python
@@ -35,6 +36,18 @@ COMMANDS = (
 MODELS = ("transformers.models.bert.modeling_bert", "transformers.models.auto.tokenization_auto")
 PATIENCE = "tests.hub_patience"
 LIBRARIES = ("torch", "transformers.modeling_utils", *MODELS)
+
+
+said.listen()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if not hasattr(session.config, "workerinput"):
+        said.forget()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    said.keep(os.environ.get("PYTEST_XDIST_WORKER", "main"))
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,15 @@ from types import TracebackType
 from typing import Any
 
 from .processes import Python
+from .said import hear
 
 _SCRIPT = """
-import json, sys
+import json, logging, sys
 import factcli
+notes = []
+listener = logging.Handler()
+listener.emit = lambda record: notes.append(record.getMessage())
+logging.getLogger("factcli").addHandler(listener)
 from factcli.publishing import publish
 publish.DELAYS, publish.LONGEST = (0.05, 0.05, 0.05), 0.05  # a test's patience
 for line in sys.stdin:
@@ -19,7 +24,8 @@ for line in sys.stdin:
         answer = {"result": getattr(factcli, ask["call"])(*ask["args"], **ask["options"])}
     except factcli.FactcliError as error:
         answer = {"error": str(error)}
-    print(json.dumps(answer), flush=True)
+    print(json.dumps(answer | {"notes": notes}), flush=True)
+    notes.clear()
 """
 
 
@@ -50,6 +56,8 @@ class HubClient:
         ask = {"call": call, "args": [str(a) if isinstance(a, Path) else a for a in args], "options": options}
         print(json.dumps(ask, default=str), file=self.asked, flush=True)
         answer = json.loads(self.answers.readline())
+        for said in (*answer["notes"], answer.get("error", "")):
+            hear(said)
         if "error" in answer:
             raise Refused(answer["error"])
         return answer["result"]

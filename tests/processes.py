@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+from .said import hear
+
 _LATE = {"HF_TOKEN", "FACTCLI_CACHE", "FACTCLI_DEBUG"}  # variables that no library reads as it is imported
 _TIMEOUT = 600
 _FORKS = Path(__file__).with_name("forks.py")
@@ -65,15 +67,19 @@ class Python:
         """A program until it ends: `args` as after `python`, `env` beside the interpreter's own; no input."""
         words = [str(a) for a in args]
         if not env.keys() <= _LATE:
-            return subprocess.run(
+            done = subprocess.run(
                 [self.executable, *words], cwd=cwd or self.cwd, env=self.env | env, capture_output=True, text=True,
                 stdin=subprocess.DEVNULL, timeout=_TIMEOUT,
             )  # fmt: skip
+            hear(done.stdout + done.stderr)
+            return done
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             code = self.start(*words, stdout=out, stderr=err, cwd=cwd, **env).wait()
             for file in (out, err):
                 file.seek(0)
-            return subprocess.CompletedProcess(words, code, out.read().decode(), err.read().decode())
+            done = subprocess.CompletedProcess(words, code, out.read().decode(), err.read().decode())
+            hear(done.stdout + done.stderr)
+            return done
 
     def start(
         self, *args: str | Path, stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None,
