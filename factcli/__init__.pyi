@@ -266,6 +266,7 @@ def frontier(
     limit: int | None = ...,
     ways: str | Sequence[str] | None = ...,
     keeps: float | Sequence[float] | str | None = ...,
+    vocabulary: str | PathLike[str] | None = ...,
     heal: str | PathLike[str] | None = ...,
     heal_steps: int | None = ...,
     backend: str | Sequence[str] | None = ...,

@@ -22,7 +22,7 @@ from factcli.models.model import find_model
 
 from .processes import Python
 from .runtimes.conftest import save_sentence_transformer
-from .training_helpers import FAST, rows, save_model, write_csv, write_glue
+from .training_helpers import FAST, WORDS, rows, save_model, write_csv, write_glue
 
 QUICK: dict[str, Any] = {"seconds": 0.01, "sequence_length": 16, "batch_size": 1, "threads": 1}
 DEPTH = {"distilbert": "n_layers", "t5": "num_layers"}
@@ -129,6 +129,48 @@ def test_what_cannot_be_timed_is_said_and_the_others_are(place: Path, caplog: py
     assert found[0] is not None
     assert found[1] is None
     assert "is not timed" in caplog.text
+
+
+# --- the vocabulary
+
+
+def test_a_vocabulary_is_that_of_the_texts_that_do_not_compare(place: Path, tmp_path: Path, caplog: Any) -> None:
+    """A token of the texts that are held out alone goes: they are what models are held to."""
+    texts = [text.replace(WORDS[-1], WORDS[0]) for text, _ in rows(40, 3)]
+    held = f"good {WORDS[-1]}"
+    write_csv(tmp_path / "labelled.csv", [*rows(20, 6), (held, "yes")])
+    write_csv(tmp_path / "vocabulary.csv", [(text,) for text in [*texts, held]], ("text",))
+    write_csv(tmp_path / "texts.csv", [(text,) for text in texts], ("text",))
+    found = factcli.frontier(
+        str(place / "trained"), validation=tmp_path / "labelled.csv", calibration=str(tmp_path / "texts.csv"),
+        vocabulary=tmp_path / "vocabulary.csv", heal=tmp_path / "texts.csv", heal_steps=1, keeps=0.5,
+        ways="kfac-embeddings,kfac-vocabulary", backend="torch", output=tmp_path / "kept", label_names="no,yes",
+        **UNTIMED,
+    )  # fmt: skip
+    assert found["left_out"] == []
+    sizes = {r["model"]: r["bytes"] for r in found["results"]}
+    assert sizes["kfac-vocabulary-0.5"] == sizes["kfac-vocabulary-0.5-healed"] < sizes["kfac-embeddings-0.5"]
+    known = json.loads((tmp_path / "kept" / "kfac-vocabulary-0.5" / "tokenizer.json").read_text())["model"]["vocab"]
+    assert WORDS[-1] not in known
+    assert set(texts[0].split()) <= known.keys()
+    assert (tmp_path / "kept" / "vocabulary.txt").read_text().splitlines() == texts
+    assert "1 of the texts of" in caplog.text
+    with pytest.raises(FactcliError, match="another vocabulary"):
+        factcli.frontier(
+            str(place / "trained"), validation=tmp_path / "labelled.csv", calibration=str(tmp_path / "texts.csv"),
+            vocabulary=tmp_path / "texts.csv", keeps=0.5, ways="kfac-vocabulary", backend="torch",
+            output=tmp_path / "kept", label_names="no,yes", **UNTIMED,
+        )  # fmt: skip
+
+
+def test_a_vocabulary_of_nothing_but_what_compares_is_refused(place: Path, tmp_path: Path) -> None:
+    write_csv(tmp_path / "labelled.csv", rows(20, 6))
+    write_csv(tmp_path / "vocabulary.csv", [(text,) for text, _ in rows(20, 6)], ("text",))
+    with pytest.raises(FactcliError, match=r"--vocabulary .* has no texts beside"):
+        factcli.frontier(
+            str(place / "trained"), validation=tmp_path / "labelled.csv", calibration=str(place / "texts.csv"),
+            vocabulary=tmp_path / "vocabulary.csv", backend="torch", **UNTIMED,
+        )  # fmt: skip
 
 
 # --- the table
@@ -253,6 +295,8 @@ REFUSED: list[tuple[dict[str, Any], type[FactcliError], str]] = [
     ({"task": "sst2", "ways": "dense,prune"}, UsageError, "unknown"),
     ({"task": "sst2", "heal_steps": 5}, UsageError, "without --heal"),
     ({"task": "sst2", "ways": "dense", "heal": "texts.csv"}, UsageError, "--heal has no effect"),
+    ({"task": "sst2", "ways": "kfac-vocabulary"}, UsageError, "give them with --vocabulary"),
+    ({"task": "sst2", "ways": "kfac", "vocabulary": "texts.csv"}, UsageError, "--vocabulary has no effect"),
     ({"task": "sst2", "ways": "layers", "keeps": 0.5}, UsageError, "--keeps has no effect"),
     ({"calibration": "texts.csv", "limit": 5}, UsageError, "--limit has no effect"),
     ({"task": "sst2", "heal": "none.csv"}, FactcliError, "--heal none.csv is no file"),

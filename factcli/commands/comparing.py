@@ -19,7 +19,7 @@ from ..notes import note
 from ..recipe.effects import is_file
 from ..recipe.rules import Rule, refuse_idle, unless
 from ..recipe.running import Clocked, Compared, Held, Ways
-from ..recipe.values import TASKS
+from ..recipe.values import CUT, TASKS
 from ..runtimes.extras import need
 from ..runtimes.formats import formats
 from .evaluate import evaluate
@@ -38,7 +38,9 @@ RULES = (
     Rule(("limit",), lambda v: unless(any(v[n] for n in _LABELLED), "without --task or --validation"), "give one"),
     Rule(
         ("text_column",),
-        lambda v: unless(v["validation"] or v["heal"] or is_file(v["calibration"]), "without a file of your own"),
+        lambda v: unless(
+            v["validation"] or v["heal"] or v["vocabulary"] or is_file(v["calibration"]), "without a file of your own"
+        ),
     ),
     Rule(
         ("batch_size", "sequence_length", "threads"),
@@ -49,12 +51,17 @@ RULES = (
     Rule(
         ("heal",),
         lambda v: unless(set(v["ways"]) - {"dense", "svd"}, f"with --ways {','.join(v['ways'])}"),
-        "take kfac, kfac-embeddings or layers",
+        "take kfac, kfac-embeddings, kfac-vocabulary or layers",
+    ),
+    Rule(
+        ("vocabulary",),
+        lambda v: unless(CUT in v["ways"], f"with --ways {','.join(v['ways'])}"),
+        "take kfac-vocabulary",
     ),
     Rule(
         ("keeps",),
         lambda v: unless(set(v["ways"]) - {"dense", "layers"}, f"with --ways {','.join(v['ways'])}"),
-        "take kfac, kfac-embeddings or svd",
+        "take kfac, kfac-embeddings, kfac-vocabulary or svd",
     ),
 )
 
@@ -71,8 +78,13 @@ def check_asked(held: Held, ways: Ways, clocked: Clocked, into: Compared, flags:
         )
     if not any((held.task, held.validation)) and not is_file(held.calibration):
         raise UsageError("Without labels --calibration is a file of texts: give one, or --task.")
-    refuse_idle(RULES, vars(held) | vars(ways) | vars(clocked), flags)
-    files = {"--validation": held.validation, "--calibration": held.calibration, "--heal": ways.heal}
+    refuse_idle(RULES, vars(held) | vars(ways) | {"ways": ways.chosen} | vars(clocked), flags)
+    if CUT in ways.chosen and ways.vocabulary is None:
+        raise UsageError(f"--ways {CUT} keeps the tokens that texts use: give them with --vocabulary FILE.")
+    files = {
+        "--validation": held.validation, "--calibration": held.calibration, "--heal": ways.heal,
+        "--vocabulary": ways.vocabulary,
+    }  # fmt: skip
     for option, file in files.items():
         elsewhere = option == "--calibration" and (file in TASKS or _on_the_hub(str(file)))
         if file is not None and not (is_file(file) or elsewhere):
@@ -121,8 +133,10 @@ def kept(output: str | Path | None, source: Model, held: Held, ways: Ways) -> It
         with workspace(None) as work:
             yield work
         return
-    read = inputs(("the source", source.name), ("--validation", held.validation), ("--heal", ways.heal),
-                  ("--calibration", held.calibration), ("--data-dir", held.data_dir))  # fmt: skip
+    read = inputs(
+        ("the source", source.name), ("--validation", held.validation), ("--calibration", held.calibration),
+        ("--heal", ways.heal), ("--vocabulary", ways.vocabulary), ("--data-dir", held.data_dir),
+    )  # fmt: skip
     place = Output(output, read=read, overwrite=True)
     ours = _is_ours(_read(place.path))
     if not ours and place.path.is_dir() and any(place.path.iterdir()):
@@ -133,13 +147,14 @@ def kept(output: str | Path | None, source: Model, held: Held, ways: Ways) -> It
         with atomic.locked(atomic.lock_of(place.path)):
             place.path.mkdir(exist_ok=True)
             now, known = _identity(source, held), _read(place.path)
-            healed = known.get("heal") or _healing(ways)
-            if (known and known.get("of") != now) or healed != (_healing(ways) or healed):
+            given = _texts(ways)
+            before = {name: known[name] for name in given if known.get(name) is not None}
+            if (known and known.get("of") != now) or any(given[n] not in (None, old) for n, old in before.items()):
                 raise FactcliError(
-                    f"{output} compares another model, on other data, or healed otherwise: choose another --output, or "
-                    "remove it."
+                    f"{output} compares another model, on other data, or healed otherwise, or with another vocabulary: "
+                    "choose another --output, or remove it."
                 )
-            known = {"of": now, "heal": healed, "scores": known.get("scores", {})}
+            known = {"of": now, **given, **before, "scores": known.get("scores", {})}
             atomic.write_json(place.path / RESULTS, known)
             yield place.path
     except atomic.Busy as error:
@@ -154,9 +169,11 @@ def _identity(source: Model, held: Held) -> dict[str, Any]:
     return {"model": source.digest, **found, **files}
 
 
-def _healing(ways: Ways) -> list[Any] | None:
-    """What healed models depend on."""
-    return None if ways.heal is None else [digest_of_files([Path(ways.heal).expanduser()]), ways.heal_steps]
+def _texts(ways: Ways) -> dict[str, Any]:
+    """What healed models, and those with fewer tokens, depend on; None where there are none."""
+    files = {"heal": ways.heal, "vocabulary": ways.vocabulary}
+    found = {k: None if v is None else digest_of_files([Path(v).expanduser()]) for k, v in files.items()}
+    return found | {"heal": None if ways.heal is None else [found["heal"], ways.heal_steps]}
 
 
 def _is_ours(known: Mapping[str, Any]) -> bool:

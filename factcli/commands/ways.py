@@ -11,7 +11,7 @@ from ..files.outputs import Output
 from ..models.model import Model, find_model
 from ..notes import note, said_before
 from ..recipe.running import Ways
-from ..recipe.values import BEST, WAYS
+from ..recipe.values import BEST, CUT
 from ..runtimes.formats import formats
 from ..searching.healing import options_for
 from .convert import convert
@@ -20,6 +20,10 @@ from .finetune import finetune
 from .texts import Texts
 
 PRECISIONS = ("float32", "int8")
+KEPT = {  # ways that keep a share of the targets' parameters, and what they are called
+    "kfac": "kfac", "kfac-embeddings": "kfac, embeddings too", "kfac-vocabulary": "kfac, embeddings and vocabulary too",
+    "svd": "plain SVD",
+}  # fmt: skip
 STEPS = {2: "every second layer", 3: "every third layer"}
 Files = dict[tuple[str, str], Path | None]  # backend and precision -> a file; None for the model itself, in torch
 
@@ -42,15 +46,15 @@ class Candidate:
 def candidates(how: Ways) -> Iterator[Candidate]:
     """What is compared, the dense model first."""
     yield Candidate("dense", "dense", "dense")
-    if "dense" in how.ways:
+    if "dense" in how.chosen:
         yield Candidate("dense-bfloat16", "dense", "dense", dtype="bfloat16")
     made = [
         Candidate(f"{way}-{keep:g}", way, f"{said}, {keep:g}", keep=keep)
-        for way, said in ((WAYS[1], WAYS[1]), ("kfac-embeddings", "kfac, embeddings too"), ("svd", "plain SVD"))
+        for way, said in KEPT.items()
         for keep in how.keeps
-        if way in how.ways
+        if way in how.chosen
     ]
-    made += [Candidate(f"layers-{n}", "layers", said, step=n) for n, said in STEPS.items() if "layers" in how.ways]
+    made += [Candidate(f"layers-{n}", "layers", said, step=n) for n, said in STEPS.items() if "layers" in how.chosen]
     for one in made:
         yield one
         if how.heal is not None and one.way != "svd":
@@ -81,7 +85,7 @@ class Maker:
     def files(self, one: Candidate, model: Model) -> Files:
         """What each backend runs of a model, in each precision that is compared; what cannot be made is said."""
         found: Files = {("torch", one.dtype): None} if "torch" in self.backends or one.folder == "dense" else {}
-        if one.dtype != "float32" or ("dense" not in self.how.ways and one.way == "dense"):
+        if one.dtype != "float32" or ("dense" not in self.how.chosen and one.way == "dense"):
             return found
         names = [name for name in self.backends if name != "torch"]
         places = {(n, p): model.path / formats[n].file(p) for n in names for p in PRECISIONS if p in
@@ -104,7 +108,8 @@ class Maker:
         else:
             options: dict[str, Any] = dict(BEST) if one.way != "svd" else {}
             options |= self.texts.calibration if options else {}
-            options |= {"embeddings": "factorize"} if one.way == "kfac-embeddings" else {}
+            options |= {"embeddings": "factorize"} if one.way in ("kfac-embeddings", CUT) else {}
+            options |= {"vocabulary": self.texts.vocabulary} if one.way == CUT else {}
             convert(str(self.work / "dense"), folder, keep=one.keep, **options, **origin)
 
     def _export(self, one: Candidate, model: Model, files: list[tuple[str, str]]) -> None:

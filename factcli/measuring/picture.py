@@ -12,6 +12,7 @@ _PANELS = (("bytes", "megabytes of the file", 1e6), ("milliseconds", "millisecon
 _ROOM = 0.12  # of the height, above and below what is shown
 LOST = 0.2  # of the dense model's score: what lost more is drawn at the lower edge
 MOST_NAMES = 5
+_MORE = {"kfac-embeddings": " with embeddings", "kfac-vocabulary": " with vocabulary"}
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Family:
 
 FAMILIES = (
     Family("dense", "#1f2430", "s", ("dense",)),
-    Family("factorized (kfac)", "#2a7fd4", "o", WAYS[1:3]),
-    Family("factorized (kfac), healed", "#0b3d91", "o", WAYS[1:3], True),
+    Family("factorized (kfac)", "#2a7fd4", "o", WAYS[1:4]),
+    Family("factorized (kfac), healed", "#0b3d91", "o", WAYS[1:4], True),
     Family("fewer layers", "#f0a04b", "^", ("layers",)),
     Family("fewer layers, healed", "#c2571a", "^", ("layers",), True),
     Family("plain SVD", "#a9b0ba", "D", ("svd",)),
@@ -82,7 +83,7 @@ def _name(row: dict[str, Any]) -> str:
     runtime = {"torch": "PyTorch", "onnx": "ONNX", "openvino": "OpenVINO"}.get(row["backend"], row["backend"])
     precision = "" if row["precision"] == "float32" else f" {row['precision']}"
     said = row["said"] if row["keep"] is None else f"{row['keep']:g}"
-    return f"{said}{' with embeddings' * (row['way'] == 'kfac-embeddings')}, {runtime}{precision}"
+    return f"{said}{_MORE.get(row['way'], '')}, {runtime}{precision}"
 
 
 def _heights(rows: list[dict[str, Any]]) -> tuple[float, float]:

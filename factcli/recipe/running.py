@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from .fields import Options, option
 from .registry import backends, formats
-from .values import DTYPES, PRECISIONS, TASKS, WAYS, dtype, dtypes, fractions, loss, numbers, seeds
+from .values import CUT, DTYPES, PRECISIONS, TASKS, WAYS, dtype, dtypes, fractions, loss, numbers, seeds
 
 LABEL_NAMES = option((), "The labels in the order of the model's outputs: no,yes.", listed=True, words=True)
 FILE = "csv, tsv, JSON, parquet or arrow"
@@ -248,13 +248,21 @@ class Ways(Options):
 
     panel: ClassVar[str] = "What is compared"
 
-    ways: tuple[str, ...] = option(WAYS, "Some of them.", known=WAYS, listed=True)
+    ways: tuple[str, ...] = option(
+        (), "Some of them.", "all that can be made, kfac-vocabulary with --vocabulary alone", known=WAYS, listed=True
+    )
     keeps: tuple[float, ...] = option(
         (0.5, 0.25, 0.1), "Shares of the targets' parameters that stay.", read=fractions,
         called="a list of fractions between 0 and 1",
     )  # fmt: skip
+    vocabulary: str | Path | None = option(None, "Texts whose tokens stay in kfac-vocabulary.")
     heal: str | Path | None = option(None, "Texts to train on with the dense model as teacher, without labels.")
     heal_steps: int = option(500, "Steps of that.", ge=1)
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The ways that are compared."""
+        return self.ways or tuple(way for way in WAYS if way != CUT or self.vocabulary is not None)
 
 
 class Clocked(Options):
