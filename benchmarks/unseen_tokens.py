@@ -1,4 +1,4 @@
-"""How much of the frequencies of tokens to give to those that the texts do not have: UNSEEN of criteria/base.py.
+"""How much of the frequencies of tokens to give to those that the texts do not have: --unseen-tokens.
 
     python benchmarks/unseen_tokens.py --data-dir GLUE [--shares 0.3 0.1 0.03] [--work DIR] [--results recipes/results]
 
@@ -22,7 +22,6 @@ from criteria_accuracy import Bench
 from whole_model import ALONE, KFAC, WHOLE, training_text
 
 import factcli
-from factcli.compress.criteria import base
 from factcli.files.atomic import write_text
 
 OTHER = {"reviews": "mrpc", "sst2": "mrpc", "mrpc": "reviews"}
@@ -35,14 +34,16 @@ Entry = dict[str, Any]
 
 def score(bench: Bench, other: Bench | None, key: Entry, data_dir: str) -> float:
     """Accuracy of one conversion; calibrated on the texts of `other` where that is given."""
-    base.UNSEEN = key["share"]
     data = {k: v for k, v in bench.data.items() if k != "train"}
     options: Entry = {"calibration": bench.calibration}
     options |= {"data_dir": data_dir} if bench.calibration == bench.task else {}
     if other is not None:
         options = {"calibration": str(training_text(other, data_dir))}
     folder, what = bench.work / "converted", ALONE if key["targets"] == "embedding" else WHOLE
-    factcli.convert(str(bench.dense()), folder, overwrite=True, keep=key["keep"], **KFAC, **what, **options)
+    factcli.convert(
+        str(bench.dense()), folder, overwrite=True, keep=key["keep"], unseen_tokens=key["share"], **KFAC, **what,
+        **options,
+    )  # fmt: skip
     return round(100 * factcli.evaluate(str(folder), **data)[0]["metrics"]["accuracy"], 3)
 
 

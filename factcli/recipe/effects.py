@@ -19,7 +19,7 @@ def is_file(name: Any) -> bool:
 _FACTORIZING = (
     "method", "criterion", "allocation", "compensation", "force_rank", "rank_multiple", "calibration",
     "calibration_samples", "data_revision", "max_length", "fisher", "objective", "label_column", "include", "exclude",
-    "seed", "data_dir",
+    "seed", "data_dir", "unseen_tokens",
 )  # fmt: skip
 
 
@@ -114,6 +114,17 @@ def of_recipes() -> tuple[Rule, ...]:
         ("rank",),
     ),
     *of_owners("criterion", criteria),
+    Rule(
+        ("unseen_tokens",),
+        lambda v: unless(v["embeddings"] == "factorize", "without --embeddings factorize"),
+        by=("embeddings",),
+    ),
+    Rule(
+        ("unseen_tokens",),
+        lambda v: unless(_criterion(v).reads_inputs(), _with_criterion(v) + ", which looks at no inputs"),
+        _criteria("reads_inputs"),
+        ("criterion",),
+    ),
     *of_owners("allocation", allocations),
     Rule(
         ("compensation",),

@@ -9,7 +9,7 @@ from .effects import is_file, of_recipes
 from .fields import Options, declared, option, spelled
 from .registry import allocations, criteria, structures
 from .rules import idle
-from .values import BUDGETS, DTYPE, SEED, count
+from .values import BUDGETS, DTYPE, SEED, UNSEEN, count
 
 FISHER = ("sampled", "empirical")
 EMBEDDINGS = ("dense", "factorize")
@@ -107,6 +107,9 @@ class Tokens(Options):
         "dense", "Whether the token embedding is a target, with a head that is tied to it.", known=EMBEDDINGS,
         quiet=True,
     )  # fmt: skip
+    unseen_tokens: float = option(
+        UNSEEN, "Share of all occurrences that counts for tokens which the texts do not have.", gt=0, lt=1, quiet=True
+    )
 
 
 class Saved(Options):

@@ -10,7 +10,7 @@ from torch import Tensor
 from factcli import load
 from factcli.calibration.measure import calibrate, options_of
 from factcli.compress.criteria import criteria
-from factcli.compress.criteria.base import UNSEEN, frequencies
+from factcli.compress.criteria.base import frequencies
 from factcli.compress.norms import FROBENIUS, KroneckerNorm
 from factcli.compress.structures import Embedding
 from factcli.compress.structures.embedding import by_frequency, part
@@ -112,7 +112,8 @@ def test_factors_are_balanced_and_the_first_row_is_zero() -> None:
             assert not tensors["mean.weight"][i].any()
 
 
-def test_frequencies_are_those_of_all_texts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unseen", [0.3, 0.03])
+def test_frequencies_are_those_of_all_texts(unseen: float, tmp_path: Path) -> None:
     source = find_model(str(cases.save("bert-cls", tmp_path / "source")))
     texts = made.texts(tmp_path / "texts.txt", 300)
     recipe = Recipe(keep=0.5, criterion="kfac", calibration=str(texts), calibration_samples=10, embeddings="factorize")
@@ -126,11 +127,11 @@ def test_frequencies_are_those_of_all_texts(tmp_path: Path) -> None:
     assert counts.tolist() == [float(count[t]) for t in range(len(counts))]
     assert 0 < sum(c == 0 for c in counts.tolist()) < len(counts)
 
-    shares = frequencies(counts)
+    shares = frequencies(counts, unseen)
     assert float(shares.sum()) == pytest.approx(1)
-    expected = [(1 - UNSEEN) * count[t] / count.total() + UNSEEN / len(counts) for t in range(len(counts))]
+    expected = [(1 - unseen) * count[t] / count.total() + unseen / len(counts) for t in range(len(counts))]
     torch.testing.assert_close(shares, torch.tensor(expected, dtype=torch.float64))
-    torch.testing.assert_close(frequencies(torch.zeros(5)), torch.full((5,), 0.2, dtype=torch.float64))
+    torch.testing.assert_close(frequencies(torch.zeros(5), unseen), torch.full((5,), 0.2, dtype=torch.float64))
 
 
 def test_tokens_that_were_never_seen_keep_a_vector_of_sense(tmp_path: Path) -> None:
@@ -157,13 +158,18 @@ def test_tokens_that_were_never_seen_keep_a_vector_of_sense(tmp_path: Path) -> N
     length = found.norm(dim=1) / rows.detach().norm(dim=1)
     assert float(cosine[unseen].mean()) > 0.75
     assert float(cosine[unseen].min()) > 0.2
+    cases.by_frequency("bert-cls", source, tmp_path / "less", texts, keep=0.4, unseen_tokens=0.01)
+    less = cases.matrix(load(tmp_path / "less").base_model.get_input_embeddings())
+    assert (
+        float(torch.cosine_similarity(less, rows.detach(), dim=1)[unseen].mean()) < float(cosine[unseen].mean()) - 0.1
+    )
     assert 0.6 < float(length[unseen].mean()) < 1.05
 
     w, counts = rows.detach().T.double(), torch.zeros(len(rows))
     counts[seen] = 1.0
     spec = {"sizes": [len(rows)], "ranks": [8]}
     cosines = []
-    for f in (frequencies(counts), counts.double() + 1e-9):
+    for f in (frequencies(counts, 0.3), counts.double() + 1e-9):
         vectors = Embedding().dense(Embedding().project(w, spec, KroneckerNorm(None, f))).T
         cosines.append(float(torch.cosine_similarity(vectors, w.T, dim=1)[unseen].mean()))
         assert by_frequency(KroneckerNorm(None, f), w)[: len(seen)].sort().values.tolist() == seen

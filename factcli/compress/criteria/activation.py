@@ -26,4 +26,4 @@ class Activation(Criterion):
 
     def norm(self, given: Evidence) -> Norm:
         few = given.statistics.tokens < given.target.shape[1]
-        return KroneckerNorm(None, *inputs(given, SHRINK if few else 0.0))
+        return KroneckerNorm(None, *inputs(given, SHRINK if few else 0.0, self.unseen))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from ...calibration.statistics import Kind, Statistics
+from ...recipe.fields import Options
 from ...recipe.registry import Choice
 from ...recipe.registry import criteria as criteria
+from ...recipe.values import UNSEEN
 from ..norms import Norm
 
 if TYPE_CHECKING:
@@ -15,9 +17,6 @@ if TYPE_CHECKING:
 
     from ...models.targets import Target
 
-# Of all occurrences. Measured (recipes/results/unseen-tokens.md): 0.1 loses half a point less where embeddings alone
-# are factorized for texts of the kind that was counted, as much more with all matrices, and more on other texts.
-UNSEEN = 0.3
 FLOOR = 1e-4  # of the mean weight: what hardly matters in the sample may still matter
 
 
@@ -36,7 +35,7 @@ class Criterion(Choice):
     `needs` are the statistics it reads; none means that it needs no data. `comparable` says whether errors of
     different targets are in one unit (of the loss), so that an allocation may add them up as they are; `exact` whether
     the nearest matrix of a rank is known in closed form, and with it the least error at every rank; `embeddings`
-    whether it has a norm for those.
+    whether it has a norm for those, where tokens that the texts do not have get the share `unseen` of all occurrences.
     """
 
     paper: ClassVar[str]
@@ -44,6 +43,13 @@ class Criterion(Choice):
     comparable: ClassVar[bool] = False
     exact: ClassVar[bool] = True
     embeddings: ClassVar[bool] = False
+    unseen: float = UNSEEN
+
+    @classmethod
+    def made(cls, asked: Options) -> Self:
+        made = super().made(asked)
+        made.unseen = getattr(asked, "unseen_tokens", UNSEEN)
+        return made
 
     @classmethod
     def reads_data(cls) -> bool:
@@ -66,15 +72,15 @@ class Criterion(Choice):
         return True
 
 
-def inputs(given: Evidence, share: float) -> tuple[Tensor, Tensor | None]:
+def inputs(given: Evidence, share: float, unseen: float) -> tuple[Tensor, Tensor | None]:
     """The second moment (n, n) of the inputs, shrunk by `share`, and the mean (n,) that the bias takes up.
 
     Centred where the target has a bias, which then absorbs the mean error of the outputs at no cost; else about zero.
-    Of an embedding it is diagonal (n,): the frequencies of the tokens.
+    Of an embedding it is diagonal (n,): the frequencies of the tokens (see `frequencies` for `unseen`).
     """
     if given.target.embedding is not None:
         assert given.statistics.counts is not None
-        return frequencies(given.statistics.counts), None
+        return frequencies(given.statistics.counts, unseen), None
     assert given.statistics.covariance is not None
     assert given.statistics.mean is not None
     mean, moment = given.statistics.mean.double(), given.statistics.covariance.double()
@@ -83,12 +89,12 @@ def inputs(given: Evidence, share: float) -> tuple[Tensor, Tensor | None]:
     return shrink(moment, share), mean
 
 
-def frequencies(counts: Tensor) -> Tensor:
-    """The share of each token among all, (n,): of their `counts` (n,), with a share UNSEEN spread over all tokens
+def frequencies(counts: Tensor, unseen: float) -> Tensor:
+    """The share of each token among all, (n,): of their `counts` (n,), with a share `unseen` spread over all tokens
     alike, so that those that the texts do not have keep a vector of sense."""
     total = float(counts.sum())
-    found = counts.double() * ((1 - UNSEEN) / total) if total else counts.double()
-    return found + (UNSEEN if total else 1.0) / len(counts)
+    found = counts.double() * ((1 - unseen) / total) if total else counts.double()
+    return found + (unseen if total else 1.0) / len(counts)
 
 
 def shrink(moment: Tensor, share: float) -> Tensor:

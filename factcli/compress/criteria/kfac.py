@@ -27,4 +27,4 @@ class Kfac(Criterion):
     def norm(self, given: Evidence) -> Norm:
         assert given.statistics.gradients is not None
         outputs = shrink(given.statistics.gradients.double(), SHRINK_GRADIENTS)
-        return KroneckerNorm(outputs, *inputs(given, SHRINK_INPUTS))
+        return KroneckerNorm(outputs, *inputs(given, SHRINK_INPUTS, self.unseen))
