@@ -81,8 +81,8 @@ def test_one_plan_that_cannot_be(tmp_path: Path, caplog: pytest.LogCaptureFixtur
 def test_models_that_are_not_at_hand(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What is not downloaded says nothing of sizes, and is no mistake of the file."""
     caplog.set_level(logging.WARNING)
-    file = write_sweep(tmp_path, command="convert", shared=None, exclude=None,
-                       options={"method": "low-rank", "keep": 0.5}, grid={"model": ["nobody/a", "nobody/b"]})  # fmt: skip
+    options, grid = {"method": "low-rank", "keep": 0.5}, {"model": ["nobody/a", "nobody/b"]}
+    file = write_sweep(tmp_path, command="convert", shared=None, exclude=None, options=options, grid=grid)
     found = factcli.sweep(file, dry_run=True)
     assert [(run["result"], run.get("error")) for run in found["runs"]] == [(None, None)] * 2
     assert "Sizes are not known before nobody/a, nobody/b are at hand." in caplog.text
