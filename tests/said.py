@@ -57,8 +57,11 @@ def forget() -> None:
 
 
 def met(sentence: str, texts: Iterable[str]) -> bool:
-    """Whether a text has the sentence, whatever is filled in between ⟨ and ⟩."""
-    parts = re.split("⟨[^⟩]*⟩", sentence.strip())
+    """Whether a text has the sentence, whatever is filled in between ⟨ and ⟩, which may stand in one another."""
+    outer = sentence.strip()
+    while (inner := re.sub("⟨[^⟨⟩]*⟩", "\0", outer)) != outer:
+        outer = inner
+    parts = outer.split("\0")
     longest = max(parts, key=len)
     whole = re.compile(".*?".join(re.escape(part) for part in parts).removeprefix(".*?"))
     return any(longest in text and whole.search(text) is not None for text in texts)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import XLNetConfig, XLNetForSequenceClassification
 
 import factcli
 from factcli.recipe.training import make_settings
@@ -23,7 +24,7 @@ from factcli.training.distillation import (
 )
 from factcli.training.schedules import schedules
 
-from .training_helpers import rows, same, save_model, stage_steps, write_csv, write_glue
+from .training_helpers import rows, same, save_model, save_tokenizer, stage_steps, write_csv, write_glue
 
 FAST: dict[str, Any] = {"batch_size": 16, "learning_rate": 4e-3, "save_steps": 0, "device": "cpu"}
 HEAD = "BertForSequenceClassification"
@@ -241,3 +242,17 @@ def test_a_teacher_of_another_width_gives_its_logits(place: Path, tmp_path: Path
         schedule="direct", teacher=str(place / "wide-teacher"), hidden_weight=0, label_weight=0, **FAST,
     )  # fmt: skip
     assert result["metrics"]["accuracy"] > 0.9
+
+
+def test_a_teacher_that_is_padded_on_the_other_side(place: Path, tmp_path: Path) -> None:
+    """As XLNet is, which looks at the last token of a text."""
+    other = tmp_path / "xlnet"
+    sizes = {"vocab_size": 99, "d_model": 32, "n_layer": 2, "n_head": 2, "d_inner": 64}
+    XLNetForSequenceClassification(XLNetConfig(**sizes)).save_pretrained(other)
+    save_tokenizer(other)
+    with pytest.raises(factcli.FactcliError, match=r"wants padding on another side than .*: take another"):
+        factcli.finetune(
+            str(place / "base"), tmp_path / "out", task="sst2", data_dir=place / "glue", keep=0.5, max_steps=1,
+            teacher=str(other), **FAST,
+        )  # fmt: skip
+    assert not (tmp_path / "out").exists()

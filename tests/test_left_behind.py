@@ -80,6 +80,18 @@ def test_a_checkpoint_of_an_interrupt_stays(here: Path) -> None:
     assert os.listdir(here) == ["out"]
 
 
+def test_what_others_put_beside_checkpoints_stays(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def put(event: Event) -> None:
+        if event.kind == "checkpoint":
+            (here / "out-checkpoints" / "notes.txt").write_text("mine")
+
+    caplog.set_level("WARNING")
+    train(watch=put, save_steps=1)
+    assert "out-checkpoints holds notes.txt, which is not of the run, and stays." in caplog.text
+    assert sorted(os.listdir(here)) == ["out", "out-checkpoints"]
+    assert os.listdir(here / "out-checkpoints") == ["notes.txt"]
+
+
 def state() -> tuple[Any, ...]:
     return (
         dict(os.environ), random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist(),

@@ -52,6 +52,8 @@ def call(*words: str) -> tuple[int, str, str]:
     """The command in this process: exit code, stdout, stderr. It never fails but with one sentence."""
     out, err = io.StringIO(), io.StringIO()
     code: Any = 0
+    logger = logging.getLogger("factcli")
+    handlers, propagate = list(logger.handlers), logger.propagate
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         patch.setattr(sys, "argv", ["factcli", *words])
         try:
@@ -59,7 +61,7 @@ def call(*words: str) -> tuple[int, str, str]:
         except SystemExit as ended:
             code = ended.code or 0
         finally:
-            logging.getLogger("factcli").handlers.clear()
+            logger.handlers[:], logger.propagate = handlers, propagate
     said = err.getvalue()
     assert code in (0, 1, 2), said
     assert "Unexpected" not in said, said

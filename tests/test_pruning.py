@@ -32,6 +32,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lpaf")
     save_model(folder / "base")
     save_model(folder / "narrow", hidden_size=16, intermediate_size=32)
+    save_model(folder / "shallow", num_hidden_layers=1)
     write_glue(folder / "glue", "sst2", train=256)
     return folder
 
@@ -340,6 +341,11 @@ def test_mixed_rank_of_a_dense_model_with_itself(consistency: float, place: Path
         ("small", {"prune": "movement", "density": 0.5}, "is factorized already: --prune"),
         ("small", {"schedule": "mixed-rank"}, "needs --mixed-with"),
         ("small", {"schedule": "mixed-rank", "mixed_with": "narrow"}, "as 16 x 16, the factors make 32 x 32"),
+        (
+            "small",
+            {"schedule": "mixed-rank", "mixed_with": "shallow"},
+            "shallow has no encoder.layer.1.*: take",
+        ),
     ],
 )
 def test_refused(model: str, options: dict[str, Any], said: str, place: Path, tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import FNetConfig, FNetForSequenceClassification
 
 import factcli
 from factcli.data.tasks import GLUE, load_split
-from factcli.errors import UsageError
+from factcli.errors import FactcliError, UsageError
 from factcli.files.caches import cache_directory
 from factcli.models.model import find_model
 from factcli.recipe.training import Settings
@@ -16,7 +17,7 @@ from factcli.training.distillation import Weights, load_teacher
 from factcli.training.job import prepare
 from factcli.training.teacher_cache import cached
 
-from .training_helpers import FAST, same, teach, weights
+from .training_helpers import FAST, same, save_tokenizer, teach, weights
 
 
 @pytest.fixture
@@ -78,5 +79,32 @@ def test_refused(options: dict[str, Any], said: str, place: Path) -> None:
         factcli.finetune(
             str(place / "base"), place / "out", task="sst2", data_dir=place / "glue", keep=0.5, max_steps=1,
             teacher_cache=True, **options, **FAST,
+        )  # fmt: skip
+    assert not (place / "out").exists()
+
+
+def test_more_than_a_cache_holds(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("factcli.training.teacher_cache.LIMIT", 1000)
+    with pytest.raises(FactcliError, match=r"outputs would take 0 GiB: leave out --teacher-cache, or give --hid"):
+        factcli.finetune(
+            str(place / "base"), place / "out", task="sst2", data_dir=place / "glue", keep=0.5, max_steps=1,
+            teacher_cache=True, teacher=str(place / "teacher"), **FAST,
+        )  # fmt: skip
+    assert not (place / "out").exists()
+    assert not list(cache_directory("teachers").glob("*"))
+
+
+def test_a_model_that_does_not_know_what_is_padding(place: Path) -> None:
+    """FNet mixes all tokens of a batch's rows: what a teacher says of a text depends on how far it was padded."""
+    sizes = {
+        "vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+        "max_position_embeddings": 40, "tpu_short_seq_length": 40,
+    }  # fmt: skip
+    FNetForSequenceClassification(FNetConfig(**sizes)).save_pretrained(place / "fnet")
+    save_tokenizer(place / "fnet")
+    with pytest.raises(UsageError, match=r"is for models that know what is padding, unlike .*fnet"):
+        factcli.finetune(
+            str(place / "fnet"), place / "out", task="sst2", data_dir=place / "glue", max_steps=1, teacher_cache=True,
+            teacher=str(place / "fnet"), **FAST,
         )  # fmt: skip
     assert not (place / "out").exists()

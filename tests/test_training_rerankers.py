@@ -47,8 +47,9 @@ def reranker(folder: Path, activation: str | None = None, **changes: Any) -> Pat
     ],
 )
 def test_the_loss_is_that_of_its_output(
-    activation: str | None, changes: dict[str, Any], labels: list[str], probability: bool, tmp_path: Path
-) -> None:
+    activation: str | None, changes: dict[str, Any], labels: list[str], probability: bool, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
     """The first loss, by hand from the model as it was."""
     still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     model = reranker(tmp_path / "model", activation, **changes, **still)
@@ -73,6 +74,7 @@ def test_the_loss_is_that_of_its_output(
     assert results["losses"][0][1] == pytest.approx(sum(each) / len(each), rel=1e-4)
     problem = json.loads((tmp_path / "out" / "config.json").read_text()).get("problem_type")
     assert problem == (None if probability else "regression")
+    assert ("the labels of rows are learnt by cross-entropy" in caplog.text) == probability
 
 
 def test_trained_and_made_smaller_it_ranks(tmp_path: Path) -> None:

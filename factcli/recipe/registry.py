@@ -62,8 +62,7 @@ class Registry(Generic[T]):
 
     def register(self, entry: T) -> T:
         """A decorator."""
-        if entry.name in self._entries:
-            raise ValueError(f"{self.kind} {entry.name!r} is registered twice")
+        assert entry.name not in self._entries, f"{self.kind} {entry.name!r} is registered twice"
         self._entries[entry.name] = entry
         return entry
 

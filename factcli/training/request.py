@@ -142,6 +142,7 @@ def fitted(request: Request, source: Model, data_dir: str | Path | None) -> tupl
         targets = source.targets(include, exclude)
         check_sizes(settings, [t.size for t in targets if t.kept is None])
     settings = settings.but(schedule=schedule_of(source, settings, recipe))
+    _check_processes(settings, request.run)
     task = _task(settings, request, source)
     alone = to_learn(source).kind if task.label is None else None
     in_recipe = read_settings(request.making.config)
@@ -162,6 +163,15 @@ def fitted(request: Request, source: Model, data_dir: str | Path | None) -> tupl
         if "learning_rate" not in {**in_recipe, **request.asked.values}:
             settings = settings.but(learning_rate=ALONE if alone in (EMBEDDING, HIDDEN) else ALONE_WITH_HEAD)
     return replace(request, settings=settings, recipe=recipe), task
+
+
+def _check_processes(settings: Settings, run: running.Training) -> None:
+    """Raises UsageError for what several processes cannot do together."""
+    count = processes()
+    if settings.batch_size % count:
+        raise UsageError(f"--batch-size {settings.batch_size} is not divisible by the {count} processes: take another.")
+    if count > 1 and run.torch_compile and settings.schedule is not None and schedules[settings.schedule].gradual:
+        raise UsageError("--torch-compile over several processes needs --schedule direct.")
 
 
 def _check_factorized(source: Model, request: Request) -> None:

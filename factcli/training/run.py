@@ -190,8 +190,6 @@ def training_arguments(job: Job, seed: int, learning_rate: float, total: int, op
     """Trainer's arguments for a run of `total` steps."""
     settings, world = job.settings, processes()
     assert options.checkpoints is not None
-    if settings.batch_size % world:
-        raise UsageError(f"--batch-size {settings.batch_size} is not divisible by the {world} processes: take another.")
     check_reporter(options.how.report_to)
     if options.how.report_to == "tensorboard" and options.reports is not None:
         os.environ.setdefault("TENSORBOARD_LOGGING_DIR", str(options.reports))

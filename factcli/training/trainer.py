@@ -151,7 +151,11 @@ class StagedTrainer(Trainer):
             models = self.accelerator._models
             models[:] = [self.model_wrapped if m is old else m for m in models]
         elif old is not self.network and self.args.world_size > 1:
-            raise UsageError("--torch-compile over several processes needs --schedule direct.")
+            wrapper = type(old).__name__
+            raise UsageError(
+                f"{wrapper} around the model, as accelerate was configured, keeps the matrices that stages "
+                "replace: take --schedule direct."
+            )
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> torch.Tensor:
         """As Trainer's, on the wrapper of the current stage."""

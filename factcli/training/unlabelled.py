@@ -38,8 +38,7 @@ def to_learn(source: Model) -> Purpose:
 
 def check_settings(settings: Settings) -> None:
     """Raises UsageError for what does not go with learning from a teacher alone."""
-    if settings.teacher is None:
-        raise UsageError("Without labels there is a teacher to learn from: give --teacher.")
+    assert settings.teacher is not None  # without one, data without labels are refused before
     if settings.prune is not None:
         raise UsageError("--prune needs labels: give them, or leave it out.")
     if settings.schedule is not None and schedules[settings.schedule].mixes:

@@ -221,6 +221,8 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
     "logits of none": ("masked", {"logit_weight": 2.0}, "hidden states alone are learnt"),
     "new head": ("class", {"new_head": True}, "on texts without labels"),
     "attention kept": ("embedding", {"teacher_cache": True, "attention_weight": 1.0}, "keeps no attention"),
+    "attention of other heads": ("embedding", {"teacher": "heads", "attention_weight": 1.0}, "give --attention-weight"),
+    "answers kept of none": ("hidden", {"teacher_cache": True}, "keeps answers, of which a model without a head gives"),
     "nothing to learn": (
         "class", {"label_weight": 0, "hidden_weight": 0, "logit_weight": 0}, "Every weight of the loss is 0",
     ),
@@ -231,6 +233,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], str]] = {
 def test_what_cannot_be_learnt(name: str, place: Path, tmp_path: Path) -> None:
     model, options, message = REFUSED[name]
     pooled(save_model(tmp_path / "wide", hidden_size=64), size=64)
+    pooled(save_model(tmp_path / "heads", num_attention_heads=2))
     save_model(tmp_path / "token-like", "bert", "BertForSequenceClassification", num_labels=5)
     if (tmp_path / str(options.get("teacher"))).is_dir():
         options = options | {"teacher": str(tmp_path / options["teacher"])}
@@ -238,6 +241,32 @@ def test_what_cannot_be_learnt(name: str, place: Path, tmp_path: Path) -> None:
         options = options | {"teacher": str(place / options["teacher"])}
     with pytest.raises(factcli.FactcliError, match=message):
         heal(place, model, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prune": "movement", "density": 0.5}, "--prune needs labels: give them, or leave it out"),
+        ({"schedule": "mixed-rank", "keep": 0.5}, "--schedule mixed-rank needs labels: take another, or leave it out"),
+    ],
+)
+def test_ways_that_need_labels(options: dict[str, Any], message: str, place: Path, tmp_path: Path) -> None:
+    model = str(place / "class")
+    with pytest.raises(UsageError, match=message):
+        factcli.finetune(model, tmp_path / "out", teacher=model, train=place / "texts.txt", **options, **FAST)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_teacher_with_other_labels(place: Path, tmp_path: Path) -> None:
+    names = {"joyful": {0: "joy", 1: "fear"}, "angry": {0: "anger", 1: "fear"}}
+    for name, labels in names.items():
+        save_model(tmp_path / name, "bert", "BertForSequenceClassification", id2label=labels)
+    with pytest.raises(factcli.FactcliError, match=r"with joy, fear, .*angry with anger, fear: take one with the same"):
+        factcli.finetune(
+            str(tmp_path / "angry"), tmp_path / "out", teacher=str(tmp_path / "joyful"), train=place / "texts.txt",
+            **FAST,
+        )  # fmt: skip
     assert not (tmp_path / "out").exists()
 
 

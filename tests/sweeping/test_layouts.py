@@ -1,6 +1,7 @@
 """Reports and figures: what is wrong with them is said before anything is run, and no file of others is lost."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"plot": {"x": "kep"}}, "The plot has the axis 'kep', which no run has: did you mean 'keep'?"),
     ({"plot": {"kind": "share"}}, "The plot has kind: 'share', which is not score or failed."),
     ({"plot": {"z": "keep"}}, "The plot has an unknown key 'z'"),
+    ({"exclude": None, "grid": [{"keep": [0.5], "seed": [1]}, {"rank": [2], "seed": [1]}],
+      "plot": {"x": "keep", "lines": "rank", "panels": "seed"}},
+     "The plot's axes keep, rank and seed are in no run."),
 ]  # fmt: skip
 
 
@@ -126,4 +130,31 @@ def test_layouts_of_the_sweeps_that_are_there() -> None:
 
 def test_a_report_in_the_folder_that_the_sweep_makes(tmp_path: Path) -> None:
     check_report(tmp_path / "new" / "table.md", Store(str(tmp_path / "new")))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_report_in_a_folder_for_reading_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the system says of it: root may write anywhere."""
+    (tmp_path / "sealed").mkdir()
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: "sealed" not in str(path) and may(path, mode))
+    with pytest.raises(FactcliError, match=r"sealed is not writable: choose another --report"):
+        factcli.sweep(write_sweep(tmp_path), "out", ray="none", report="sealed/t.md")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_report_whose_name_is_too_long(tmp_path: Path) -> None:
+    file = write_sweep(tmp_path)
+    with pytest.raises(FactcliError, match=r"^Cannot write the report n+\.md: File name too long\.$"):
+        factcli.sweep(file, "out", status=True, report=f"{'n' * 250}.md")
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_score_that_results_lack(tmp_path: Path) -> None:
+    """No result had it before the runs were made: what is there stays, for a report with another score."""
+    runs = [run(0.5, task="rte")]
+    for score in ("metrics.f1", "accuracy", "metrics"):
+        plan = {"runs": runs, "report": [{"columns": "task", "score": score}]}
+        with pytest.raises(UsageError, match=rf"score '{score}' is no number in the result of \{{'task': 'rte'\}}"):
+            write_reports(runs, plan, tmp_path / "t.md", None)
     assert not list(tmp_path.iterdir())

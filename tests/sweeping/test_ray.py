@@ -10,6 +10,7 @@ import pytest
 
 import factcli
 
+from ..said import hear
 from .helpers import kill, make_place, records, start, wait_for_results, what_counts, write_sweep
 
 ray = pytest.importorskip("ray")
@@ -56,6 +57,8 @@ def test_a_node_is_lost_and_then_the_driver(cluster: Any, tmp_path: Path, world:
     driver = start(place, world, file, "-o", out, "--ray", cluster.address)
     printed, err = driver.communicate(timeout=deadline - time.monotonic())
     assert driver.returncode == 0, err
+    assert f"On Ray at {cluster.address}: " in err  # it may count the node that is lost for a while
+    hear(err)
     assert json.loads(printed)["totals"]["done"] == 25
     assert left < set(records(out))
 

@@ -1,13 +1,14 @@
 """What Ray itself says of a run, and of GPUs."""
 
 import importlib.util
+import logging
 import sys
 from pathlib import Path
 
 import pytest
 
 from factcli.sweeping.engine import Slots
-from factcli.sweeping.on_ray import OnRay, _begin, _record, few_gpus
+from factcli.sweeping.on_ray import _begin, _record
 
 from .test_store import task
 
@@ -44,6 +45,14 @@ def test_what_a_machine_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert lost["error"] == "its process or machine was lost (WorkerCrashedError), 3 times."
 
 
-def test_fewer_gpus_than_workers() -> None:
-    assert OnRay("local", Slots(4, 1, 1)).slots.count == 4
-    assert few_gpus(Slots(4, 1, 1)).startswith("--workers 4: Ray gives each run a GPU of its own, so that 1 go on")
+def test_fewer_gpus_than_workers(caplog: pytest.LogCaptureFixture) -> None:
+    """Ray takes our word for how many there are."""
+    import ray
+
+    caplog.set_level(logging.WARNING)
+    _begin("local", Slots(4, 1, 1))
+    try:
+        assert ray.cluster_resources()["GPU"] == 1  # type: ignore[no-untyped-call]
+    finally:
+        ray.shutdown()
+    assert "--workers 4: Ray gives each run a GPU of its own, so that 1 go on at a time; with --ray none" in caplog.text

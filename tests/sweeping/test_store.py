@@ -1,8 +1,13 @@
 """Results and models on a path that is no directory of this machine."""
 
+import logging
+import socket
 from pathlib import Path
 
+import pytest
+
 from factcli.commands.sweep import perform
+from factcli.sweeping import claim
 from factcli.sweeping.drive import known, missing
 from factcli.sweeping.identity import code_version
 from factcli.sweeping.store import Store
@@ -64,3 +69,19 @@ def test_a_machine_with_another_factcli(tmp_path: Path) -> None:
     assert f"has another factcli ({code_version()}, the sweep's is 0.0.1+01234567): install" in record["error"]
     follows = carry_out(work, task("next", ("run",)), record)
     assert follows["error"].startswith("run failed: ")
+
+
+def test_a_driver_elsewhere_that_has_died(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its sign of life is watched before it is taken for dead."""
+    monkeypatch.setattr(claim, "BEAT", 0.01)
+    monkeypatch.setattr(claim, "PATIENCE", 0.05)
+    caplog.set_level(logging.WARNING)
+    store = Store(str(tmp_path))
+    store.write("driver.json", {"driver": "d", "host": "other", "pid": 1, "seen": 0.0})
+    with claim.claimed(store):
+        said = f"A driver on other was at work on {tmp_path}: seeing for 0 s whether it still is."
+        assert said in caplog.text
+        assert store.read("driver.json")["host"] == socket.gethostname()
+    assert store.read("driver.json") is None

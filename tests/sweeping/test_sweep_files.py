@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import factcli
-from factcli.errors import UsageError
+from factcli.errors import FactcliError, UsageError
 from factcli.sweeping.identity import code_version
 from factcli.sweeping.options import _OWNED, COMMANDS, FILES, PLACES
 from factcli.sweeping.product import _fill
@@ -76,3 +76,24 @@ def test_one_plan_that_cannot_be(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert half["result"]["parameters"] == factcli.convert("bert", dry_run=True, keep=0.5)["parameters"]
     assert found["totals"] == {"runs": 2, "planned": 2, "running": 0, "done": 0, "failed": 0}
     assert "Sizes are not known" not in caplog.text
+
+
+def test_models_that_are_not_at_hand(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """What is not downloaded says nothing of sizes, and is no mistake of the file."""
+    caplog.set_level(logging.WARNING)
+    options, grid = {"method": "low-rank", "keep": 0.5}, {"model": ["nobody/a", "nobody/b"]}
+    file = write_sweep(tmp_path, command="convert", shared=None, exclude=None, options=options, grid=grid)
+    found = factcli.sweep(file, dry_run=True)
+    assert [(run["result"], run.get("error")) for run in found["runs"]] == [(None, None)] * 2
+    assert "Sizes are not known before nobody/a, nobody/b are at hand." in caplog.text
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "No such file or directory"), (b"keep: \xff", "can't decode")])
+def test_a_recipe_of_a_run_that_cannot_be_read(tmp_path: Path, content: bytes | None, said: str) -> None:
+    if content is not None:
+        (tmp_path / "r.yaml").write_bytes(content)
+    file = write_sweep(tmp_path, command="convert", shared=None, exclude=None,
+                       options={"model": "bert", "config": "r.yaml"}, grid={"seed": [1]})  # fmt: skip
+    with pytest.raises(FactcliError, match=rf"Cannot read .*r\.yaml, the config of a run: .*{said}"):
+        factcli.sweep(file, "out", ray="none")
+    assert not (tmp_path / "out").exists()
