@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -113,6 +115,25 @@ def test_a_full_disk_leaves_nothing(
         signal.signal(signal.SIGXFSZ, handler)
     assert [p.name for p in folder.iterdir()] == ["a.safetensors"]
     assert "what is computed is not kept" in caplog.text
+
+
+def test_who_waits_says_so(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    found = []
+
+    def wait() -> None:
+        with making("kind", "a"):
+            found.append(value("a"))
+
+    waits = Thread(target=wait)
+    with making("kind", "a"):
+        waits.start()
+        while not caplog.messages:
+            assert waits.is_alive()
+            time.sleep(0.01)
+        entry("a")
+    waits.join()
+    assert caplog.messages == [f"Waiting for another process, which computes the same for {folder}."]
+    assert found == [({"said": "a"}, 8.0)]
 
 
 def test_several_processes_compute_once(folder: Path, tmp_path: Path) -> None:

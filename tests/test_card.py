@@ -11,6 +11,7 @@ from factcli.card.results import update_results, update_speed
 from factcli.card.text import BEGIN, END, carried, merge, problems, split_card
 
 from . import tiny
+from .training_helpers import rows, save_model, write_csv
 
 
 def result(accuracy: float) -> dict[str, object]:
@@ -108,3 +109,32 @@ def test_the_card_says_no_path_of_this_machine(card: Path) -> None:
 )
 def test_the_command_line_without_directories_and_tokens(given: str, shown: str | None) -> None:
     assert command_line(given.split()) == shown
+
+
+@pytest.mark.parametrize(
+    ("index", "refused"),
+    [("", False), ("[{results: []}]", False), ("5", True), ("[some text]", True), ("[{results: 5}]", True)],
+)
+def test_an_index_that_is_none_is_written_anew(index: str, refused: bool, tmp_path: Path) -> None:
+    card = tmp_path / "README.md"
+    card.write_text(f"---\nmodel-index: {index}\n---\nTheir words.\n")
+    said = ["model-index has a result without name, task, dataset or metrics"]
+    assert problems(split_card(card.read_text())[0]) == (said if refused else [])
+    update_results(card, [result(0.9)])  # type: ignore[list-item]
+    metadata, text = split_card(card.read_text())
+    assert metadata["model-index"][0]["name"] == tmp_path.name
+    assert problems(metadata) == []
+    assert "Their words." in text
+
+
+def test_a_card_that_is_no_text_stays_as_it_is(tmp_path: Path) -> None:
+    """What was measured is kept beside it."""
+    model = save_model(tmp_path / "m", "bert", "BertForSequenceClassification", id2label={0: "no", 1: "yes"})
+    file = write_csv(tmp_path / "d.csv", rows(8, 1))
+    (model / "README.md").write_bytes("# Modèle\n".encode("latin-1"))
+    with pytest.raises(
+        factcli.FactcliError, match=r"README.md cannot be updated \(.utf-8.*\): repair it, or leave out"
+    ):
+        factcli.evaluate(str(model), validation=file, update_card=True)
+    assert (model / "README.md").read_bytes() == b"# Mod\xe8le\n"
+    assert (model / "eval_results.json").is_file()

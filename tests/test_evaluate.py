@@ -142,10 +142,13 @@ def test_bad_input(trained: tuple[Path, Path], tmp_path: Path) -> None:
     dense, glue = trained
     headless = str(save_model(tmp_path / "base"))
     three = str(save_model(tmp_path / "three", "bert", HEAD, num_labels=3))
+    grades = write_csv(tmp_path / "grades.csv", [("w1", "0.5"), ("w2", "2")])
     common: dict[str, Any] = {"task": "sst2", "data_dir": glue}
     for model, options, message in (
         (headless, common, "no trained head"),
         (three, common, "a head for 3 labels"),
+        (three, {"validation": grades}, "a head for 3 labels but grades is a regression: take a model of this task"),
+        (str(dense), common | {"label_names": ["good", "bad"]}, "good,bad does not name each label of sst2 once: neg"),
         (str(dense), common | {"task": "sst3"}, "did you mean 'sst2'"),
         (str(dense), {}, "either --task"),
         (str(dense), common | {"split": "test"}, "test.parquet is not there"),

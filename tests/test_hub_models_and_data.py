@@ -273,3 +273,10 @@ def test_every_command_takes_an_id_with_a_revision(
         assert owner.call("evaluate", name, task="mrpc", device="cpu")[0]["examples"] == 32
     with pytest.raises(Refused, match="has no config"):
         owner.call("bench", "someone/old", batch_size=1, sequence_length=8, runs=1)
+
+
+def test_the_card_of_a_model_on_the_hub_is_not_changed(hub: HubServer, owner: HubClient) -> None:
+    before = hub.repo("someone/dense").head.oid
+    said = owner.refusal("evaluate", "someone/dense", task="sst2", device="cpu", update_card=True)
+    assert said == "someone/dense is on the Hub: --update-card changes cards of local directories."
+    assert hub.repo("someone/dense").head.oid == before

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import PretrainedConfig
+from tokenizers import Tokenizer, models
+from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
 import factcli
 from factcli.data.labels import by_output, outputs_of_classes
@@ -15,6 +16,7 @@ from factcli.errors import FactcliError, UsageError
 from factcli.models.model import find_model
 from factcli.scores.evaluating import file_task
 
+from .tiny import make
 from .training_helpers import rows, save_model, write_csv
 
 HEAD = "BertForSequenceClassification"
@@ -91,6 +93,9 @@ def test_two_files_of_different_types(tmp_path: Path) -> None:
     file.write_text('{"text": "t", "label": 1}\n{"text": "t", "label": 2}\n{"text": "t", "label": -1}')
     with pytest.raises(FactcliError, match=r"Row 2 of .* has the label '2'; the known labels are 0, 1: correct it"):
         load_split(user_task({"train": train, "validation": file}))
+    file.write_text('{"text": "t", "label": 1}\n{"text": "t", "label": -1}\n{"text": "t", "label": -1}')
+    with pytest.raises(FactcliError, match=r"Rows 2 and 3 of .* have the label -1, no label: leave such rows out"):
+        load_split(user_task({"train": train, "validation": file}))
     named = user_task({"train": train}, labels=("no", "yes"), numbered=True)
     assert load_split(named, "train")["label"][:] == [1, 0]
 
@@ -102,6 +107,7 @@ def test_names_and_columns_that_cannot_be(tmp_path: Path) -> None:
         ({"labels": ["a", ""], "numbered": True}, "or an empty one"),
         ({"labels": ["a", "b"], "numbered": True}, "--label-names has no effect on numbers"),
         ({"text_columns": ["Text", "text"]}, "is given twice"),
+        ({"text_columns": ["a", "b", "c"]}, "Give --text-column once, or twice for sentence pairs"),
         ({"label_column": "TEXT", "labels": ["t", "u"]}, "holds texts: choose another one with --label-column"),
     ):
         with pytest.raises(UsageError, match=said):
@@ -113,6 +119,10 @@ def test_numbers_of_a_regression(tmp_path: Path) -> None:
         file = write_csv(tmp_path / "d.csv", [("t", "0.5"), ("t", bad)])
         with pytest.raises(FactcliError, match=r"Row 2 of .* not a number\."):
             load_split(user_task({"train": file}, regression=True), "train")
+    lists = tmp_path / "d.jsonl"
+    lists.write_text('{"text": "t", "label": [0.5, 1]}\n{"text": "t", "label": [1]}')
+    with pytest.raises(FactcliError, match="has lists in column 'label', not numbers: write one a row"):
+        user_task({"train": lists}, regression=True)
     file = write_csv(tmp_path / "d.csv", [("t", " 1e-3"), ("t", "+2"), ("t", ".5")])
     assert load_split(user_task({"train": file}), "train")["label"][:] == [0.001, 2.0, 0.5]
 
@@ -175,3 +185,15 @@ def test_ids_count_in_the_order_that_the_user_gives(tmp_path: Path) -> None:
         task = file_task(source, tmp_path / file, (), "label", ("yes", "no"), ("no", "yes"))
         assert task.labels == labels
         assert list(load_split(task, "validation")["label"]) == ([1, 0] if file == "names.csv" else [0, 1])
+
+
+def test_a_label_that_a_tokenizer_does_not_know(tmp_path: Path) -> None:
+    """Of a vocabulary of letters that has no token for others, a model cannot answer with a word of others."""
+    letters = {letter: i for i, letter in enumerate(["<pad>", "</s>", *"abcdefghijklmnopqrstuvwxyz: "])}
+    tokenizer = Tokenizer(models.BPE(vocab=letters, merges=[]))
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>").save_pretrained(tmp_path)
+    make("t5", "T5ForConditionalGeneration").save_pretrained(tmp_path)
+    file = write_csv(tmp_path / "d.csv", [("good", "ja"), ("bad", "нет")])
+    with pytest.raises(FactcliError, match="gives no token for the label 'нет': name it otherwise"):
+        factcli.evaluate(str(tmp_path), validation=file)
+    assert not (tmp_path / "eval_results.json").exists()

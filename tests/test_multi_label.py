@@ -142,6 +142,20 @@ def test_taught_factorized_and_calibrated(place: Path, tmp_path: Path) -> None:
     assert made["calibration"]["examples"] == 192
 
 
+@pytest.mark.parametrize("row", [[1, 0], [1, 0, 2], [1, 0, 1, 1]])
+def test_flags_that_are_not_those_of_the_training(row: list[int], place: Path, tmp_path: Path) -> None:
+    train = write(tmp_path / "train.jsonl", 30, 1, "multi-hot")
+    lines = [json.dumps({"text": "w1", "label": flags}) for flags in ([0, 1, 0], row)]
+    (tmp_path / "val.jsonl").write_text("\n".join(lines))
+    with pytest.raises(
+        FactcliError, match=r"Row 2 of .*val.jsonl has \[1, 0.* not a 0 or 1 for each of 3 labels \(0, 1, 2\)"
+    ):
+        factcli.finetune(
+            str(place / "base"), tmp_path / "out", train=train, validation=tmp_path / "val.jsonl", max_steps=1
+        )
+    assert not (tmp_path / "out").exists()
+
+
 def test_losses() -> None:
     torch.manual_seed(0)
     student, teacher = torch.randn(5, 3), torch.randn(5, 3)

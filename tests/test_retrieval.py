@@ -268,6 +268,11 @@ BROKEN = [  # a file, what is appended to it (None: it goes; otherwise beginning
     ("qrels.tsv", "q1\td1\n", r"Row 49 of .*qrels\.tsv has 2 fields"),
     ("qrels.tsv", "q1\td1\t1\nq1\td1\t2\n", r"Row 50 of .*qrels\.tsv has another score for what an earlier row has"),
     ("qrels.tsv", "=q1\t0\td1\t1\n", r"qrels\.tsv"),
+    (
+        "qrels.tsv",
+        "=q1\t0\td1\t1\nq2\t0\td2\t1\n",
+        r"has the columns q1, 0, d1, 1: write query-id, corpus-id, score as its first row, with tabs between them",
+    ),
     ("qrels.tsv", "=" + HEADER + "q1\td1\t0\n", r"no document with a score above 0 for any query"),
 ]
 

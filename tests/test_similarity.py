@@ -124,6 +124,23 @@ def test_files_of_runtimes_give_the_same(backend: str, place: Path, tmp_path: Pa
     assert theirs["runs"].startswith(backend)
 
 
+def test_a_file_without_hidden_states(place: Path, tmp_path: Path) -> None:
+    """That of a model which fills in words, and is used for its vectors, gives scores of words."""
+    for package in ("onnxscript", "onnxruntime"):
+        pytest.importorskip(package)
+    model = shutil.copytree(place / "dense", tmp_path / "m", ignore=shutil.ignore_patterns("eval_results.json"))
+    save_model(tmp_path / "masked", "bert", "BertForMaskedLM")
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(tmp_path / "masked" / name, model / name)
+    factcli.export(str(model), format="onnx")
+    options: dict[str, Any] = {"task": "stsb", "data_dir": place / "glue"}
+    said = "gives logits and no last_hidden_state, of which vectors are made: take --backend torch"
+    with pytest.raises(factcli.FactcliError, match=said):
+        factcli.evaluate(str(model), backend="onnx", **options)
+    assert not (model / "eval_results.json").exists()
+    assert factcli.evaluate(str(model), **options)[0]["examples"] == 80
+
+
 @pytest.mark.parametrize("similarity", ["dot", "euclidean", "manhattan"])
 def test_the_similarity_and_the_prompt_that_a_model_names(
     similarity: str, place: Path, tmp_path: Path, notes: list[str]

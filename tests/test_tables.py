@@ -123,6 +123,11 @@ def test_compressed(suffix: str, tmp_path: Path) -> None:
         ("d.csv", b"text,label\n\xf5\xee\xf0\xee\xf8\xe8\xe9,a\n", "its encoding cannot be told"),  # Windows-1251
         ("d.csv", "text,label\n映画が好き,a\n".encode("shift_jis"), "its encoding cannot be told"),
         ("d.csv", b"text,label\na,1\nb\0c,0\n", "NUL byte in row 2"),
+        (
+            "d.csv",
+            "text,label\na,1\nb\0c,0\n".encode("utf-16"),
+            "NUL character in row 2, so it is damaged: take it out",
+        ),
         ("d.csv", gzip.compress(b"text\na\n", mtime=0), "is gzip-compressed"),
         ("d.csv", b"PK\x03\x04...", "Excel workbook"),
         ("d.jsonl", b"PAR1...", "is parquet"),
@@ -233,6 +238,7 @@ def test_columns_are_found_whatever_their_case_and_spaces(tmp_path: Path, caplog
         ("d.json", '{"text": ["a", "b"], "label": [1, 0]}', "has its rows by column"),
         ("d.json", '{\n"text": {"0": "a"},\n"label": {"0": 1}}', "has its rows by column"),
         ("d.json", '[{"text": "a"},]', "cannot be read as JSON"),
+        ("d.json", '[{"text": "a", "label": 1, "text": "b"}]', "An object of .* has the key 'text' twice: rename one"),
         ("d.json", "[1, 2]", r"Row 1 of .* is not an object \(1\)"),
         ("d.json", "[" * 100_000, "nested too deeply"),
         ("d.json", "[]", "has no rows"),

@@ -27,8 +27,7 @@ def update_results(
         card.read_text(encoding="utf-8") if there else f"---\nlibrary_name: transformers\n---\n\n# {card.parent.name}\n"
     )
     metadata, body = split_card(text)
-    named = [entry["name"] for entry in metadata.get("model-index", [])]
-    name = name or (named[0] if named else card.parent.resolve().name)
+    name = name or _named(metadata.get("model-index")) or card.parent.resolve().name
     entries = [
         EvalResult(
             task_type=r.get("task_type", "text-classification"),
@@ -43,6 +42,12 @@ def update_results(
     if pipeline_tag:
         metadata["pipeline_tag"] = pipeline_tag
     write_text(card, join_card(metadata, put_section(body, RESULTS, f"## Results\n\n{_table(results)}")))
+
+
+def _named(index: Any) -> str | None:
+    """What a card's metadata call the model; None where they do not, or are not as the Hub has them."""
+    entries = index if isinstance(index, list) else []
+    return next((str(e["name"]) for e in entries if isinstance(e, dict) and e.get("name")), None)
 
 
 def update_speed(card: Path, result: dict[str, Any], model: str) -> None:

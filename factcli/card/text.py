@@ -56,13 +56,22 @@ def problems(metadata: dict[str, Any]) -> list[str]:
             found.append(f"{key} is neither a text nor a list of texts")
         elif key in ("datasets", "base_model") and not all(_HUB_ID.fullmatch(v) for v in values):
             found.append(f"{key} has an entry that is not a Hub id")
-    for entry in metadata.get("model-index", []):
-        for result in entry.get("results", [{}]):
-            whole = entry.get("name") and result.get("task", {}).get("type") and result.get("metrics")
-            data = result.get("dataset", {})
-            if not (whole and data.get("name") and data.get("type") and all("value" in m for m in result["metrics"])):
-                found.append("model-index has a result without name, task, dataset or metrics")
+    index = metadata.get("model-index") or []
+    if not (isinstance(index, list) and all(map(_complete, index))):
+        found.append("model-index has a result without name, task, dataset or metrics")
     return found
+
+
+def _complete(entry: Any) -> bool:
+    """Whether the results of an entry of model-index say what they are of."""
+    try:
+        return all(
+            entry["name"] and r["task"]["type"] and r["dataset"]["name"] and r["dataset"]["type"] and r["metrics"]
+            and all("value" in metric for metric in r["metrics"])
+            for r in entry["results"]
+        )  # fmt: skip
+    except (TypeError, KeyError):
+        return False
 
 
 def put_section(text: str, marks: tuple[str, str], section: str) -> str:

@@ -18,7 +18,7 @@ from .hub_sets import parse_id, read_hub
 from .names import number
 from .tables import Table, read_table
 from .tasks import RETRIEVAL, Task
-from .text import not_utf8
+from .text import not_utf8, reading
 
 CORPUS, QUERIES, QRELS = "corpus", "queries", "qrels"
 SPLIT = "test"
@@ -160,7 +160,9 @@ def _entries(table: Table) -> Entries:
 
 def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The objects of a file with one a line, without more of it in memory than that line."""
-    with path.open("rb") as file:
+    with reading(path):
+        file = path.open("rb")
+    with file:
         for row, line in enumerate(file, 1):
             if not line.strip():
                 continue

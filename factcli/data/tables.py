@@ -13,7 +13,7 @@ from ..notes import note
 from .columnar import ArrowColumn, read_arrow, read_parquet
 from .delimited import read_delimited
 from .records import read_records
-from .text import COMPRESSIONS, decode, line_after, read_bytes
+from .text import COMPRESSIONS, decode, line_after, read_bytes, reading
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", ".feather", ".txt")
 KINDS = f"{', '.join(SUFFIXES)}, or one of these with {', '.join(COMPRESSIONS)} behind it"
@@ -109,6 +109,16 @@ def read_table(path: Path) -> Table:
     Raises FactcliError for a file that is absent, unreadable, empty, damaged, in another encoding or of another kind;
     where a row is to blame it is named by its number, counted from 1 without the row of column names.
     """
+    with reading(path):
+        _check_file(path)
+    table = _read(path)
+    if table.rows == 0:
+        raise FactcliError(f"{path} has no rows: give a file with at least one.")
+    return table
+
+
+def _check_file(path: Path) -> None:
+    """Raises FactcliError for what is no file with something in it, of a kind that is read."""
     if path.is_dir():
         inside = sorted(
             (f.name for f in path.iterdir() if is_table(f)), key=lambda name: (name.endswith(".json"), name)
@@ -122,17 +132,14 @@ def read_table(path: Path) -> Table:
         raise FactcliError(f"{path} is not there: check the path.")
     if path.stat().st_size == 0:
         raise FactcliError(f"{path} is empty: give a file with rows.")
-    table = _read(path)
-    if table.rows == 0:
-        raise FactcliError(f"{path} has no rows: give a file with at least one.")
-    return table
 
 
 def _read(path: Path) -> Table:
     where, compressed = str(path), path.suffix.lower() in COMPRESSIONS
     kind = (path.with_suffix("") if compressed else path).suffix.lower()
     if kind in (".parquet", ".arrow", ".feather"):
-        file = pa.BufferReader(read_bytes(path)) if compressed else pa.OSFile(where)
+        with reading(path):
+            file = pa.BufferReader(read_bytes(path)) if compressed else pa.OSFile(where)
         names, columns, rows, classes = (read_parquet if kind == ".parquet" else read_arrow)(file, where)
         return Table(where, names, columns, rows, classes=classes)
     data = read_bytes(path)

@@ -74,7 +74,10 @@ def read_tags(
                 f"{_count(len(given), 'tag')} in column {column!r}: write one tag for each word."
             )
     if not found.lists:
-        raise FactcliError(f"{table.where} has no lists in column {column!r}, but every word needs a tag.")
+        raise FactcliError(
+            f"{table.where} has no lists in column {column!r}, but every word needs a tag: write a list of tags "
+            "in every row."
+        )
     return tags(found, known, advice)
 
 

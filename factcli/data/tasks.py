@@ -253,8 +253,6 @@ def _read(file: Path | Table) -> Table:
 
 def _table(task: Task, split: str, data_dir: str | Path | None, revision: str | None) -> Table:
     if task.files:
-        if split not in task.files:
-            raise FactcliError(f"No {split} file is given: give --{split} FILE.")
         return _read(task.files[split])
     if data_dir is not None:
         return _joined([read_table(f) for f in split_files(task, split, data_dir)])

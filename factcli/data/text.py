@@ -3,14 +3,16 @@
 import bz2
 import gzip
 import lzma
+import os
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 
-from ..errors import FactcliError
+from ..errors import FactcliError, one_line
 
 _SIGNATURES = {
     b"\x1f\x8b": "gzip-compressed (.gz)",
@@ -45,12 +47,20 @@ COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Around what looks at a file or opens it. Raises FactcliError where the system does not allow it."""
+    try:
+        yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else one_line(error)  # pyarrow's text is longer
+        raise FactcliError(f"{path} cannot be read ({reason}): check the path and its permissions.") from error
+
+
 def read_bytes(path: Path) -> bytes:
     """What a file holds, decompressed where its suffix says so. Raises FactcliError where that cannot be had."""
-    try:
+    with reading(path):
         data = path.read_bytes()
-    except OSError as error:
-        raise FactcliError(f"{path} cannot be read ({error.strerror}): check the path and its permissions.") from error
     decompress = COMPRESSIONS.get(path.suffix.lower())
     if decompress is None:
         return data

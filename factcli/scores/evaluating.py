@@ -240,7 +240,8 @@ def _order(source: Model, task: Task, label_names: Sequence[str]) -> list[int] |
     if task.regression:
         if head_size(source.config) != 1:
             raise FactcliError(
-                f"{source.name} has a head for {head_size(source.config)} labels but {task.name} is a regression."
+                f"{source.name} has a head for {head_size(source.config)} labels but {task.name} is a regression: "
+                "take a model of this task, or fine-tune with --new-head."
             )
         return None
     if label_names:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..errors import FactcliError
 from ..scores.evaluating import Exam
 from ..scores.exams import Questions
+from ..scores.reranking import Reranking
 from ..scores.similarity import Similarity
 
 DRAWS = 1000
@@ -24,7 +25,7 @@ def scored(exam: Questions, outputs: NDArray[Any], metric: str) -> Scores:
     if isinstance(exam, Similarity):
         pairs, labels = exam.pairs, exam.labels
         return lambda rows: replace(exam, pairs=pairs[rows], labels=labels[rows]).metrics(outputs[rows])[metric]
-    if isinstance(exam, Exam) and not exam.task.tagging:
+    if isinstance(exam, Exam) and not (exam.task.tagging or isinstance(exam, Reranking)):
         quick, truth = _quick(exam, outputs, metric), exam.labels
         return lambda rows: replace(quick, labels=truth[rows]).metrics(outputs[rows])[metric]
     raise FactcliError(

@@ -72,6 +72,20 @@ def test_where_the_time_is_over_the_same_command_goes_on(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_another_search_does_not_take_up_what_is_known(
+    place: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for least in (0.99999, 0.99998):
+        with pytest.raises(FactcliError, match="No budget in the time"):
+            factcli.convert(
+                str(place / "dense"), tmp_path / "small", budget_seconds=1e-6, **given(place, min_similarity=least)
+            )
+    said = f"{tmp_path / 'small-search'} holds another search than this one, which begins anew."
+    assert caplog.messages.count(said) == 1
+    known = json.loads((tmp_path / "small-search" / "search.json").read_text())
+    assert (known["of"]["goal"]["min_similarity"], len(known["candidates"])) == (0.99998, 1)
+
+
 def test_where_the_disk_is_full_what_is_known_stays(place: Path, tmp_path: Path, python: Python) -> None:
     asked = json.dumps([str(place / "dense"), str(tmp_path / "small"), given(place)])
     done = python.run("-c", FULL, asked)

@@ -181,6 +181,20 @@ def test_options_that_do_not_go_together(options: dict[str, Any], said: str, pla
 def test_rows_that_are_too_few(place: Path, tmp_path: Path) -> None:
     with pytest.raises(FactcliError, match=r"cannot be told on 10 rows, of which one is 10\.00 points"):
         factcli.convert(str(place / "dense"), tmp_path / "out", validation=place / "few.csv", max_loss="0.5")
+    two = write_csv(tmp_path / "two.csv", labelled(2, 13))
+    with pytest.raises(FactcliError, match="--max-loss needs some hundred rows"):
+        factcli.convert(str(place / "dense"), tmp_path / "out", validation=two, max_loss="0.5")
+    assert list(tmp_path.iterdir()) == [two]
+
+
+def test_rankings_have_no_rows_that_count_alone(tmp_path: Path) -> None:
+    save_model(tmp_path / "reranker", "bert", "BertForSequenceClassification", num_labels=1)
+    pairs = [(f"w{i // 4}", f"w{i} w{i + 1}", str(i % 2)) for i in range(40)]
+    file = write_csv(tmp_path / "pairs.csv", pairs, ("text", "text_pair", "label"))
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(FactcliError, match="give --keep for rankings and tags, and measure with 'factcli eval'"):
+        factcli.convert(str(tmp_path / "reranker"), tmp_path / "out", validation=file, max_loss="1")
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_model_that_has_nothing_to_lose(place: Path, tmp_path: Path) -> None:

@@ -81,6 +81,9 @@ def test_data_of_one_kind_only(place: Path, tmp_path: Path) -> None:
         factcli.finetune(str(place / "base"), tmp_path / "out", **given | {"validation": texts})
     with pytest.raises(FactcliError, match=r"Row 1 of .* has a list in column 'tokens', not text"):
         factcli.finetune(str(place / "base"), tmp_path / "out", **given | {"train": texts})
+    bare = write(tmp_path / "b.jsonl", [(["a"], "O"), (["b"], "B-PER")])  # type: ignore[list-item]
+    with pytest.raises(FactcliError, match="no lists in column 'ner_tags', but every word needs a tag: write a list"):
+        factcli.finetune(str(place / "base"), tmp_path / "out", **given | {"validation": bare})
     csv = tmp_path / "c.csv"
     csv.write_text("tokens,ner_tags\n\"['a', 'b']\",\"['O', 'B-A']\"\n\"['a']\",\"['O']\"\n")
     with pytest.raises(FactcliError, match="which a csv keeps as texts: write them to a jsonl or parquet file"):
