@@ -271,7 +271,10 @@ def _model_class(raw: dict[str, Any], config: PretrainedConfig, name: str) -> ty
     else:
         found = native_head(CONFIG_MAPPING[native_type(raw)], "AutoModel")
         if found is None:
-            raise FactcliError(f"{name} has model_type {config.model_type!r}, which has no base model class.")
+            raise FactcliError(
+                f"{name} has model_type {config.model_type!r}, which has no base model class: name its class of "
+                'transformers under "architectures" in config.json.'
+            )
     return factorized_class(found, layer_file_of(raw)) if "factorization" in raw else found
 
 
@@ -289,13 +292,18 @@ def _module(raw: dict[str, Any]) -> str:
 
 def _foreign_class(raw: dict[str, Any], path: Path, name: str) -> type[PreTrainedModel]:
     """The model class of a directory's own code, which is run."""
-    try:
-        wanted = raw["architectures"][0]
-        reference = next(r for r in raw["auto_map"].values() if r.endswith(f".{wanted}"))
-        return get_class_from_dynamic_module(reference, path)
-    except (KeyError, IndexError, StopIteration, OSError, ValueError, AttributeError, ImportError) as error:
+    wanted = next(iter(raw.get("architectures") or ()), None)
+    reference = next((str(r) for r in raw["auto_map"].values() if str(r).endswith(f".{wanted}")), None)
+    if reference is None:
         raise FactcliError(
-            f"{name} has code of its own that does not give its model class: {one_line(error)}"
+            f'{name} has code of its own, of which "auto_map" in config.json does not name the class {wanted} that '
+            '"architectures" there does: name it in both.'
+        )
+    try:
+        return get_class_from_dynamic_module(reference, path)
+    except Exception as error:  # it may do anything
+        raise FactcliError(
+            f"{name} has code of its own that does not give its model class {wanted}: {one_line(error)}"
         ) from error
 
 
