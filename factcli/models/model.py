@@ -109,6 +109,7 @@ class Model:
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Its code is run where it is trusted. Raises FactcliError where there is none."""
+        own = [] if self.trusted else own_tokenizer(self.path)
         try:
             tokenizer = AutoTokenizer.from_pretrained(
                 self.path,
@@ -117,7 +118,7 @@ class Model:
                 trust_remote_code=self.trusted,
             )
         except Exception as error:  # tokenizers fail in as many ways as there are kinds of them
-            if "trust_remote_code" in str(error):
+            if own:  # transformers may have tried another class in its place
                 raise FactcliError(
                     f"{self.name} has a tokenizer with code of its own: read it, then give --trust-remote-code to run "
                     "it."
@@ -127,7 +128,6 @@ class Model:
                 f"{self.name} has no tokenizer that can be read: put tokenizer.json and its like beside the model "
                 f"({reason})."
             ) from error
-        own = [] if self.trusted else own_tokenizer(self.path)
         if own:
             note(
                 f"{self.name} has a tokenizer with code of its own ({own[0].file}), which is not run without "
