@@ -42,7 +42,7 @@ def test_answers_that_cannot_be_compared(tmp_path: Path) -> None:
     save_model(tmp_path / "t5", "t5", "T5ForConditionalGeneration")
     texts = write_csv(tmp_path / "texts.csv", [(text,) for text, _ in rows(20, 1)], ("text",))
     with pytest.raises(FactcliError, match=r"t5 answers in words: without labels .* Give data with labels\."):
-        factcli.frontier(str(tmp_path / "t5"), calibration=texts, keeps=0.5, seconds=0, backend="torch")
+        factcli.frontier(str(tmp_path / "t5"), calibration=str(texts), keeps=0.5, seconds=0, backend="torch")
 
 
 @pytest.mark.parametrize("command", ["bench", "diagnose"])

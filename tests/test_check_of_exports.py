@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from huggingface_hub import save_torch_state_dict
 from safetensors.torch import load_file, save_file
 
 import factcli
 from factcli.errors import CheckFailed
-from factcli.models import export
+from factcli.files.atomic import write_json
 
 from . import tiny
 
@@ -41,10 +42,10 @@ def change(state: dict[str, Any]) -> dict[str, Any]:
 def test_tensors(
     damage: Callable[..., Any], said: str, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save = export.save_torch_state_dict
-    monkeypatch.setattr(
-        export, "save_torch_state_dict", lambda state, *rest, **more: save(damage(state), *rest, **more)
-    )
+    def save(state: dict[str, Any], *rest: Any, **more: Any) -> None:
+        save_torch_state_dict(damage(state), *rest, **more)
+
+    monkeypatch.setattr("factcli.models.export.save_torch_state_dict", save)
     with pytest.raises(CheckFailed, match=f"What was written does not reload: {said} What was written is kept in"):
         factcli.convert(str(bert), tmp_path / "out", keep=0.5)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bert", "out.unchecked"]
@@ -52,12 +53,11 @@ def test_tensors(
 
 def test_a_configuration(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every tensor is right, and what the model answers is not."""
-    write = export.write_json
 
     def other(file: Path, values: dict[str, Any]) -> None:
-        write(file, values | ({"hidden_act": "relu"} if file.name == "config.json" else {}))
+        write_json(file, values | ({"hidden_act": "relu"} if file.name == "config.json" else {}))
 
-    monkeypatch.setattr(export, "write_json", other)
+    monkeypatch.setattr("factcli.models.export.write_json", other)
     with pytest.raises(CheckFailed, match="does not reload: its outputs differ; please report this"):
         factcli.convert(str(bert), tmp_path / "out", keep=0.5)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bert", "out.unchecked"]

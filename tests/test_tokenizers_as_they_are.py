@@ -16,7 +16,10 @@ from .test_reload import save_with_tokenizer
 from .training_helpers import rows, save_model, write_csv
 
 BERT = "BertForSequenceClassification"
-OWN = {"tokenizer_class": "OwnTokenizer", "auto_map": {"AutoTokenizer": ["tokenization_own.OwnTokenizer", None]}}
+OWN: dict[str, Any] = {
+    "tokenizer_class": "OwnTokenizer",
+    "auto_map": {"AutoTokenizer": ["tokenization_own.OwnTokenizer", None]},
+}
 CODE = """
 from pathlib import Path
 from transformers import BertTokenizer

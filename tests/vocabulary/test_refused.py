@@ -13,7 +13,6 @@ from tokenizers import models
 
 from factcli import convert
 from factcli.errors import CheckFailed, FactcliError
-from factcli.vocabulary import tensors
 
 from .. import tiny
 from ..test_bad_input import fail  # noqa: F401  (a fixture)
@@ -57,7 +56,7 @@ def test_a_size_below_what_must_stay_is_refused_and_the_size_that_is_said_works(
     assert "--vocabulary-size 10 is less than the " in said
     least = int(said.rpartition("at least ")[2].rstrip(".\n"))
     fail(*given, str(least - 1))
-    result = convert(str(bert), tmp_path / "out", vocabulary=texts, vocabulary_size=least)
+    result = convert(str(bert), tmp_path / "out", vocabulary=str(texts), vocabulary_size=least)
     assert result["vocabulary"]["after"] == least
     assert made.load(tmp_path / "out").tokenize("rivers") == ["r", *(f"##{c}" for c in "ivers")]
 
@@ -148,7 +147,7 @@ def test_weights_without_the_table(bert: Path, tmp_path: Path) -> None:
     save_file(found, bert / "model.safetensors", {"format": "pt"})
     texts = made.texts(tmp_path / "texts.txt")
     with pytest.raises(FactcliError, match="bert has no table of tokens in its weights: leave out --vocabulary"):
-        convert(str(bert), tmp_path / "out", vocabulary=texts)
+        convert(str(bert), tmp_path / "out", vocabulary=str(texts))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bert", "texts.txt"]
 
 
@@ -194,13 +193,11 @@ def test_every_kind_of_tokenizer_is_known() -> None:
 
 
 def test_weights_that_come_out_otherwise(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save = tensors.save_file
-
     def damaged(found: dict[str, torch.Tensor], *rest: Any) -> None:
-        save(found | {"embeddings.LayerNorm.bias": found["embeddings.LayerNorm.bias"] + 1}, *rest)
+        save_file(found | {"embeddings.LayerNorm.bias": found["embeddings.LayerNorm.bias"] + 1}, *rest)
 
-    monkeypatch.setattr(tensors, "save_file", damaged)
+    monkeypatch.setattr("factcli.vocabulary.tensors.save_file", damaged)
     texts = made.texts(tmp_path / "texts.txt")
     with pytest.raises(CheckFailed, match=r"gives other hidden states .* leave out --vocabulary, and please report"):
-        convert(str(bert), tmp_path / "out", vocabulary=texts)
+        convert(str(bert), tmp_path / "out", vocabulary=str(texts))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["bert", "texts.txt"]

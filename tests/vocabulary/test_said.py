@@ -21,7 +21,7 @@ def words(tmp_path: Path) -> Path:
 
 def trimmed(source: Path, lines: list[str], **options: Any) -> dict[str, Any]:
     (source.parent / "texts.txt").write_text("\n".join(lines), encoding="utf-8")
-    result = convert(str(source), source.parent / "out", vocabulary=source.parent / "texts.txt", **options)
+    result = convert(str(source), source.parent / "out", vocabulary=str(source.parent / "texts.txt"), **options)
     found: dict[str, Any] = result["vocabulary"]
     return found
 
