@@ -1,5 +1,6 @@
 """One bar on stderr: what is done, how far it is, the time left."""
 
+import sys
 from types import TracebackType
 from typing import Self
 
@@ -24,7 +25,7 @@ class Bar:
     """It goes when the work is done. Each step has its own time left; one of unknown length says how long it took."""
 
     def __init__(self, what: str) -> None:
-        self.console = Console(stderr=True)
+        self.console = Console(file=sys.stderr)  # this one, also while a library's own words are kept off stderr
         self._step, self._done = "", 0
         self._wide = _BAR if self.console.width >= _NARROW else _BAR // 2
         words, bar = TextColumn("{task.description}", markup=False), BarColumn(self._wide)

@@ -109,6 +109,7 @@ class Model:
     @cached_property
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Its code is run where it is trusted. Raises FactcliError where there is none."""
+        own = [] if self.trusted else own_tokenizer(self.path)
         try:
             tokenizer = AutoTokenizer.from_pretrained(
                 self.path,
@@ -117,7 +118,7 @@ class Model:
                 trust_remote_code=self.trusted,
             )
         except Exception as error:  # tokenizers fail in as many ways as there are kinds of them
-            if "trust_remote_code" in str(error):
+            if own:  # transformers may have tried another class in its place
                 raise FactcliError(
                     f"{self.name} has a tokenizer with code of its own: read it, then give --trust-remote-code to run "
                     "it."
@@ -127,7 +128,6 @@ class Model:
                 f"{self.name} has no tokenizer that can be read: put tokenizer.json and its like beside the model "
                 f"({reason})."
             ) from error
-        own = [] if self.trusted else own_tokenizer(self.path)
         if own:
             note(
                 f"{self.name} has a tokenizer with code of its own ({own[0].file}), which is not run without "
@@ -271,7 +271,10 @@ def _model_class(raw: dict[str, Any], config: PretrainedConfig, name: str) -> ty
     else:
         found = native_head(CONFIG_MAPPING[native_type(raw)], "AutoModel")
         if found is None:
-            raise FactcliError(f"{name} has model_type {config.model_type!r}, which has no base model class.")
+            raise FactcliError(
+                f"{name} has model_type {config.model_type!r}, which has no base model class: name its class of "
+                'transformers under "architectures" in config.json.'
+            )
     return factorized_class(found, layer_file_of(raw)) if "factorization" in raw else found
 
 
@@ -289,13 +292,18 @@ def _module(raw: dict[str, Any]) -> str:
 
 def _foreign_class(raw: dict[str, Any], path: Path, name: str) -> type[PreTrainedModel]:
     """The model class of a directory's own code, which is run."""
-    try:
-        wanted = raw["architectures"][0]
-        reference = next(r for r in raw["auto_map"].values() if r.endswith(f".{wanted}"))
-        return get_class_from_dynamic_module(reference, path)
-    except (KeyError, IndexError, StopIteration, OSError, ValueError, AttributeError, ImportError) as error:
+    wanted = next(iter(raw.get("architectures") or ()), None)
+    reference = next((str(r) for r in raw["auto_map"].values() if str(r).endswith(f".{wanted}")), None)
+    if reference is None:
         raise FactcliError(
-            f"{name} has code of its own that does not give its model class: {one_line(error)}"
+            f'{name} has code of its own, of which "auto_map" in config.json does not name the class {wanted} that '
+            '"architectures" there does: name it in both.'
+        )
+    try:
+        return get_class_from_dynamic_module(reference, path)
+    except Exception as error:  # it may do anything
+        raise FactcliError(
+            f"{name} has code of its own that does not give its model class {wanted}: {one_line(error)}"
         ) from error
 
 

@@ -11,7 +11,6 @@ from transformers import PreTrainedTokenizerBase
 from ..errors import FactcliError
 from .merges import Merges
 
-KINDS = ("WordPiece", "BPE", "Unigram", "WordLevel")
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 _SPACE = "\u2581"  # how SentencePiece writes a space
 
@@ -19,7 +18,7 @@ _SPACE = "\u2581"  # how SentencePiece writes a space
 class Pieces:
     """The tokens of `tokenizer`, which `name` is the model of: `ids` of every token, `values` as tokenizer.json has it.
 
-    Raises FactcliError for a tokenizer that has no fast form, or one of a kind that is not known here.
+    Raises FactcliError for a tokenizer that has no fast form, or none that can be written.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
@@ -38,12 +37,7 @@ class Pieces:
             ) from error
         self.values: dict[str, Any] = json.loads(text)
         self.model: dict[str, Any] = self.values["model"]
-        self.kind: str = self.model["type"]
-        if self.kind not in KINDS:
-            raise FactcliError(
-                f"{name} has a tokenizer of the kind {self.kind}, of which --vocabulary knows {', '.join(KINDS)}: "
-                "leave it out."
-            )
+        self.kind: str = self.model["type"]  # WordPiece, BPE, Unigram or WordLevel: tokenizers has no others
         self.backend = Tokenizer.from_str(text)  # a copy: the other one keeps its truncation and padding
         self.backend.no_truncation()
         self.backend.no_padding()

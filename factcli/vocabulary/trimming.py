@@ -170,8 +170,10 @@ def _refuse_few(source: Model, recipe: Recipe, pieces: Pieces, counts: Counts, m
 def _say(recipe: Recipe, trim: Trim, counts: Counts) -> None:
     if counts.nothing:
         note(f"{counts.nothing} texts of {recipe.vocabulary} give no token, and say nothing of the vocabulary.")
-    if trim.after == trim.before:
+    if trim.after == trim.before and recipe.vocabulary_size is None:
         note(f"{recipe.vocabulary} uses every token: the vocabulary stays as it is.")
+    elif trim.after == trim.before:
+        note(f"--vocabulary-size {recipe.vocabulary_size} has room for every token: the vocabulary stays as it is.")
     if trim.fallback is None:
         note(f"{recipe.vocabulary} has too few texts to hold some out: what other texts lose was not measured.")
     else:

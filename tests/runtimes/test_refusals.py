@@ -6,19 +6,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import transformers
 
+from factcli import export
 from factcli.cli import main
+from factcli.errors import UsageError
+from factcli.runtimes.graph import Graph
 
+from .. import rights
 from ..conftest import Run
 from ..hub import HubServer
 from ..processes import Python
-from ..training_helpers import rows, save_model, write_csv
+from ..training_helpers import rows, save_model, save_tokenizer, write_csv
 
 Fail = Callable[..., str]
 WITHOUT = """
 import sys
 sys.modules["onnxruntime"] = None
+from factcli import export
 from factcli.cli import main
+from factcli.errors import UsageError
 
 sys.argv[0] = "factcli"
 main()
@@ -102,6 +109,13 @@ def test_export(options: list[str], code: int, expected: str, fail: Fail) -> Non
     assert expected in fail("export", "m", *options, code=code)
 
 
+def test_no_precision_at_all(place: Path) -> None:
+    """In Python: the command line has no empty list."""
+    with pytest.raises(UsageError, match=r"^Give --precision float32 or float16 or bfloat16 or int8, or several\."):
+        export(str(place / "m"), format="onnx", precision=())
+    assert not (place / "m" / "onnx").exists()
+
+
 LABELLED = ("--validation", "labelled.csv")
 
 
@@ -179,3 +193,29 @@ def test_no_right_to_write(place: Path, tmp_path: Path, factcli: Run) -> None:
     assert done.returncode == 1
     assert "m/onnx is a symbolic link: give an --output." in said(done.stderr)
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_no_right_to_write_into_the_model(place: Path, fail: Fail, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "m").chmod(0o555)
+    try:
+        rights.heed(monkeypatch)
+        assert "m is not writable: give an --output." in fail("export", "m", *ONNX)
+    finally:
+        (place / "m").chmod(0o755)
+
+
+def test_an_architecture_that_torch_does_not_translate(tmp_path: Path, fail: Fail) -> None:
+    """Its attention looks at how long a text is, in Python. What torch prints of that is kept off stderr."""
+    config = transformers.LongformerConfig(
+        vocab_size=99, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+        max_position_embeddings=40, pad_token_id=1, attention_window=4,
+    )  # fmt: skip
+    transformers.LongformerModel(config).save_pretrained(tmp_path / "m")
+    save_tokenizer(tmp_path / "m")
+    found = fail("export", "m", *ONNX, folder=tmp_path)
+    assert "m (LongformerModel) has no ONNX graph: torch cannot translate it (" in found
+
+
+def test_a_graph_that_openvino_does_not_read(fail: Fail, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Graph, "write", lambda graph, file, opset: file.write_bytes(b"half of a gra"))
+    assert "OpenVINO cannot read the graph: " in fail("export", "m", "--format", "openvino")
