@@ -4,7 +4,6 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,23 +16,8 @@ from factcli.data.retrieval import read_collected, retrieval_task
 from factcli.data.tables import read_table
 from factcli.errors import FactcliError
 
+from .rights import as_nobody
 from .training_helpers import rows, save_model, write_csv
-
-NOBODY = 65534
-
-
-@contextmanager
-def as_nobody(asked: bool = False) -> Iterator[None]:
-    """As another user, where root runs this, whom no rights stop. With `asked` only what is asked of `os.access` is
-    answered as to that user."""
-    root = os.geteuid() == 0
-    if root:
-        os.setresuid(NOBODY, 0 if asked else NOBODY, 0)
-    try:
-        yield
-    finally:
-        if root:
-            os.setresuid(0, 0, 0)
 
 
 @pytest.fixture
