@@ -19,6 +19,7 @@ from pages.errors import Sentence, sentences
 from .unsaid import ELSEWHERE
 
 FOLDER = Path(__file__).parent.parent / ".cache" / "said"
+_FILLED = r"⟨(?:[^⟨⟩]|⟨[^⟨⟩]*⟩)*⟩"  # what is filled in, which may have something filled in itself
 _texts: set[str] = set()
 
 
@@ -58,7 +59,7 @@ def forget() -> None:
 
 def met(sentence: str, texts: Iterable[str]) -> bool:
     """Whether a text has the sentence, whatever is filled in between ⟨ and ⟩."""
-    parts = re.split("⟨[^⟩]*⟩", sentence.strip())
+    parts = re.split(_FILLED, sentence.strip())
     longest = max(parts, key=len)
     whole = re.compile(".*?".join(re.escape(part) for part in parts).removeprefix(".*?"))
     return any(longest in text and whole.search(text) is not None for text in texts)
