@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 
 import factcli
 from factcli.cli.costs import measured
+from factcli.errors import FactcliError
 from factcli.measuring.cell import say_ranks
 from factcli.measuring.counting import count_flops, peak_memory
 from factcli.measuring.inputs import make_inputs
@@ -359,6 +360,19 @@ def test_the_table(result: dict[str, Any], capsys: pytest.CaptureFixture[str], m
         if not r["faster"]:
             size = f"{r['batch_size']} x {LENGTH} tokens, eager"
             assert f"{r['model']} is not faster at {size}: {r['why']}." in lines
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "dense is no directory with a README.md: leave out --update-card."),
+        ({"precision": "float32"}, "--update-card is for .* as torch runs them: leave out --backend and --precision."),
+    ],
+)
+def test_a_card_that_cannot_be_updated_is_said_before_any_pass(options: dict[str, Any], said: str, made: Path) -> None:
+    with pytest.raises(FactcliError, match=said):
+        factcli.bench(str(made / "dense"), update_card=True, **options, **COMMON)
+    assert not (made / "dense" / "README.md").exists()
 
 
 def test_usage_without_torch(world: dict[str, str], factcli: Run) -> None:

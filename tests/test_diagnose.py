@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 from factcli import diagnose
 from factcli.commands.diagnose import _Loss, _times_the_loss
@@ -18,7 +19,7 @@ from factcli.models.model import find_model
 from factcli.models.targets import find_targets, matrix
 from factcli.recipe.factorizing import Recipe
 
-from .training_helpers import rows, save_model, write_csv
+from .training_helpers import rows, save_model, save_tokenizer, write_csv
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +97,20 @@ def test_plot_is_refused_before_any_work(folder: Path, tmp_path: Path) -> None:
         diagnose(str(folder / "model"), plot=tmp_path / "figure.jpeg2")
     with pytest.raises(FactcliError, match="is not a directory"):
         diagnose(str(folder / "model"), plot=tmp_path / "absent" / "figure.png")
+
+
+def test_targets_that_share_their_weights(tmp_path: Path) -> None:
+    """Zamba has one block of attention in many places: with no other target there is nothing to examine."""
+    config = transformers.ZambaConfig(
+        vocab_size=99, hidden_size=32, num_hidden_layers=6, num_attention_heads=4, intermediate_size=64,
+        attn_layer_period=2, attn_layer_offset=1, n_mamba_heads=2, mamba_d_state=4, mamba_dt_rank=4,
+    )  # fmt: skip
+    transformers.ZambaModel(config).save_pretrained(tmp_path / "model")
+    save_tokenizer(tmp_path / "model")
+    with pytest.raises(FactcliError, match=r"shares its weight with another module.*: take others with --include\."):
+        diagnose(str(tmp_path / "model"), include="shared_transf", plot=tmp_path / "figure.png")
+    assert not (tmp_path / "figure.png").exists()
+    assert diagnose(str(tmp_path / "model"), include=["shared_transf", "mamba"])["layers"]
 
 
 def test_the_command(factcli: Callable[..., object], folder: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import Qwen3MoeConfig, Qwen3MoeForSequenceClassification
 
 import factcli
 from factcli.cli import main
@@ -22,7 +23,7 @@ from factcli.models.model import find_model
 
 from .processes import Python
 from .runtimes.conftest import save_sentence_transformer
-from .training_helpers import FAST, WORDS, rows, save_model, write_csv, write_glue
+from .training_helpers import FAST, WORDS, rows, save_model, save_tokenizer, write_csv, write_glue
 
 QUICK: dict[str, Any] = {"seconds": 0.01, "sequence_length": 16, "batch_size": 1, "threads": 1}
 DEPTH = {"distilbert": "n_layers", "t5": "num_layers"}
@@ -103,6 +104,25 @@ def test_layers_that_are_shared_or_of_a_decoder_are_not_left_out(kind: str, tmp_
     save_model(tmp_path / "model", kind)
     with pytest.raises(FactcliError, match="no one list of layers"):
         every(find_model(str(tmp_path / "model")), 2)
+
+
+def test_one_layer_and_layers_that_are_not_alike(place: Path, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    """A comparison leaves such models out: here the second of three layers has experts, the others have none."""
+    save_model(tmp_path / "one", num_hidden_layers=1)
+    config = Qwen3MoeConfig(
+        vocab_size=99, hidden_size=32, intermediate_size=64, moe_intermediate_size=16, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=2, head_dim=8, num_experts=4, num_experts_per_tok=2,
+        mlp_only_layers=[0, 2], pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    Qwen3MoeForSequenceClassification(config).save_pretrained(tmp_path / "unlike")
+    save_tokenizer(tmp_path / "unlike")
+    for name, said in (("one", "has one layer: none can be left out."), ("unlike", "its layers are not alike.")):
+        found = factcli.frontier(
+            str(tmp_path / name), calibration=place / "texts.csv", ways="layers", backend="torch", **UNTIMED
+        )
+        assert found["left_out"]
+        assert said in found["left_out"][0]["why"]
+        assert said in caplog.text
 
 
 # --- marks, times
@@ -344,11 +364,15 @@ def test_what_a_model_has_not_is_left_out_and_said(
 ) -> None:
     save_model(tmp_path / "albert", "albert", "AlbertForSequenceClassification", num_labels=2)
     result = factcli.frontier(
-        str(tmp_path / "albert"), calibration=place / "texts.csv", ways="layers", backend="torch", **UNTIMED
-    )
+        str(tmp_path / "albert"), calibration=place / "texts.csv", ways="layers", backend="torch",
+        heal=place / "texts.csv", heal_steps=1, **UNTIMED,
+    )  # fmt: skip
     assert [r["model"] for r in result["results"]] == ["dense"]
-    assert [one["model"] for one in result["left_out"]] == ["layers-2", "layers-3"]
+    assert [one["model"] for one in result["left_out"]] == [
+        "layers-2", "layers-2-healed", "layers-3", "layers-3-healed",
+    ]  # fmt: skip
     assert "no one list of layers" in caplog.text
+    assert "Left out, every second layer, healed: what it is trained from is left out." in caplog.text
 
 
 def test_runtimes_that_are_not_installed(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

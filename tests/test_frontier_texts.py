@@ -68,6 +68,16 @@ def test_lists_of_words_stay_lists(place: Path, tmp_path: Path) -> None:
     assert result["results"][0]["score"] == 1
 
 
+def test_texts_that_all_compare_heal_nothing(place: Path, tmp_path: Path) -> None:
+    write_csv(tmp_path / "again.csv", rows(60, 1))
+    with pytest.raises(FactcliError, match=r"--heal .*again\.csv has no texts beside .*: give others, and more\."):
+        factcli.frontier(
+            str(place / "dense"), validation=place / "validation.csv", calibration=place / "train.csv",
+            heal=tmp_path / "again.csv", heal_steps=1, output=tmp_path / "kept", **UNTIMED,
+        )  # fmt: skip
+    assert not (tmp_path / "kept").exists()
+
+
 @pytest.mark.parametrize("found", ["", "{}", '{"results": []}', '{"of": 1'])
 def test_a_file_of_that_name_that_is_not_ours_stays(found: str, place: Path, tmp_path: Path) -> None:
     (tmp_path / "kept").mkdir()

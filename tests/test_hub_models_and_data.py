@@ -201,6 +201,59 @@ def test_what_cannot_be_had(owner: HubClient, place: Path, tmp_path: Path) -> No
         assert "\n" not in refusal
 
 
+def test_data_that_cannot_be_read(hub: HubServer, owner: HubClient, place: Path, tmp_path: Path) -> None:
+    files = {
+        "someone/scripted": ("scripted.py", b"import datasets\n"),
+        "someone/cut": ("train.parquet", (place / "data" / "named" / "train.parquet").read_bytes()[:60]),
+    }
+    for repo_id, (name, data) in files.items():
+        folder = tmp_path / repo_id
+        folder.mkdir(parents=True)
+        (folder / name).write_bytes(data)
+        hub.add_repo(repo_id, folder, kind="dataset")
+    for data_set, said in {
+        "someone/scripted": "someone/scripted needs code of its own, which is not run: take a data set of plain files",
+        "someone/cut": "someone/cut cannot be read from the Hub (",
+    }.items():
+        refusal = owner.refusal("convert", place / "model", tmp_path / "out", keep=0.5, criterion="activation",
+                                calibration=data_set)  # fmt: skip
+        assert refusal is not None
+        assert said in refusal
+        assert "\n" not in refusal
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("convert", {"keep": 0.5, "criterion": "activation", "calibration": "someone/many.v2:named"}),
+        ("convert", {"keep": 0.5, "criterion": "activation", "calibration": "mrpc"}),
+        ("finetune", {"task": "mrpc", "max_steps": 1, "device": "cpu"}),
+        ("evaluate", {"task": "mrpc", "device": "cpu"}),
+    ],
+)
+def test_a_revision_of_data_that_is_not_there(
+    command: str, options: dict[str, object], owner: HubClient, place: Path, tmp_path: Path
+) -> None:
+    """The newest data are not what was asked for, and the recipe would say that they are."""
+    output = [] if command == "evaluate" else [tmp_path / "out"]
+    said = owner.refusal(command, place / "model", *output, data_revision="v9", **options)
+    assert said is not None
+    assert said.endswith(" has no revision 'v9': choose another --data-revision.")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_adapter_of_the_hub(hub: HubServer, owner: HubClient, tmp_path: Path) -> None:
+    """It has no config.json, and what to do about it is more than to look for one."""
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    hub.add_repo("someone/adapter", tmp_path / "adapter")
+    said = owner.refusal("convert", "someone/adapter", tmp_path / "out", keep=0.5)
+    assert said is not None
+    assert said.startswith("someone/adapter is an adapter, not a model: merge it into its base model first")
+    assert not (tmp_path / "out").exists()
+
+
 def test_damaged_bytes_are_found_and_fetched_again(hub: HubServer, owner: HubClient, dense: Path) -> None:
     hub.add_repo("someone/damaged", dense)
     fault = hub.faults.add("get", repo="someone/damaged", path="model.safetensors", corrupt=True, times=2)

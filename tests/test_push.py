@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import factcli
+from factcli.errors import FactcliError, UsageError
 
 from .hub import HubServer
 from .hub_client import HubClient, Refused
@@ -59,6 +60,21 @@ def test_one_commit_and_no_second_one_for_the_same(hub: HubServer, owner: HubCli
     again = owner.call("push", export, "someone/one")
     assert (again["commit"], again["changed"], pushed["changed"]) == (pushed["commit"], False, True)
     assert digest(export) == before
+
+
+def test_the_command_says_what_it_did_and_how_to_load_it(hub: HubServer, online: Python, export: Path) -> None:
+    (export / "notes.txt").write_text("not for others")
+    token = {"HF_TOKEN": hub.users.tokens["owner"]}
+    for said in ("Published", "Nothing changed:"):
+        done = online.run("-m", "factcli", "push", export, "someone/said", **token)
+        commit = hub.repo("someone/said").head.oid
+        assert done.stderr.splitlines()[-3:] == [
+            "Left out: notes.txt",
+            f"{said} someone/said, commit {commit}. To load it:",
+            f'from_pretrained("someone/said", revision="{commit}", trust_remote_code=True)',
+        ]
+        assert done.stdout.endswith(f"/someone/said/commit/{commit}\n")
+        assert done.returncode == 0
 
 
 def test_what_lies_beside_the_model_stays_here(hub: HubServer, owner: HubClient, export: Path) -> None:
@@ -236,6 +252,32 @@ def test_metadata_that_the_hub_refuses(hub: HubServer, owner: HubClient, export:
     with pytest.raises(Refused, match="base_model has an entry that is not a Hub id"):
         owner.call("push", export, "someone/metadata")
     assert not hub.exists("someone/metadata")
+
+
+def test_metadata_that_only_the_hub_refuses(hub: HubServer, owner: HubClient, export: Path) -> None:
+    """What it looks at is its own affair: to YAML this is a key like any other."""
+    card = (export / "README.md").read_text().replace("---\n", "---\nmy own: note\n", 1)
+    (export / "README.md").write_text(card)
+    with pytest.raises(Refused, match=r"README\.md is refused by the Hub: .*line 2: neither a key nor an item"):
+        owner.call("push", export, "someone/refused")
+    assert names(hub, "someone/refused") == set()
+
+
+def test_weights_behind_a_link(export: Path) -> None:
+    """One that stays inside is read, but what is sent are files."""
+    (export / "model.safetensors").rename(export / "weights.bin")
+    (export / "model.safetensors").symlink_to("weights.bin")
+    with pytest.raises(FactcliError, match=r"model\.safetensors of .* is a link: put the file itself there\."):
+        factcli.push(export, "someone/link", dry_run=True)
+
+
+def test_what_cannot_be_published_is_said_before_the_work(small: Path, tmp_path: Path) -> None:
+    dense = str(small.with_name("dense"))
+    with pytest.raises(UsageError, match="--push-to-hub needs a name: give --hub-model-id OWNER/NAME"):
+        factcli.convert(dense, keep=0.5, push_to_hub=True)
+    with pytest.raises(FactcliError, match="someone/off cannot be published: HF_HUB_OFFLINE is set"):
+        factcli.convert(dense, tmp_path / "out", keep=0.5, push_to_hub=True, hub_model_id="someone/off")
+    assert not list(tmp_path.iterdir())
 
 
 def test_killed_in_the_middle_and_pushed_again(hub: HubServer, online: Python, export: Path) -> None:

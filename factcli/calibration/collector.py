@@ -47,6 +47,7 @@ class _Layer:
     fisher: Tensor | None = None
     tokens: int = 0
     waiting: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    reached: bool = False
     calls: int = 0
 
 
@@ -112,6 +113,7 @@ class Collector:
             if output.ndim == 2:
                 output = output.view(*self._mask.shape, -1)
             layer = self.layers[name]
+            layer.reached = True
             _check(self._tokens(x).sum(), name, "inputs")
             if Kind.INPUTS in self.kinds:
                 self._add_inputs(layer, x.detach())
@@ -189,9 +191,9 @@ class Collector:
     def _finish(self, name: str, layer: _Layer, moments: dict[int, tuple[Tensor, Tensor]]) -> Statistics:
         mean = covariance = gradients = fisher = None
         tokens = layer.tokens
-        if Kind.INPUTS in self.kinds and name not in self.lookups:
-            if layer.inputs is None:
-                raise FactcliError(f"No token of the calibration data reaches {name}: leave it out with --exclude.")
+        if not (layer.reached or name in self.lookups):  # whatever was asked for: it has no gradients for that reason
+            raise FactcliError(f"No token of the calibration data reaches {name}: leave it out with --exclude.")
+        if layer.inputs is not None:
             if id(layer.inputs) not in moments:
                 moments[id(layer.inputs)] = _moments(layer.inputs, name)
             mean, covariance = moments[id(layer.inputs)]

@@ -146,7 +146,10 @@ def _run(
     if purpose.kind == "masked":
         mask_id = fit.tokenizer.mask_token_id
         if mask_id is None:
-            raise FactcliError("The tokenizer has no mask token, so a masked-language head cannot predict any.")
+            raise FactcliError(
+                "The tokenizer has no mask token, behind which a masked-language head predicts: name one of its tokens "
+                "as mask_token in tokenizer_config.json."
+            )
         true = batch["input_ids"]
         masked, chosen = mask_tokens(true, batch["attention_mask"], special, mask_id, generators)
         batch["input_ids"] = masked

@@ -145,6 +145,7 @@ def kept(output: str | Path | None, source: Model, held: Held, ways: Ways) -> It
         place.check()
     try:
         with atomic.locked(atomic.lock_of(place.path)):
+            there = place.path.is_dir()
             place.path.mkdir(exist_ok=True)
             now, known = _identity(source, held), _read(place.path)
             given = _texts(ways)
@@ -156,9 +157,26 @@ def kept(output: str | Path | None, source: Model, held: Held, ways: Ways) -> It
                 )
             known = {"of": now, **given, **before, "scores": known.get("scores", {})}
             atomic.write_json(place.path / RESULTS, known)
-            yield place.path
+            try:
+                yield place.path
+            except FactcliError:
+                if not ours:
+                    _unmake(place.path, there)
+                raise
     except atomic.Busy as error:
         raise FactcliError(f"{output} is being written by another process: wait until it is done.") from error
+
+
+def _unmake(folder: Path, there: bool) -> None:
+    """Take back what was begun where no model is: other texts, which may be what was advised, would be refused there.
+    The directory stays where it was `there` before."""
+    files = list(folder.iterdir())
+    if any(file.is_dir() for file in files):
+        return
+    for file in files:
+        file.unlink()
+    if not there:
+        folder.rmdir()
 
 
 def _identity(source: Model, held: Held) -> dict[str, Any]:

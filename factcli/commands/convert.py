@@ -62,7 +62,7 @@ def convert(asked: Asked) -> dict[str, Any]:
         _ = recipe.budget  # refused here if it is not exactly one
     data = hub_data(options_of(recipe, data_dir)) if criteria[recipe.criterion].needs else None
     if data is not None:
-        recipe = recipe.but(data_revision=data[1])
+        recipe = recipe.but(data_revision=data[1] or recipe.data_revision)  # as asked, where the Hub does not say
     model, revision = making.model, origin.revision
     if model is None:
         model, revision = source_of_recipe(making.config, revision), None

@@ -90,7 +90,8 @@ def diagnose(asked: Asked) -> dict[str, Any]:
     targets = [t for t in find_targets(base, how.include, how.exclude) if t.kept is None]
     if not targets:
         raise FactcliError(
-            f"Every target of {source.name} that was asked for shares its weight: there is none to diagnose."
+            f"Every target of {source.name} that was asked for shares its weight with another module, and none of "
+            "these is factorized: take others with --include."
         )
     for target in steps("examining", targets):
         w = matrix(base.get_submodule(target.name)).detach().to(where).double()

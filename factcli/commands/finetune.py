@@ -86,7 +86,8 @@ def _inputs(model: str, request: Request, data_dir: str | Path | None) -> Any:
 
 
 def _job(source: Model, task: Task, request: Request, data_dir: str | Path | None, trusted: bool) -> Job:
-    """What is trained on what, with the data at the commit that is recorded."""
+    """What is trained on what, with the data at the commit that is recorded; the Hub may not say more than the
+    revision."""
     settings = request.settings
     commit = data_commit(task, data_dir, settings.data_revision)
     on_hub = not task.files and data_dir is None
@@ -94,9 +95,9 @@ def _job(source: Model, task: Task, request: Request, data_dir: str | Path | Non
         task=None if task.files else task.name,
         data_revision=(commit or settings.data_revision) if on_hub else None,
     )
-    train = load_split(task, "train", data_dir, settings.limit, commit)
+    train = load_split(task, "train", data_dir, settings.limit, settings.data_revision)
     make = prepare if task.label is not None else prepare_unlabelled
-    job = make(source, task, settings, train, load_split(task, None, data_dir, revision=commit))
+    job = make(source, task, settings, train, load_split(task, None, data_dir, revision=settings.data_revision))
     return replace(job, data_dir=data_dir, trust_remote_code=trusted, dtype=request.dtype)
 
 

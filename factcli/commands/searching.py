@@ -64,10 +64,10 @@ def searched(how: Conversion, source: Model, goals: Goals, place: Output, until:
     if goals.latency is not None:
         check_long(source, goals.latency)
     low = lowest(source, how.recipe)
+    _say_where(how, goals)
     judging = _judge(how, source, goals)
     if goals.healing is not None and judging is not None:
         goals = replace(goals, healing=goals.healing.apart(source, judging))
-    _say_where(how, goals)
     with _folder(place, _identity(how, source, goals)) as journal:
         making = Candidates(how, source, goals, judging, journal, place.given)
         tried, best = bisect(making.measured, making.good, low, goals.latency is not None, until.more)

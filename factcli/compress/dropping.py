@@ -22,12 +22,12 @@ _PER_LAYER = "layer_types"  # of a configuration: what kind of attention each la
 
 
 def every(source: Model, step: int) -> tuple[int, ...]:
-    """Every `step`-th layer of a source, the first included, which some architectures give what no other has. Raises
-    FactcliError where layers cannot be left out, or all would stay."""
+    """Every `step`-th layer (2 or more) of a source, the first included, which some architectures give what no other
+    has. Raises FactcliError where layers cannot be left out, or all would stay."""
     _, count = stack_of(source)
     stay = tuple(range(0, count, step))
     if len(stay) == count:
-        raise FactcliError(f"{source.name} has {count} layer{'s' * (count > 1)}: none is left out.")
+        raise FactcliError(f"{source.name} has one layer: none can be left out.")
     return stay
 
 

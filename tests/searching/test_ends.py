@@ -104,6 +104,19 @@ def test_a_folder_in_which_nothing_is_whole_yet_is_ours(tmp_path: Path) -> None:
         check_own(tmp_path)
 
 
+def test_where_candidates_are_made_is_said(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before the dense model is asked; here there is too little to ask it, so that this needs no GPU."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    asked = given(place, calibration_samples=190, device="cuda")
+    with pytest.raises(FactcliError, match="has 10, and 40 are needed: give more texts, or fewer"):
+        factcli.convert(str(place / "dense"), tmp_path / "small", **asked)
+    assert "Candidates are made and measured on cuda; their files for runtimes run on the CPU." in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_time_counts_from_where_the_command_began() -> None:
     assert Until(5, time.perf_counter() - 6).over
     assert not Until(5, time.perf_counter() - 1).over

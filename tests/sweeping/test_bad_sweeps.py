@@ -12,6 +12,7 @@ import yaml
 
 import factcli
 from factcli.errors import FactcliError, UsageError
+from factcli.sweeping import on_ray
 
 from .helpers import write_sweep
 
@@ -129,3 +130,11 @@ def test_an_address_without_ray(tmp_path: Path, caplog: pytest.LogCaptureFixture
     with pytest.raises(FactcliError, match=r"No Ray answers at 127.0.0.1:9: start one with 'ray start --head'"):
         factcli.sweep(file, "out", ray="127.0.0.1:9")
     assert os.listdir(tmp_path / "out") == ["sweep.json"]
+
+
+def test_ray_that_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sweep(tmp_path)
+    monkeypatch.setattr(on_ray, "find_spec", lambda name: None)
+    with pytest.raises(FactcliError, match=r"--ray needs Ray: pip install 'factcli\[ray\]'\."):
+        factcli.sweep("tiny.yaml", output=tmp_path / "out", ray="local")
+    assert not (tmp_path / "out").exists()
