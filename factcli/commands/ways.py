@@ -11,7 +11,7 @@ from ..files.outputs import Output
 from ..models.model import Model, find_model
 from ..notes import note, said_before
 from ..recipe.running import Ways
-from ..recipe.values import BEST, CUT
+from ..recipe.values import BEST, CUT, WAYS
 from ..runtimes.formats import formats
 from ..searching.healing import options_for
 from .convert import convert
@@ -21,7 +21,7 @@ from .texts import Texts
 
 PRECISIONS = ("float32", "int8")
 KEPT = {  # ways that keep a share of the targets' parameters, and what they are called
-    "kfac": "kfac", "kfac-embeddings": "kfac, embeddings too", "kfac-vocabulary": "kfac, embeddings and vocabulary too",
+    WAYS[1]: WAYS[1], "kfac-embeddings": "kfac, embeddings too", CUT: "kfac, embeddings and vocabulary too",
     "svd": "plain SVD",
 }  # fmt: skip
 STEPS = {2: "every second layer", 3: "every third layer"}
