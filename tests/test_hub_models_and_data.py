@@ -182,6 +182,14 @@ def test_a_configuration_and_its_names_of_classes(
     assert made_with["recipe"]["data_revision"] == commit
 
 
+def refused(owner: HubClient, model: Path, out: Path, data: str, said: str) -> None:
+    """Calibrating on `data` ends with one line that has `said`."""
+    refusal = owner.refusal("convert", model, out, keep=0.5, criterion="activation", calibration=data)
+    assert refusal is not None
+    assert said in refusal
+    assert "\n" not in refusal
+
+
 def test_what_cannot_be_had(owner: HubClient, place: Path, tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "train.csv").touch()
@@ -194,11 +202,7 @@ def test_what_cannot_be_had(owner: HubClient, place: Path, tmp_path: Path) -> No
         "none": "is neither a GLUE task, a file, nor a Hub id owner/name or owner/name:configuration",
         f"{tmp_path}/folder": "folder is a directory: give a file in it (train.csv).",
     }.items():
-        refusal = owner.refusal("convert", place / "model", tmp_path / "out", keep=0.5, criterion="activation",
-                                calibration=data)  # fmt: skip
-        assert refusal is not None
-        assert said in refusal
-        assert "\n" not in refusal
+        refused(owner, place / "model", tmp_path / "out", data, said)
 
 
 def test_data_that_cannot_be_read(hub: HubServer, owner: HubClient, place: Path, tmp_path: Path) -> None:
@@ -215,11 +219,7 @@ def test_data_that_cannot_be_read(hub: HubServer, owner: HubClient, place: Path,
         "someone/scripted": "someone/scripted needs code of its own, which is not run: take a data set of plain files",
         "someone/cut": "someone/cut cannot be read from the Hub (",
     }.items():
-        refusal = owner.refusal("convert", place / "model", tmp_path / "out", keep=0.5, criterion="activation",
-                                calibration=data_set)  # fmt: skip
-        assert refusal is not None
-        assert said in refusal
-        assert "\n" not in refusal
+        refused(owner, place / "model", tmp_path / "out", data_set, said)
     assert not (tmp_path / "out").exists()
 
 
