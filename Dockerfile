@@ -1,5 +1,8 @@
-# factcli on CPUs: docker build -t factcli . && docker run --rm -v "$PWD:/work" factcli convert MODEL --keep 0.4
-FROM python:3.12-slim
+# factcli on CPUs:
+#   docker build -t factcli .
+#   docker run --rm --user "$(id -u):$(id -g)" -v "$PWD:/work" -v factcli-cache:/cache factcli convert MODEL --keep 0.4
+ARG PYTHON=3.12
+FROM python:${PYTHON}-slim
 
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONUNBUFFERED=1 \
     HF_HOME=/cache/huggingface FACTCLI_CACHE=/cache/factcli
@@ -13,7 +16,7 @@ RUN pip install --constraint constraints.txt ".[onnx,openvino]" \
     && rm -rf /src/* \
     && useradd --create-home --uid 1000 user \
     && mkdir --parents /cache /work \
-    && chown user /cache /work
+    && chmod 1777 /cache /work
 
 USER user
 WORKDIR /work

@@ -5,8 +5,9 @@ import re
 import socket
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from ..errors import FactcliError
@@ -32,6 +33,8 @@ class OnRay:
 
     def run(self, tasks: Sequence[Task], work: Work, ended: Ended) -> None:
         """As Engine says. Raises FactcliError where no Ray is."""
+        if self.address != LOCAL:
+            _show_token()
         import ray
 
         ours = not ray.is_initialized()
@@ -79,6 +82,7 @@ def _begin(address: str, slots: Slots) -> None:
     import ray
 
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    answers = False
     quiet: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     try:
         if address == LOCAL:
@@ -87,10 +91,10 @@ def _begin(address: str, slots: Slots) -> None:
             cores = slots.count * slots.threads
             ray.init("local", num_cpus=cores, num_gpus=slots.gpus or None, include_dashboard=False, **quiet)
             return
-        _check_answers(address)
+        answers = _answers(address)
         ray.init(address, **quiet)
-    except (ConnectionError, ValueError, RuntimeError, OSError) as error:
-        raise FactcliError(_refusal(address)) from error
+    except (ConnectionError, ValueError, RuntimeError, OSError, ray.exceptions.RayError) as error:
+        raise FactcliError(_locked(address) if answers else _refusal(address)) from error
     count: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     note(f"On Ray at {address}: {count.get('CPU', 0):.0f} cores, {count.get('GPU', 0):.0f} GPUs.")
 
@@ -103,16 +107,32 @@ def few_gpus(slots: Slots) -> str:
     )
 
 
-def _check_answers(address: str) -> None:
-    """Ray itself would try for a minute where nobody listens."""
+def _show_token() -> None:
+    """Have Ray's client show the user's token, if there is one: it reads the mode as it is imported, and shows none
+    unless it is told to. A cluster that wants none does not mind."""
+    kept = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    if "RAY_AUTH_TOKEN" in os.environ or kept.is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _answers(address: str) -> bool:
+    """Whether somebody is known to listen. Raises OSError where nobody does: Ray itself would try for a minute."""
     found = re.fullmatch(r"(?:ray://)?\[?([^\]]+?)\]?:(\d+)", address)
     if found is not None:
-        with socket.create_connection((found[1], int(found[2])), timeout=10), suppress(OSError):
-            pass
+        with socket.create_connection((found[1], int(found[2])), timeout=10):
+            return True
+    return False
 
 
 def _refusal(address: str) -> str:
     return (
         f"No Ray answers at {address}: start one with 'ray start --head' and give its address (HOST:6379), or leave "
         "--ray out."
+    )
+
+
+def _locked(address: str) -> str:
+    return (
+        f"{address} answers, but its Ray takes nobody in who lacks its token or has another version of Ray: set "
+        "RAY_AUTH_TOKEN to what 'ray get-auth-token' says on its head, and install the same version."
     )
