@@ -14,6 +14,7 @@ from factcli.calibration import drift as drifting
 from factcli.calibration import lockstep
 from factcli.calibration.gather import collate
 from factcli.calibration.losses import Example, decoder_inputs
+from factcli.calibration.residual import find_sums
 from factcli.errors import UsageError
 from factcli.models.fit import find_fit
 from factcli.models.loading import load_model
@@ -57,43 +58,112 @@ def swap(base: nn.Module, name: str, layer: nn.Module) -> None:
     setattr(base.get_submodule(parent), leaf, layer)
 
 
+Seen = dict[str, list[Tensor]]
+
+
 @torch.no_grad()
-def inputs_of(base: Any, tokenizer: Any, name: str) -> Tensor:
-    """(tokens, n): what the layer is given, one example after the other."""
-    seen: list[Tensor] = []
-    handle = base.get_submodule(name).register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+def seen_by(base: Any, tokenizer: Any, names: list[str]) -> tuple[Seen, Seen]:
+    """What modules are given and give, (T, n) for each example, of those calls that are of its tokens."""
+    given: Seen = {name: [] for name in names}
+    gave: Seen = {name: [] for name in names}
+
+    def hook(name: str) -> Any:
+        def note(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+            if args[0].numel() // args[0].shape[-1] == tokens:
+                given[name].append(args[0].reshape(tokens, -1).double())
+                gave[name].append(output.reshape(tokens, -1).double())
+
+        return note
+
+    handles = [base.get_submodule(name).register_forward_hook(hook(name)) for name in names]
     for example in examples():
+        tokens = len(example.ids)
         batch, _ = collate([example], find_fit(base, tokenizer, "base"), torch.device("cpu"))
-        before = len(seen)
         base(**batch, **decoder_inputs(base, batch))
-        calls = [x for x in seen[before:] if x.numel() // x.shape[-1] == len(example.ids)]
-        seen[before:] = [calls[0].reshape(-1, calls[0].shape[-1])]
-    handle.remove()
-    return torch.cat(seen).double()
+    for handle in handles:
+        handle.remove()
+    return given, gave
+
+
+def sums_of(base: Any, tokenizer: Any, names: list[str]) -> dict[str, str]:
+    batch, _ = collate(examples(1), find_fit(base, tokenizer, "base"), torch.device("cpu"))
+    base.requires_grad_(False)
+    return find_sums(base, lambda: base(**batch, **decoder_inputs(base, batch))[0], names)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_drift_is_that_of_the_inputs_layer_by_layer(kind: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drift_is_that_of_inputs_and_stream(kind: str, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against a dense and a changed model that are simply run again for every layer."""
     monkeypatch.setattr(lockstep, "TOKENS", 40)  # several batches
     base = tiny.make(kind, **KINDS[kind]).base_model.eval()
     names = [t.name for t in find_targets(base)]
+    sums = sums_of(base, tokenizer, names)
     changed = copy.deepcopy(base)
     met = []
     with lockstep.Lockstep(base, tokenizer, examples(), names, torch.device("cpu")) as steps:
         for name, drift in steps:
-            x, y = inputs_of(base, tokenizer, name), inputs_of(changed, tokenizer, name)
-            w = matrix(base.get_submodule(name)).detach().double()
-            assert torch.allclose(drift.before, x.mean(0), atol=1e-5)
+            where = [name, *([sums[name]] if name in sums else [])]
+            (dense_in, dense_out), (now_in, now_out) = (seen_by(m, tokenizer, where) for m in (base, changed))
+            y, z = torch.cat(now_in[name]), torch.cat(dense_out[name])
+            if name in sums:
+                z = torch.cat(dense_in[sums[name]]) - (torch.cat(now_in[sums[name]]) - torch.cat(now_out[name]))
+            layer = base.get_submodule(name)
+            bias = 0.0 if layer.bias is None else layer.bias.detach().double()
+            assert torch.allclose(drift.wanted, z.mean(0) - bias, atol=1e-5)
             assert torch.allclose(drift.after, y.mean(0), atol=1e-5)
             moved = y - y.mean(0)
             assert torch.allclose(drift.covariance, moved.T @ moved / len(y), atol=1e-4)
-            assert torch.allclose(drift.cross, w @ (x - x.mean(0)).T @ moved / len(y), atol=1e-4)
-            new = other(base.get_submodule(name), len(met))
+            assert torch.allclose(drift.cross, (z - z.mean(0)).T @ moved / len(y), atol=1e-4)
+            new = other(layer, len(met))
             swap(changed, name, new)
             steps.replace(name, new)
             met.append(name)
     assert sorted(met) == sorted(names)
+
+
+JOINS = {  # of all targets, those that give to the residual stream, and who has the sum
+    "bert": (4, {"encoder.layer.1.output.dense": "encoder.layer.1.output.LayerNorm"}),
+    "deberta-v2": (4, {"encoder.layer.0.attention.output.dense": "encoder.layer.0.attention.output.LayerNorm"}),
+    "modernbert": (6, {"layers.1.mlp.Wo": "layers.2.attn_norm", "layers.2.mlp.Wo": "final_norm"}),
+    "gpt2": (4, {"h.0.mlp.c_proj": "h.1.ln_1", "h.1.mlp.c_proj": "ln_f"}),
+    "t5": (5, {"decoder.block.0.layer.1.EncDecAttention.o": "decoder.block.0.layer.2.layer_norm"}),
+    "bart": (5, {"decoder.layers.0.fc2": "decoder.layers.0.final_layer_norm"}),
+}
+
+
+@pytest.mark.parametrize("kind", JOINS)
+def test_who_gives_to_the_residual_stream(kind: str, tokenizer: Any) -> None:
+    base = tiny.make(kind, **KINDS[kind]).base_model.eval()
+    found = sums_of(base, tokenizer, [t.name for t in find_targets(base)])
+    count, some = JOINS[kind]
+    assert len(found) == count
+    assert some.items() <= found.items()
+
+
+class Odd(nn.Module):
+    """Blocks in which what a norm is given is not the stream itself, is scaled, or is of two layers at once."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.a, self.b, self.norm = way, nn.Linear(6, 6), nn.Linear(6, 6), nn.LayerNorm(6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.way == "both":
+            return self.norm(x + self.a(x) + self.b(x))
+        if self.way == "scaled":
+            return self.norm(x + self.b(0.5 * self.a(x).tanh()))
+        x = x + self.a(x)
+        seen = x.clone() if self.way == "copied" else x
+        return x + self.b(self.norm(seen))
+
+
+@pytest.mark.parametrize(("way", "expected"), [
+    ("plain", {"a": "norm"}), ("both", {"b": "norm"}), ("scaled", {"b": "norm"}), ("copied", {}),
+])  # fmt: skip
+def test_what_is_no_sum_of_the_stream_is_left_alone(way: str, expected: dict[str, str]) -> None:
+    torch.manual_seed(0)
+    model, x = Odd(way).requires_grad_(False), torch.randn(1, 5, 6)
+    assert find_sums(model, lambda: model(x), ["a", "b"]) == expected  # type: ignore[no-any-return]
 
 
 def test_of_long_data_a_share_of_every_length_is_run(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +213,7 @@ def test_compensated_is_a_minimum(centred: bool) -> None:
     y = x @ torch.randn(6, 6, generator=draw, dtype=torch.float64) + 0.3
     w = torch.randn(4, 6, generator=draw, dtype=torch.float64)
     cut = (slice(90), slice(90, None))
-    parts = [(x[None, s], y[None, s], x[None, s] @ w.T + 3, torch.ones(1, len(x[s]))) for s in cut]
+    parts = [(y[None, s], x[None, s] @ w.T, torch.ones(1, len(x[s]))) for s in cut]
     found = drifting.compensated(w, drifting.measure_drift(parts), centred)
     if centred:
         x, y = x - x.mean(0), y - y.mean(0)

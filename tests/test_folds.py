@@ -80,9 +80,9 @@ def test_drift_over_all_signs() -> None:
     x, w = drawn(2, 3, 4), drawn(3, 4)
     y = x.flip(0) * 0.5 + x.square()
     outputs = x @ w.T + 3
-    exact = drifting.measure_drift([(x, y, outputs, MASK)])
-    found = [drifting.measure_drift([(x, y, outputs, signs)], 2) for signs in all_signs()]
-    for name in ("before", "after", "covariance", "cross"):
+    exact = drifting.measure_drift([(y, outputs, MASK)])
+    found = [drifting.measure_drift([(y, outputs, signs)], 2) for signs in all_signs()]
+    for name in ("wanted", "after", "covariance", "cross"):
         mean = torch.stack([getattr(drift, name) for drift in found]).mean(0)
         torch.testing.assert_close(mean, getattr(exact, name), atol=1e-4, rtol=1e-4)
 

@@ -4,6 +4,7 @@ import copy
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -20,6 +21,7 @@ from .drift import Drift, measure_drift
 from .gather import collate, of_every_length, signs_of
 from .losses import Example, decoder_inputs
 from .products import make_fast
+from .residual import find_sums
 from .sums import fold_width
 
 TOKENS = 4096  # of one batch, with padding
@@ -39,6 +41,7 @@ class _Run(threading.Thread):
         self.at: str | None = None
         self.inputs = torch.empty(0)
         self.outputs: Tensor | None = None  # of the layer it stands at, where they are known already
+        self.sum: Tensor | None = None  # of these and the residual stream, where it stands behind the layer
         self.same = False
         self.over = False
         self.error: BaseException | None = None
@@ -69,7 +72,7 @@ class _Run(threading.Thread):
     def stop(self, name: str, inputs: Tensor) -> None:
         """Called by a gate, in the run's own thread."""
         self.same = inputs is self.inputs
-        self.inputs, self.outputs, self.at = inputs, None, name
+        self.inputs, self.at = inputs, name
         self._back.release()
         self._turn.acquire()
         if self.over:
@@ -82,24 +85,50 @@ class _Run(threading.Thread):
 
 
 class _Gate:
-    """Takes the place of a layer's forward: runs stop here until it is open."""
+    """Takes the place of a layer's forward: runs stop here until it is open, unless they do so behind it (`_Sum`)."""
 
     def __init__(self, name: str, layer: nn.Module) -> None:
         self.name, self.layer, self.open = name, layer.forward, False
+        self.behind: _Sum | None = None
         layer.forward = self
 
     def __call__(self, x: Tensor) -> Any:
         run = threading.current_thread()
-        if not self.open and isinstance(run, _Run) and as_tokens(x, run.batch["attention_mask"]) is not None:
-            run.stop(self.name, x)
-            if run.outputs is not None:
-                return run.outputs
-        return self.layer(x)
+        if self.open or not isinstance(run, _Run) or as_tokens(x, run.batch["attention_mask"]) is None:
+            return self.layer(x)
+        run.outputs = run.sum = None
+        if self.behind is not None:
+            run.outputs, self.behind.waiting = self.layer(x), x
+            return run.outputs
+        run.stop(self.name, x)
+        return self.layer(x) if run.outputs is None else run.outputs
+
+
+class _Sum:
+    """Takes the place of the forward of the module that is given the sum of a layer's output and the residual stream:
+    runs stop here for that layer, and the sum then becomes that with what its replacement gives."""
+
+    def __init__(self, gate: _Gate, module: nn.Module) -> None:
+        self.gate, self.layer, self.dense = gate, module.forward, gate.layer
+        self.waiting: Tensor | None = None
+        gate.behind, module.forward = self, self
+
+    def __call__(self, total: Tensor, *args: Any, **others: Any) -> Any:
+        x, self.waiting = self.waiting, None
+        if x is not None:
+            run = threading.current_thread()
+            assert isinstance(run, _Run)
+            outputs, run.sum = run.outputs, total
+            run.stop(self.gate.name, x)
+            if self.gate.layer is not self.dense:
+                total.add_(self.gate.layer(x) - outputs)  # in place: what holds the stream has it too
+        return self.layer(total, *args, **others)
 
 
 class Lockstep:
     """Context manager; iterating yields the layers among `names` in the order in which the model runs them, each with
-    the drift of its inputs, and `replace` says what takes its place before the next one is asked for.
+    its drift, and `replace` says what takes its place before the next one is asked for. Of layers whose output is added
+    to the residual stream that of the stream is in it.
 
     Copies of the encoder `base` are run, in float32 and without its head: one as it is, the other with the
     replacements. Layers that do not run exactly once over the tokens of a text (shared by several blocks, or not used)
@@ -129,7 +158,11 @@ class Lockstep:
         self.left_out = () if fit.masked else ("attention_mask",)
         first = {k: v[-1:] for k, v in self.batches[0].items()}
         self.order = _order(self.models[0], first, self.left_out, set(names))
+        sums = find_sums(self.models[0], partial(_answer, self.models[0], first, self.left_out), self.order)
         self.gates = {n: [_Gate(n, m.get_submodule(n)) for m in self.models] for n in self.order}
+        for name, place in sums.items():
+            for gate, model in zip(self.gates[name], self.models, strict=True):
+                _Sum(gate, model.get_submodule(place))
         self.runs: list[tuple[_Run, _Run]] = []
 
     def __enter__(self) -> "Lockstep":
@@ -149,28 +182,36 @@ class Lockstep:
                 if run.at is None and not run.over:
                     run.go_on()
             here = [pair for pair in self.runs if pair[0].at == name == pair[1].at]
-            w = matrix(self.models[0].get_submodule(name))
+            layer = self.models[0].get_submodule(name)
+            w = matrix(layer)
             width = fold_width(self.tokens, w.shape[1])
-            if w.shape[0] < w.shape[1]:  # then this takes fewer products than those between all inputs
+            if self.gates[name][0].behind is not None or w.shape[0] < w.shape[1]:  # the latter takes fewer products
                 shared = None
-                yield name, measure_drift((self._tokens(name, pair) for pair in here), width)
+                drift = measure_drift((self._tokens(name, pair) for pair in here), width)
+                if isinstance(layer.bias, Tensor):
+                    drift = replace(drift, wanted=drift.wanted - layer.bias.double())
             else:
                 if shared is None or not all(run.same for pair in here for run in pair):
                     shared = measure_drift((self._tokens(None, pair) for pair in here), width)
-                yield name, replace(shared, cross=w.double() @ shared.cross)
+                drift = shared.through(w.double())
+            yield name, drift
             for gate in self.gates[name]:
                 gate.open = True
             for run in (run for pair in here for run in pair):
                 run.at = None
 
-    def _tokens(self, name: str | None, pair: tuple[_Run, _Run]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What `measure_drift` takes of a batch; the dense layer `name` then need not run again."""
+    def _tokens(self, name: str | None, pair: tuple[_Run, _Run]) -> tuple[Tensor, Tensor, Tensor]:
+        """What `measure_drift` takes of a batch for the dense layer `name`, which then need not run again; for none the
+        wanted outputs are the dense inputs."""
         dense, changed = pair
-        if name is not None:
-            dense.outputs = self.gates[name][0].layer(dense.inputs)
-        z = dense.inputs if name is None or dense.outputs is None else dense.outputs
-        x, y, z = (_shaped(v, dense.batch["attention_mask"]) for v in (dense.inputs, changed.inputs, z))
-        return x, y, z, dense.signs
+        if name is None:
+            z = dense.inputs
+        elif dense.sum is not None and changed.sum is not None and changed.outputs is not None:
+            z = dense.sum - (changed.sum - changed.outputs)
+        else:
+            z = dense.outputs = self.gates[name][0].layer(dense.inputs)
+        y, z = (_shaped(v, dense.batch["attention_mask"]) for v in (changed.inputs, z))
+        return y, z, dense.signs
 
     def replace_embedding(self, embedding: FactorizedEmbedding) -> None:
         """The changed copy looks its tokens up in a copy of `embedding`; before the first layer is asked for."""
@@ -197,6 +238,11 @@ def _shaped(values: Tensor, mask: Tensor) -> Tensor:
     tokens = as_tokens(values, mask)
     assert tokens is not None
     return tokens
+
+
+def _answer(model: PreTrainedModel, batch: dict[str, Tensor], left_out: tuple[str, ...]) -> Tensor:
+    found: Tensor = model(**{k: v for k, v in batch.items() if k not in left_out})[0]
+    return found
 
 
 def _order(model: PreTrainedModel, batch: dict[str, Tensor], left_out: tuple[str, ...], names: set[str]) -> list[str]:

@@ -153,6 +153,5 @@ class _Swaps:
 
 
 def _mean_change(w: Tensor, new: Tensor, mean: Tensor, drift: Drift | None) -> Tensor:
-    """What the bias takes up: the mean output of the dense model, less that of the new matrix on its inputs."""
-    before = mean if drift is None else drift.before.to(mean)
-    return w @ before - new @ mean
+    """What the bias takes up: the mean output that is wanted, less that of the new matrix on its inputs."""
+    return (w @ mean if drift is None else drift.wanted.to(mean)) - new @ mean
