@@ -141,7 +141,8 @@ def test_who_gives_to_the_residual_stream(kind: str, tokenizer: Any) -> None:
 
 
 class Odd(nn.Module):
-    """Blocks in which what a norm is given is not the stream itself, is scaled, or is of two layers at once."""
+    """Blocks in which what a norm is given is not the stream itself, is scaled, is of two layers at once, or is summed
+    in place."""
 
     def __init__(self, way: str) -> None:
         super().__init__()
@@ -152,13 +153,17 @@ class Odd(nn.Module):
             return self.norm(x + self.a(x) + self.b(x))
         if self.way == "scaled":
             return self.norm(x + self.b(0.5 * self.a(x).tanh()))
+        if self.way == "in place":
+            y = self.a(x)
+            y += x
+            return y + self.b(self.norm(y).relu_())
         x = x + self.a(x)
         seen = x.clone() if self.way == "copied" else x
         return x + self.b(self.norm(seen))
 
 
 @pytest.mark.parametrize(("way", "expected"), [
-    ("plain", {"a": "norm"}), ("both", {"b": "norm"}), ("scaled", {"b": "norm"}), ("copied", {}),
+    ("plain", {"a": "norm"}), ("both", {"b": "norm"}), ("scaled", {"b": "norm"}), ("copied", {}), ("in place", {}),
 ])  # fmt: skip
 def test_what_is_no_sum_of_the_stream_is_left_alone(way: str, expected: dict[str, str]) -> None:
     torch.manual_seed(0)

@@ -26,24 +26,30 @@ def find_sums(model: nn.Module, forward: Callable[[], Tensor], names: Iterable[s
     given the sum: a norm, as a rule. `forward` runs `model` on an example and gives its output.
 
     The sum's derivative by the layer's output is the identity. What is added to it in place, as it is given, must
-    reach all that the layer's output reaches: the stream itself, and not the norm alone.
+    reach all that the layer's output reaches: the stream itself, and not the norm alone. Nothing is found in models
+    that allow no graph, or change in place what it needs.
     """
-    wanted = set(names)
-    calls = _trace(model, forward, wanted)
+    try:
+        sums = _candidates(model, forward, set(names))
+        if _reaches(model, forward, sums):
+            return sums
+        return {name: place for name, place in sums.items() if _reaches(model, forward, {name: place})}
+    except RuntimeError:
+        return {}
+
+
+def _candidates(model: nn.Module, forward: Callable[[], Tensor], names: set[str]) -> dict[str, str]:
+    calls = _trace(model, forward, names)
     often = Counter(call.name for call in calls)
-    sums: dict[str, str] = {}
+    places: dict[str, str] = {}  # of two layers that join at once the last one
     for i, call in enumerate(calls):
-        if call.name not in wanted or often[call.name] > 1:
+        if call.name not in names or often[call.name] > 1:
             continue
         for later in calls[i + 1 : i + 1 + AHEAD]:
             if often[later.name] == 1 and _is_sum(later.given, call.output):
-                sums[call.name] = later.name
+                places[later.name] = call.name
                 break
-    sums = {name: place for place, name in {place: name for name, place in sums.items()}.items()}  # the last to join
-    del calls
-    if _reaches(model, forward, sums):
-        return sums
-    return {name: place for name, place in sums.items() if _reaches(model, forward, {name: place})}
+    return {name: place for place, name in places.items()}
 
 
 def _trace(model: nn.Module, forward: Callable[[], Tensor], names: set[str]) -> list[_Call]:
@@ -51,12 +57,13 @@ def _trace(model: nn.Module, forward: Callable[[], Tensor], names: set[str]) -> 
     calls: list[_Call] = []
 
     def hook(name: str) -> Any:
-        def note(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        def note(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
             if not (args and isinstance(args[0], Tensor) and isinstance(output, Tensor)):
-                return
+                return output
             if name in names and not output.requires_grad:
-                output.requires_grad_()
+                output = output.requires_grad_().clone()  # no leaf: the model may change it in place
             calls.append(_Call(name, args[0], output))
+            return output
 
         return note
 
