@@ -11,6 +11,7 @@ from .sums import Fold, Gram, centre, column_sums
 
 ANCHOR = 0.5  # weight of the dense model's outputs against what the dense matrix makes of the inputs as they are
 RIDGE = 0.02  # of the mean variance
+CONSTANT = 1e-10  # of the mean square: a variance below it is that of rounding in float32
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,10 @@ def compensated(w: Tensor, drift: Drift, centred: bool) -> Tensor:
     if not centred:
         wanted, after = drift.wanted.to(w), drift.after.to(w)
         moment, cross = moment + torch.outer(after, after), cross + torch.outer(wanted, after)
+    spread = moment.diagonal().mean()
+    if not float(spread) > CONSTANT * float(drift.after.square().mean()):
+        return w  # inputs that never change say nothing of a matrix, and what is left of them is rounding
     missing = cross - w @ moment
     ridged = moment.clone()
-    ridged.diagonal().add_(RIDGE * moment.diagonal().mean().clamp_min(torch.finfo(w.dtype).tiny))
+    ridged.diagonal().add_(RIDGE * spread)
     return w + ANCHOR * torch.cholesky_solve(missing.mT, torch.linalg.cholesky(ridged)).mT

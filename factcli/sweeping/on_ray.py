@@ -33,7 +33,7 @@ class OnRay:
 
     def run(self, tasks: Sequence[Task], work: Work, ended: Ended) -> None:
         """As Engine says. Raises FactcliError where no Ray is."""
-        if self.address != LOCAL:
+        if self.address != LOCAL and "ray" not in sys.modules:  # who uses it already has said what mode it is in
             _show_token()
         import ray
 
