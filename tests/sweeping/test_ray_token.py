@@ -70,5 +70,6 @@ def test_the_token_is_shown(tmp_path: Path, home: dict[str, str], address: str) 
     driver = start(place, home, file, "-o", tmp_path / "out", "--ray", address)
     printed, err = driver.communicate(timeout=300)
     assert driver.returncode == 0, err
+    hear(err)
     assert '"done": 1' in printed
     assert os.listdir(tmp_path / "out" / "results")
