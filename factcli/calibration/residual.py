@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 AHEAD = 4  # calls after a layer's own: a dropout or two, a gate, the norm
-NEAR = 1e-3  # of the largest output: rounding
+NEAR = 1e-3  # of the largest effect: rounding
 
 
 @dataclass(eq=False)
@@ -88,23 +88,21 @@ def _is_sum(given: Tensor, output: Tensor) -> bool:
 
 @torch.no_grad()
 def _reaches(model: nn.Module, forward: Callable[[], Tensor], sums: dict[str, str]) -> bool:
-    """Whether what is added to the outputs of all layers of `sums` and what is added to the sums comes to the same."""
+    """Whether what is added to the outputs of all layers of `sums` and what is added to the sums comes to the same, and
+    to anything at all."""
     if not sums:
         return True
-
-    def moved(output: Tensor) -> Tensor:
-        draw = torch.Generator().manual_seed(output.shape[-1])
-        return torch.randn(output.shape, generator=draw).to(output) * output.std()
-
     moves: dict[str, Tensor] = {}
 
     def early(name: str, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
-        moves[name] = moved(output)
+        draw = torch.Generator().manual_seed(output.shape[-1])
+        moves[name] = torch.randn(output.shape, generator=draw).to(output) * (float(output.std()) or 1.0)
         return output + moves[name]
 
     def late(name: str, module: nn.Module, args: tuple[Tensor, ...]) -> None:
         args[0].add_(moves[name])
 
+    plain = forward()
     with ExitStack() as hooked:
         for name in sums:
             hooked.callback(model.get_submodule(name).register_forward_hook(partial(early, name)).remove)
@@ -113,4 +111,5 @@ def _reaches(model: nn.Module, forward: Callable[[], Tensor], sums: dict[str, st
         for name, place in sums.items():
             hooked.callback(model.get_submodule(place).register_forward_pre_hook(partial(late, name)).remove)
         other = forward()
-    return float((one - other).abs().max()) <= NEAR * float(one.abs().max())
+    effect = float((one - plain).abs().max())
+    return effect > 0 and float((one - other).abs().max()) <= NEAR * effect
