@@ -234,6 +234,14 @@ def test_compensated_is_a_minimum(centred: bool) -> None:
     assert float(t.grad.abs().max()) < 1e-9 * float(w.abs().max() * y.square().mean() * 100)
 
 
+@pytest.mark.parametrize("value", [0.0, 0.1])
+def test_inputs_that_never_change_compensate_for_nothing(value: float) -> None:
+    draw = torch.Generator().manual_seed(0)
+    w, y = torch.randn(4, 6, generator=draw, dtype=torch.float64), torch.full((1, 50, 6), value)
+    drift = drifting.measure_drift([(y, torch.randn(1, 50, 4, generator=draw), torch.ones(1, 50))])
+    assert torch.equal(drifting.compensated(w, drift, True), w)
+
+
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("compensation")
