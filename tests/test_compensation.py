@@ -171,6 +171,14 @@ def test_what_is_no_sum_of_the_stream_is_left_alone(way: str, expected: dict[str
     assert find_sums(model, lambda: model(x), ["a", "b"]) == expected  # type: ignore[no-any-return]
 
 
+def test_no_memory_to_look_is_no_model_without_sums() -> None:
+    def forward() -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        find_sums(Odd("plain"), forward, ["a", "b"])
+
+
 def test_of_long_data_a_share_of_every_length_is_run(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     base = tiny.make("bert").base_model.eval()
     names = [t.name for t in find_targets(base)]

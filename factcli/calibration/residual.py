@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..models.memory import is_out_of_memory
+
 AHEAD = 4  # calls after a layer's own: a dropout or two, a gate, the norm
 NEAR = 1e-3  # of the largest effect: rounding
 
@@ -34,7 +36,9 @@ def find_sums(model: nn.Module, forward: Callable[[], Tensor], names: Iterable[s
         if _reaches(model, forward, sums):
             return sums
         return {name: place for name, place in sums.items() if _reaches(model, forward, {name: place})}
-    except RuntimeError:
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         return {}
 
 

@@ -26,16 +26,20 @@ def keep_freed() -> None:
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD, an int
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it is any library's: on a CPU torch raises a plain RuntimeError."""
+    text = str(error).lower()
+    said = "out of memory" in text or "can't allocate memory" in text
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (isinstance(error, RuntimeError) and said)
+
+
 @contextmanager
 def memory_advice(batch_size: int, training: bool = True) -> Iterator[None]:
     """Turns any library's out-of-memory error in the body into a FactcliError that says which options lower it."""
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-        text = str(error).lower()
-        if not isinstance(error, (MemoryError, torch.OutOfMemoryError)) and not (
-            "out of memory" in text or "can't allocate memory" in text
-        ):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
         also = ", --max-length or --gradient-checkpointing" if training else " or --max-length"
         raise Lacking(f"Out of memory: lower --batch-size (now {batch_size}){also}.") from error

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .formats import Batch
+from .telemetry import onnxruntime_untold
 
 if TYPE_CHECKING:
     import onnx
@@ -59,8 +60,8 @@ def _seen(model: onnx.ModelProto, folder: Path, names: list[str], rows: Sequence
     """The values of these names, over all rows, (tokens, features). `folder` is where the model's weights are, if they
     are in a file of their own."""
     import onnx
-    import onnxruntime
 
+    onnxruntime = onnxruntime_untold()
     given = {i.name for i in model.graph.input}
     for name in names:
         if name not in given and name not in {o.name for o in model.graph.output}:

@@ -10,6 +10,7 @@ from ..models import cpus
 from .extras import need
 from .formats import Batch, Format, Made, complete, formats
 from .silence import silent
+from .telemetry import onnxruntime_untold, untold
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,8 +26,7 @@ class OnnxSession:
     """A file in ONNX Runtime's CPU provider."""
 
     def __init__(self, file: Path, threads: int | None = None) -> None:
-        import onnxruntime
-
+        onnxruntime = onnxruntime_untold()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = threads or 0
@@ -93,7 +93,9 @@ class Onnx(Format):
 
 def _halve(made: Made, file: Path) -> None:
     import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    with untold():
+        from onnxruntime.transformers.float16 import convert_float_to_float16
 
     model = convert_float_to_float16(onnx.load(made.graph), keep_io_types=True, disable_shape_infer=True)
     weights = sum(len(i.raw_data) for i in model.graph.initializer)  # a model above 2 GB cannot say its size
@@ -101,7 +103,8 @@ def _halve(made: Made, file: Path) -> None:
 
 
 def _quantize(made: Made, file: Path) -> None:
-    from onnxruntime.quantization import QuantType, quantize_dynamic
+    with untold():
+        from onnxruntime.quantization import QuantType, quantize_dynamic
 
     spared = sorted(
         made.harmed | {f"{name}_MatMul" for name in made.harmed}

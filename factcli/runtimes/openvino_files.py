@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from ..errors import FactcliError, one_line
@@ -10,6 +9,7 @@ from ..models import cpus
 from .extras import need
 from .formats import CPU, Batch, Format, Made, complete, formats
 from .silence import silent
+from .telemetry import untold
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,7 +23,8 @@ class OpenVinoSession:
     """A file, compiled for the CPU."""
 
     def __init__(self, file: Path, threads: int | None = None, exact: bool = False) -> None:
-        import openvino
+        with untold():
+            import openvino
 
         core = openvino.Core()
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
@@ -67,9 +68,9 @@ class OpenVino(Format):
     @classmethod
     def write(cls, made: Made, precision: str, file: Path) -> None:
         need(cls.name)
-        import openvino
+        with untold():
+            import openvino
 
-        os.environ.setdefault("OPENVINO_TELEMETRY_OPT_OUT", "1")
         try:
             model = openvino.Core().read_model(str(made.graph))
         except RuntimeError as error:
@@ -89,8 +90,9 @@ class OpenVino(Format):
 
 def _quantize(model: Any, made: Made) -> Any:
     with silent():
-        import nncf
-        from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+        with untold():
+            import nncf
+            from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
 
         fix = OverflowFix.DISABLE if cpus.signed() else OverflowFix.ENABLE  # half of the range of weights
         names = {node.get_friendly_name() for node in model.get_ops()}

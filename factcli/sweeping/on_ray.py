@@ -94,6 +94,8 @@ def _begin(address: str, slots: Slots) -> None:
         answers = _answers(address)
         ray.init(address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, OSError, ray.exceptions.RayError) as error:
+        if address == LOCAL:
+            raise FactcliError(_unstarted(error)) from error
         raise FactcliError(_locked(address) if answers else _refusal(address)) from error
     count: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     note(f"On Ray at {address}: {count.get('CPU', 0):.0f} cores, {count.get('GPU', 0):.0f} GPUs.")
@@ -129,6 +131,11 @@ def _refusal(address: str) -> str:
         f"No Ray answers at {address}: start one with 'ray start --head' and give its address (HOST:6379), or leave "
         "--ray out."
     )
+
+
+def _unstarted(error: BaseException) -> str:
+    *_, last = str(error).strip().splitlines() or [type(error).__name__]
+    return f"No Ray of this machine's own starts ({last.strip()}): take --ray none."
 
 
 def _locked(address: str) -> str:

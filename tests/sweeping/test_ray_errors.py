@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from factcli.errors import FactcliError
 from factcli.sweeping.engine import Slots
 from factcli.sweeping.on_ray import _begin, _record
 
@@ -56,3 +57,10 @@ def test_fewer_gpus_than_workers(caplog: pytest.LogCaptureFixture) -> None:
     finally:
         ray.shutdown()
     assert "--workers 4: Ray gives each run a GPU of its own, so that 1 go on at a time; with --ray none" in caplog.text
+
+
+def test_a_ray_that_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here its folder has too long a name for sockets; that no cluster answers would be no help."""
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path / ("long" * 30)))
+    with pytest.raises(FactcliError, match=r"(?s)No Ray of this machine's own starts \(.+107 bytes.+: take --ray none"):
+        _begin("local", Slots(1, 1))
