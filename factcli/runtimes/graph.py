@@ -78,8 +78,8 @@ class Graph:
                 f"({one_line(error.__cause__ or error)})."
             ) from error
         assert program is not None
-        split_constants(program)  # first: the time that optimizing takes grows with the square of the slices
         with silent():
+            split_constants(program)  # first: the time that optimizing takes grows with the square of the slices
             program.optimize()
         _name_sizes(program)
         _forget(program)

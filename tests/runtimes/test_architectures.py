@@ -1,6 +1,7 @@
 """Of every kind of architecture a head goes through export's own comparison, from 1 x 1 on and padded on either side,
 and through ONNX Runtime beside torch on texts of one's own."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,12 @@ TEXTS = ["w1 w2 w3", "good w5"]
 
 
 @pytest.mark.parametrize("kind", CASES)
-def test_a_head(kind: str, tmp_path: Path) -> None:
+def test_a_head(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     head, changes = CASES[kind]
     folder = save_model(tmp_path / kind, kind, head, **changes)
     made = factcli.export(str(folder), format="onnx", opset=18 if kind == "distilbert" else None)
     assert made["checked"]["max_difference"] < 1e-5
+    assert not [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
     session = onnxruntime.InferenceSession(folder / "onnx" / "model.onnx")
     for value in (*session.get_inputs(), *session.get_outputs()):
         assert value.shape[0] == "batch"
