@@ -140,6 +140,24 @@ def test_criteria_that_look_at_data(criterion: str, schedule: str, base: Path, g
     assert factcli.inspect(tmp_path / "out")["recipe"]["criterion"] == criterion
 
 
+@pytest.mark.parametrize("fisher", ["sampled", "empirical"])
+def test_a_file_to_calibrate_on_has_the_columns_of_the_training_data(fisher: str, base: Path, tmp_path: Path) -> None:
+    """Where it has them; one of lines has none."""
+    save_model(tmp_path / "head", head="BertForSequenceClassification", initializer_range=0.05)
+    files = [write_csv(tmp_path / f"{i}.csv", rows(64, i), ("review", "verdict")) for i in range(3)]
+    (tmp_path / "lines.txt").write_text("".join(f"{text}\n" for text, _ in rows(64, 4)))
+    both: dict[str, Any] = {
+        "train": files[0], "validation": files[1], "text_column": "review", "label_column": "verdict", "keep": 0.5,
+        "criterion": "kfac", "schedule": "direct", "max_steps": 1, **FAST,
+    }  # fmt: skip
+    factcli.finetune(str(tmp_path / "head"), tmp_path / "out", calibration=str(files[2]), fisher=fisher, **both)
+    kept = factcli.inspect(tmp_path / "out")["recipe"]
+    assert kept["text_column"] == ["review"]
+    assert kept.get("label_column", "label") == ("verdict" if fisher == "empirical" else "label")
+    factcli.finetune(str(base), tmp_path / "lines", calibration=str(tmp_path / "lines.txt"), **both)
+    assert "text_column" not in factcli.inspect(tmp_path / "lines")["recipe"]
+
+
 def test_two_runs_are_the_same_and_two_seeds_are_not(base: Path, glue: Path, tmp_path: Path) -> None:
     common: dict[str, Any] = {
         "task": "sst2",

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from ..data.labels import head_size
+from ..data.tables import read_table
 from ..data.tasks import GLUE, Task, user_task
 from ..data.unlabelled import has_labels, unlabelled_task
 from ..errors import UsageError
@@ -158,11 +159,27 @@ def fitted(request: Request, source: Model, data_dir: str | Path | None) -> tupl
         given({**request.asked.values, "model": request.making.model if source.factorized else None}),
         str(request.making.config), in_recipe,
     )  # fmt: skip
+    if recipe is not None:
+        recipe = _with_columns(recipe, settings)
     if alone is not None:
         settings = settings.but(label_weight=0.0)
         if "learning_rate" not in {**in_recipe, **request.asked.values}:
             settings = settings.but(learning_rate=ALONE if alone in (EMBEDDING, HIDDEN) else ALONE_WITH_HEAD)
     return replace(request, settings=settings, recipe=recipe), task
+
+
+def _with_columns(recipe: Recipe, settings: Settings) -> Recipe:
+    """The recipe, whose file to calibrate on is read as the training data are where it has their columns and the recipe
+    names none."""
+    file = Path(recipe.calibration or "").expanduser()
+    if not settings.text_column or recipe.text_column or not file.is_file():
+        return recipe
+    there = {name.strip().casefold() for name in read_table(file).names}
+    if not {name.strip().casefold() for name in settings.text_column} <= there:
+        return recipe
+    recipe = recipe.but(text_column=settings.text_column)
+    labelled = recipe.fisher == "empirical" and settings.label_column.strip().casefold() in there
+    return recipe.but(label_column=settings.label_column) if labelled else recipe
 
 
 def _check_processes(settings: Settings, run: running.Training) -> None:
