@@ -13,8 +13,8 @@ class Kfac(Criterion):
     """tr(G D C D^T) with G the second moment of the gradients of the outputs and C that of the inputs.
 
     Twice the rise of the loss, to second order, where inputs and gradients are independent (Martens and Grosse 2015,
-    section 3): in one unit for all targets. C is about the mean where a bias takes it up. Both are shrunk towards a
-    multiple of the identity.
+    section 3): in one unit for all targets. OBD-LLM (Li et al. 2026) and IO-SVD (Abbasi et al. 2026) are this form for
+    language models. C is about the mean where a bias takes it up. Both are shrunk towards a multiple of the identity.
     """
 
     name = "kfac"
