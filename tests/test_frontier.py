@@ -50,7 +50,8 @@ def made(place: Path) -> dict[str, Any]:
     """One table, of PyTorch alone, whose models stay."""
     return factcli.frontier(
         str(place / "trained"), task="sst2", data_dir=place / "glue", keeps=0.5, heal=place / "texts.csv", heal_steps=2,
-        backend="torch", ways="dense,kfac,layers,svd", output=place / "kept", **UNTIMED,
+        backend="torch", ways="dense,kfac,layers,svd", output=place / "kept", plot=place / "kept" / "sizes.png",
+        **UNTIMED,
     )  # fmt: skip
 
 
@@ -221,7 +222,8 @@ def test_rows_are_what_the_other_commands_give(made: dict[str, Any], timed: dict
         place / "alone" / "model.safetensors"
     ).read_bytes()
     assert same["criterion"] == "frobenius"
-    assert (place / "frontier.png").read_bytes().startswith(b"\x89PNG")
+    for file in (place / "frontier.png", place / "kept" / "sizes.png"):
+        assert file.read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_is_there_is_not_made_again_and_the_table_fits(

@@ -95,7 +95,7 @@ def check_asked(held: Held, ways: Ways, clocked: Clocked, into: Compared, flags:
                 "another."
             )
     if into.plot is not None:
-        check_plot(Path(into.plot))
+        check_plot(Path(into.plot), made=into.output)
 
 
 def _same(a: Any, b: Any) -> bool:

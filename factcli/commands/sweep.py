@@ -68,12 +68,13 @@ def sweep(asked: Asked) -> dict[str, Any]:
     refuse_idle(RULES, vars(what) | vars(how) | vars(shown), asked.values.keys())
     if what.dry_run and what.status:
         raise UsageError("Give either --dry-run or --status.")
+    if what.sweep_file is None and (what.output is None or not what.status):
+        raise UsageError("Give FILE, a sweep; --status needs only the folder of one, --output.")
+    output = what.output or f"results/{Path(str(what.sweep_file)).stem}"
     if shown.plot is not None:
-        check_plot(Path(shown.plot))
+        check_plot(Path(shown.plot), made=None if what.status else output)
     if what.sweep_file is None:
-        if what.output is None or not what.status:
-            raise UsageError("Give FILE, a sweep; --status needs only the folder of one, --output.")
-        store = Store(what.output)
+        store = Store(output)
         plan = read_plan(store)
         _check_reports(plan, selected(plan["runs"], what.only), store, shown)
         return _answer(store, plan, what, shown)
@@ -87,7 +88,7 @@ def sweep(asked: Asked) -> dict[str, Any]:
         return states(
             with_sizes(shown_runs, tasks, _planned_sizes),
         )
-    store = Store(what.output or f"results/{file.path.stem}")
+    store = Store(output)
     _check_reports(plan, wanted, store, shown)
     passing = []
     if not what.status:

@@ -16,19 +16,25 @@ COST_SUFFIXES = (".png", ".svg")
 _MADE_BY = "factcli, with Matplotlib"
 
 
-def check_plot(path: Path, suffixes: tuple[str, ...] = _SUFFIXES, every: bool = False) -> None:
+def check_plot(
+    path: Path, suffixes: tuple[str, ...] = _SUFFIXES, every: bool = False, made: str | Path | None = None
+) -> None:
     """Raises FactcliError where a plot could not be written to `path` (with `every`: to all of `suffixes`), or would
-    take the place of what is no plot, UsageError for another kind of file."""
+    take the place of what is no plot, UsageError for another kind of file. `made` is a directory that is there by
+    then."""
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise Lacking("--plot needs matplotlib: pip install 'factcli[plot]'.") from error
     if path.suffix.lower() not in suffixes:
         raise UsageError(f"--plot {path} must end in {', '.join(suffixes)}.")
-    if not path.absolute().parent.is_dir():
-        raise FactcliError(f"{path.absolute().parent} is not a directory: make it, or choose another --plot.")
-    if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
-        raise FactcliError(f"{path.absolute().parent} is not writable: choose another --plot.")
+    folder = path.absolute().parent
+    if made is not None and folder == Path(made).absolute() and not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise FactcliError(f"{folder} is not a directory: make it, or choose another --plot.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise FactcliError(f"{folder} is not writable: choose another --plot.")
     for file in [path.with_suffix(suffix) for suffix in suffixes] if every else [path]:
         if os.path.lexists(file) and not _is_plot(file):
             raise FactcliError(f"{file} is there and is no plot of factcli's: choose another --plot.")

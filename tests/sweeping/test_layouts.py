@@ -10,6 +10,7 @@ import yaml
 
 import factcli
 from factcli.errors import FactcliError, UsageError
+from factcli.measuring.plots import check_plot
 from factcli.sweeping.claim import claimed
 from factcli.sweeping.layout import Layout, layouts_of, plot_of
 from factcli.sweeping.report import check_report, write_reports
@@ -75,6 +76,16 @@ def test_a_report_in_the_place_of_another_file(tmp_path: Path, report: str, said
     assert said in str(refused.value)
     assert {name: (tmp_path / name).read_text() for name in mine} == mine
     assert set(tmp_path.rglob("*")) == before | {file}
+
+
+def test_a_plot_may_go_into_the_folder_that_the_sweep_makes(tmp_path: Path) -> None:
+    """As a report does ; no other folder is made, nor that one by --status."""
+    file = write_sweep(tmp_path)
+    for plot, status in (("other/p.png", False), ("out/p.png", True)):
+        with pytest.raises(FactcliError, match="is not a directory: make it, or choose another --plot"):
+            factcli.sweep(file, "out", plot=plot, status=status)
+    assert not (tmp_path / "out").exists()
+    check_plot(tmp_path / "out" / "p.png", made="out")
 
 
 def test_status_replaces_its_own_report_alone(tmp_path: Path) -> None:
