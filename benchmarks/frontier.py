@@ -171,6 +171,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path)
     parser.add_argument("--results", type=Path, default=Path("recipes/results"))
     arguments = parser.parse_args()
+    arguments.results.mkdir(parents=True, exist_ok=True)
     met = True
     with tempfile.TemporaryDirectory() as folder:
         for task in arguments.tasks:
