@@ -92,14 +92,20 @@ def _quantize(model: Any, made: Made) -> Any:
     with silent():
         with untold():
             import nncf
-            from nncf.quantization.advanced_parameters import AdvancedQuantizationParameters, OverflowFix
+            from nncf.quantization import advanced_parameters as advanced
 
-        fix = OverflowFix.DISABLE if cpus.signed() else OverflowFix.ENABLE  # half of the range of weights
+        # What overflows otherwise has half the range of weights.
+        fix = advanced.OverflowFix.DISABLE if cpus.signed() else advanced.OverflowFix.ENABLE
+        # No SmoothQuant, which moves outliers of inputs into weights: of factors of a low rank it leaves nothing, and
+        # what is left to outliers in floating point (see harm) needs none of it.
+        unsmoothed = advanced.AdvancedSmoothQuantParameters(matmul=-1, convolution=-1)
         names = {node.get_friendly_name() for node in model.get_ops()}
         spared = made.harmed | {f"{name}/WithoutBiases" for name in made.harmed}  # the product of a Gemm
         return nncf.quantize(
             model, nncf.Dataset([dict(row) for row in made.rows]), model_type=nncf.ModelType.TRANSFORMER,
             preset=nncf.QuantizationPreset.MIXED, subset_size=len(made.rows),
             ignored_scope=nncf.IgnoredScope(names=sorted(spared & names)),
-            advanced_parameters=AdvancedQuantizationParameters(overflow_fix=fix),
+            advanced_parameters=advanced.AdvancedQuantizationParameters(
+                overflow_fix=fix, smooth_quant_alphas=unsmoothed
+            ),
         )  # fmt: skip

@@ -26,6 +26,13 @@ NAMES = {"id2label": {0: "no", 1: "yes"}, "label2id": {"no": 0, "yes": 1}}
 OUTLIER = 5000.0
 
 
+def test_inputs_are_not_smoothed(exports: Path) -> None:
+    """SmoothQuant's products with a scale for every input lost 25 points of a model with factors of a low rank."""
+    text = (exports / "classifier" / "openvino" / INT8["openvino"]).read_text()
+    assert "/fq_output" in text
+    assert "/nncf_smooth_quant" not in text
+
+
 @pytest.mark.parametrize("layer", ["classifier", "bert.encoder.layer.0.attention.self.value"])
 def test_a_file_of_other_weights_is_not_the_model(layer: str, exports: Path) -> None:
     """What torch translated wrongly would be found so."""
@@ -132,11 +139,12 @@ def test_a_layer_that_8_bits_harm_is_spared(outlier: Path, tmp_path: Path, caplo
     assert made["checked"]["agreement"] >= 0.9
     graph = openvino.Core().read_model(outlier / "openvino" / INT8["openvino"])
     products = {n.get_friendly_name(): n for n in graph.get_ops() if n.get_type_name() == "MatMul"}
-    in_8_bits = {
+    in_32_bits = {
         name for name, node in products.items()
-        if node.input(0).get_source_output().get_node().get_type_name() == "FakeQuantize"
+        if node.input(1).get_source_output().get_node().get_type_name() == "Constant"  # 8 bits are converted and scaled
     }  # fmt: skip
-    assert products.keys() - in_8_bits == {f"{layer[1]}/WithoutBiases"}
+    assert in_32_bits == {f"{layer[1]}/WithoutBiases"}
+    assert len(products) > 5
     plain = tmp_path / "plain.onnx"
     quantize_dynamic(
         outlier / "onnx" / "model.onnx", plain, per_channel=True, weight_type=QuantType.QInt8 if signed() else
