@@ -233,14 +233,14 @@ def test_cast_is_what_from_pretrained_does(tmp_path: Path) -> None:
             assert tied == (kind == "t5")
 
 
-def overflowing(folder: Path, dtype: torch.dtype, gain: float = 6e4) -> Path:
-    """A model whose second block's outputs exceed float16, or what `gain` says."""
-    model = tiny.make("bert", "BertForMaskedLM").double()
+def overflowing(folder: Path, dtype: torch.dtype) -> Path:
+    """A model whose second block's outputs exceed float16."""
+    model = tiny.make("bert", "BertForMaskedLM")
     with torch.no_grad():
         block = model.bert.encoder.layer[1]
         block.intermediate.dense.weight.mul_(100)
         block.output.dense.weight.mul_(100)
-        block.output.LayerNorm.weight.fill_(gain)
+        block.output.LayerNorm.weight.fill_(6e4)
     model.to(dtype).save_pretrained(folder)
     return folder
 
@@ -258,9 +258,6 @@ def test_outputs_that_overflow_are_named(tmp_path: Path, caplog: pytest.LogCaptu
     caplog.clear()
     convert(str(full), tmp_path / "again", keep=0.5, dtype="bfloat16", overwrite=True)
     assert "finite" not in caplog.text
-    double = overflowing(tmp_path / "double", torch.float64, 1e39)
-    with pytest.raises(CheckFailed, match=r"layer\.1\.\S+ overflows in float32: leave out --dtype"):
-        convert(str(double), tmp_path / "single", keep=0.5, dtype="float32")
 
 
 def test_values_that_a_precision_cannot_hold_are_named_and_not_lost(tmp_path: Path) -> None:

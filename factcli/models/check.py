@@ -93,8 +93,6 @@ def _compare_outputs(
         raise CheckFailed(
             f"The outputs are not finite, since {layer} overflows in float16: give --dtype bfloat16 or float32."
         )
-    elif torch.finfo(reloaded.dtype).max < torch.finfo(dense.dtype).max:
-        raise CheckFailed(f"The outputs are not finite, since {layer} overflows in {dtype}: leave out --dtype.")
     else:
         raise CheckFailed(f"The outputs are not finite in {dtype}, first those of {layer}; please report this.")
 
