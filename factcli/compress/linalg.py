@@ -48,3 +48,12 @@ def balance(left: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
     u, s, vh = torch.linalg.svd(r1 @ r2.mT)
     root = s.sqrt()
     return q1 @ u * root.unsqueeze(-2), root.unsqueeze(-1) * (vh @ q2.mT)
+
+
+def hartley(size: int) -> Tensor:
+    """The matrix of the discrete Hartley transform, (size, size), float64: orthogonal, and no entry is above
+    sqrt(2 / size), so that what it multiplies is spread over all of the result."""
+    turns = torch.arange(size, dtype=torch.float64)
+    angles = 2 * torch.pi / size * (turns.unsqueeze(1) * turns).remainder(size)
+    found: Tensor = (angles.cos() + angles.sin()) / size**0.5
+    return found

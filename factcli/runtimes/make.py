@@ -20,6 +20,7 @@ from ..recipe.running import Exporting
 from ..recipe.values import PRECISIONS
 from ..scores.exams import Questions
 from .checking import Check, Checked, hold, rows_of
+from .evening import even
 from .extras import need, versions
 from .formats import Batch, Format, Made, formats
 from .graph import OPSET, Graph, graph_of
@@ -110,8 +111,9 @@ def write_files(source: Model, loaded: Loaded, fit: Fit, how: Exporting, rows: R
     with tempfile.TemporaryDirectory(dir=work, prefix=".graph-") as folder, told_when_full(work.parent):
         tell(0, total, "graph")
         exact = Path(folder) / "model.onnx"
-        graph.write(exact, how.opset or OPSET)
         check = Check(graph, rows.exam, rows.check, fit)
+        even(loaded.model)
+        graph.write(exact, how.opset or OPSET)
         found, plain, eight = list[Written](), Made(exact), None
         for number, (precision, one) in enumerate(chosen):
             tell(1 + 2 * number, total, f"{one.name} {precision}")

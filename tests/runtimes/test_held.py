@@ -26,13 +26,6 @@ NAMES = {"id2label": {0: "no", 1: "yes"}, "label2id": {"no": 0, "yes": 1}}
 OUTLIER = 5000.0
 
 
-def test_inputs_are_not_smoothed(exports: Path) -> None:
-    """SmoothQuant's products with a scale for every input lost 25 points of a model with factors of a low rank."""
-    text = (exports / "classifier" / "openvino" / INT8["openvino"]).read_text()
-    assert "/fq_output" in text
-    assert "/nncf_smooth_quant" not in text
-
-
 @pytest.mark.parametrize("layer", ["classifier", "bert.encoder.layer.0.attention.self.value"])
 def test_a_file_of_other_weights_is_not_the_model(layer: str, exports: Path) -> None:
     """What torch translated wrongly would be found so."""

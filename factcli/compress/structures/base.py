@@ -72,6 +72,11 @@ class Structure(Choice):
         """The matrix (m, n) that the tensors stand for, in their precision."""
         raise NotImplementedError
 
+    def even(self, tensors: Tensors) -> Tensors:
+        """Tensors of another layer with the same matrix, float64, that 8 bits change less: what it has between two
+        products is of like size throughout. As they are, where there is no such choice."""
+        return tensors
+
     def module(
         self, entry: dict[str, Any], tensors: Tensors, bias: Tensor | None, dtype: torch.dtype, device: torch.device
     ) -> nn.Module:

@@ -88,6 +88,20 @@ class Embedding(Structure):
         found = torch.cat(list(self.vectors(tensors))).to(tensors["mean.weight"].dtype)
         return found[tensors["place"].long()].mT
 
+    def even(self, tensors: Tensors) -> Tensors:
+        import torch
+
+        from ..linalg import hartley
+
+        found = dict(tensors)
+        for name in (n for n in tensors if n.startswith("factors.")):
+            factor, rows = tensors[name].double(), name.replace("factors", "rows")
+            turn = hartley(factor.shape[1]).to(factor.device)
+            found |= {name: factor @ turn.mT, rows: torch.cat([
+                (part.double() @ turn.mT).to(part.dtype) for part in torch.split(tensors[rows], CHUNK)
+            ])}  # fmt: skip
+        return found
+
     def vectors(self, tensors: Tensors) -> Iterator[Tensor]:
         """All vectors in the order of `place`, some at a time: (n, d), float64."""
         import torch

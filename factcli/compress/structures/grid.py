@@ -59,6 +59,16 @@ class Grid(Structure):
         left, right = self.factors(tensors)
         return joined(left @ right, self.row_order(left.shape[0] * left.shape[2], len(left)))
 
+    def even(self, tensors: Tensors) -> Tensors:
+        """Singular directions go from large to small, and one scale has to do for all. A rotation between the factors
+        leaves their product as it is (Ashkboos et al. 2024, QuaRot): this one spreads each direction over all channels.
+        """
+        from ..linalg import balance, hartley
+
+        left, right = balance(*(t.double() for t in self.factors(tensors)))
+        turn = hartley(left.shape[-1]).to(left.device)
+        return self.tensors(left @ turn.mT, turn @ right)
+
     def tensors(self, left: Tensor, right: Tensor) -> Tensors:
         """Block (i, j) of the grid is left[i, j] @ right[i, j]; left (b, b, m/b, r), right (b, b, r, n/b). As the
         tensors of the exported layer (see BlockLinear)."""
