@@ -57,7 +57,7 @@ Row = dict[str, Any]
 
 
 def make(folder: Path, task: str, data_dir: str, work: Path) -> Iterator[tuple[tuple[str, str], Path]]:
-    """Each way's file, below `work`; the last but one is the rotated one for OpenVINO."""
+    """Each way and its file, below `work`, as they are made."""
     source = find_model(str(folder), accept_factorized=True)
     loaded = source.load(torch.float32)
     fit = fit_of(source, loaded)
